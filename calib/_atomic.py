@@ -1,0 +1,90 @@
+"""Files appear whole or not at all: written beside their target, flushed to disk, then renamed over it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def _flush(path: Path) -> None:
+    """Force a file's (or a folder's) content to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on a clean exit it becomes `path`, else it is removed.
+
+    The temporary file keeps the suffix of the target (libraries choose formats by it) and starts with a dot.
+
+    Args:
+        path: The file to write. Missing parent folders are made.
+
+    Yields:
+        A path to write to; it does not exist yet.
+
+    Raises:
+        FileNotFoundError: The block ended without having written the temporary file.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
+    )
+    os.close(descriptor)
+    temporary = Path(name)
+    temporary.unlink()
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(
+                f"Nothing was written to the temporary file of {target}; the writer must write to the path it is given."
+            )
+        # mkstemp's 0600 would make results unreadable to others: give the mode an ordinary open() gives.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        _flush(temporary)
+        os.replace(temporary, target)
+        with suppress(OSError):  # some file systems cannot sync a folder; the rename itself is still atomic
+            _flush(target.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write bytes to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text (UTF-8) to `path` atomically."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write plain data to `path` as indented JSON, atomically.
+
+    NaN and infinities are refused by JSON itself; pass None for a missing number.
+
+    Raises:
+        ValueError: The content holds NaN or an infinity, or something JSON cannot write.
+    """
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The content for {Path(path)} cannot be written as JSON ({error}); pass plain finite data, None for missing."
+        ) from error
+    atomic_write_text(path, text + "\n")
