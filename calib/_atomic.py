@@ -47,7 +47,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(
-                f"Nothing was written to the temporary file of {target}; the writer must write to the path it is given."
+                f"Nothing was written to the temporary file of {target}; write to the path that the block is "
+                "given."
             )
         # mkstemp's 0600 would make results unreadable to others: give the mode an ordinary open() gives.
         mask = os.umask(0)
@@ -85,6 +86,7 @@ def atomic_write_json(path: str | os.PathLike[str], content: Any) -> None:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"The content for {Path(path)} cannot be written as JSON ({error}); pass plain finite data, None for missing."
+            f"The content for {Path(path)} cannot be written as JSON ({error}); "
+            "pass plain finite data, None for a missing number."
         ) from error
     atomic_write_text(path, text + "\n")

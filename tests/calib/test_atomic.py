@@ -19,9 +19,14 @@ def test_writes_text_bytes_json(tmp_path):
 def test_failure_keeps_the_old_file_and_leaves_no_rubbish(tmp_path):
     target = tmp_path / "t.txt"
     atomic_write_text(target, "old")
-    with pytest.raises(RuntimeError, match="killed"), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("killed")
+
+    def killed():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["t.txt"]
 
