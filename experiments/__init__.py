@@ -1,0 +1,1 @@
+"""Studies: figures, a model, a command line."""

@@ -1,0 +1,1 @@
+"""New Zealand's first Omicron wave, calibrated by district and age."""
