@@ -1,0 +1,15 @@
+"""Within-host dynamics: from parameters and kinds of host to viral load, infectiousness and
+susceptibility."""
+
+from ode._archetypes import Archetypes as Archetypes
+from ode._archetypes import archetypes_by_age_and_dose as archetypes_by_age_and_dose
+from ode._links import infectiousness as infectiousness
+from ode._links import shedding as shedding
+from ode._links import susceptibility as susceptibility
+from ode._parameters import PRIORS as PRIORS
+from ode._parameters import Prior as Prior
+from ode._parameters import WithinHostParameters as WithinHostParameters
+from ode._parameters import prior_draws as prior_draws
+from ode._parameters import prior_median as prior_median
+from ode._within_host import WithinHost as WithinHost
+from ode._within_host import within_host as within_host

@@ -1,0 +1,89 @@
+"""Within-host types: the features of a host that the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+AGE_MIDPOINTS: tuple[float, ...] = (5.0, 15.0, 25.0, 35.0, 45.0, 55.0, 65.0, 78.0)
+"""Midpoints in years of the bands 0-9, 10-19, ..., 60-69, 70+ (78 chosen for the open band)."""
+
+DAYS_SINCE_LAST_DOSE: tuple[float, ...] = (0.0, 60.0, 120.0, 30.0)
+"""Days since the last dose of people with 0, 1, 2, 3 doses; chosen for February 2022 in New Zealand."""
+
+
+@dataclass(frozen=True, eq=False)
+class Archetypes:
+    """K kinds of host.
+
+    Attributes:
+        age_midpoint: `[K]`, years.
+        doses: `[K]`, vaccine doses received.
+        days_since_last_dose: `[K]`, days between the last dose and exposure; without effect where `doses` is
+            0.
+
+    Raises:
+        ValueError: if shapes differ or are not `[K]`, or a value is negative or not finite.
+    """
+
+    age_midpoint: Tensor
+    doses: Tensor
+    days_since_last_dose: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("age_midpoint", "doses", "days_since_last_dose"):
+            value: Tensor = getattr(self, name)
+            if value.dim() != 1 or value.shape != self.age_midpoint.shape:
+                raise ValueError(
+                    f"Archetypes.{name} has shape {tuple(value.shape)}, but one number per archetype [K] "
+                    f"was expected, "
+                    f"as in age_midpoint {tuple(self.age_midpoint.shape)}; give the three tensors one length."
+                )
+            if not bool((torch.isfinite(value) & (value >= 0)).all()):
+                raise ValueError(
+                    f"Archetypes.{name} holds a negative or non-finite number, but numbers of 0 or more "
+                    f"were expected; "
+                    "check the table that it was made from."
+                )
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return self.age_midpoint.shape[0]
+
+    def to(self, like: Tensor) -> Archetypes:
+        """The same archetypes in the type and on the device of `like`."""
+        return Archetypes(self.age_midpoint.to(like), self.doses.to(like), self.days_since_last_dose.to(like))
+
+
+def archetypes_by_age_and_dose(
+    age_midpoints: Sequence[float] = AGE_MIDPOINTS,
+    days_since_last_dose: Sequence[float] | Tensor = DAYS_SINCE_LAST_DOSE,
+) -> Archetypes:
+    """All pairs of age band and dose count, `k = age * doses + dose` with the dose fastest.
+
+    Args:
+        age_midpoints: one age in years per band (8 by default).
+        days_since_last_dose: per dose count 0, 1, ..., either `[doses]`, or `[ages, doses]` where it differs
+            by age.
+
+    Returns:
+        `len(age_midpoints) * doses` archetypes (32 by default), float64.
+
+    Raises:
+        ValueError: if `days_since_last_dose` is neither of those shapes, or a number is negative.
+    """
+    ages = torch.as_tensor(age_midpoints, dtype=torch.float64)
+    days = torch.as_tensor(days_since_last_dose, dtype=torch.float64)
+    if days.dim() not in (1, 2) or (days.dim() == 2 and days.shape[0] != ages.shape[0]):
+        raise ValueError(
+            f"days_since_last_dose has shape {tuple(days.shape)}, but [doses] or [{ages.shape[0]} ages, "
+            f"doses] was expected; "
+            "give one number per dose count, or one row per age band."
+        )
+    days = days.expand(ages.shape[0], days.shape[-1])
+    doses = torch.arange(days.shape[-1], dtype=torch.float64).expand_as(days)
+    return Archetypes(ages.unsqueeze(-1).expand_as(days).reshape(-1), doses.reshape(-1), days.reshape(-1))

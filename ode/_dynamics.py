@@ -1,0 +1,157 @@
+"""The right-hand side: a target-cell-limited infection with eclipse phase, refractory cells and antibody.
+
+State, natural logarithms throughout, so that every quantity stays positive whatever the step does:
+
+    T target cells (fraction of those at exposure), E cells in the eclipse phase (same unit), V virus (unit
+    `COPIES`),
+    A neutralising antibody (fold of the level without a dose)
+
+    dT/dt = -beta (1 - s) V T - refractory beta V T          s = A / (A + A_half), the share that antibody
+    neutralises
+    dE/dt =  beta (1 - s) V T - k E
+    dV/dt =  k E - (delta + kappa s) V
+    dA/dt =  recall A V / (V + V_half)
+
+Free virus lives hours, so V stands for virus and productive cells together, in quasi-steady state (Kim et al.
+2021, PLoS Biol 19:e3001128
+use the same reduction); the refractory term is the innate response of Ke et al. 2022 (Nat Microbiol 7:640)
+with interferon following virus.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ode._archetypes import Archetypes
+from ode._parameters import WithinHostParameters
+
+LN10 = math.log(10.0)
+STATE = ("log_target", "log_eclipse", "log_virus", "log_antibody")
+
+ECLIPSE_EXIT = 4.0  # k, 1/day: a mean eclipse phase of 6 hours (fixed at 4/day by Ke et al. 2022)
+REFRACTORY = 1.0  # cells made refractory per cell infected, without antibody (chosen)
+ADAPTIVE_CLEARANCE = 1.5  # kappa, 1/day: extra loss of infected cells at full antibody (chosen)
+RECALL = 1.0  # 1/day: growth of antibody while virus is plentiful (chosen)
+ANTIBODY_HALF = (
+    2.3 * LN10
+)  # log A_half: titre of half effect inside the airway, above that which blocks exposure (chosen)
+VIRUS_HALF = -3.5 * LN10  # log V_half: about 10^5 copies/ml (chosen)
+INOCULUM = -5.4 * LN10  # log V at exposure, about 10^3 copies/ml, read back from the growth phase (chosen)
+# log10 copies/ml of the unit of V: the load if all target cells shed at once (chosen: peak near 10^7.9)
+COPIES = 8.6
+REFERENCE_AGE = 35.0  # years
+
+# rates = FROM @ [exp terms, their products with (1 - s), sigmoids] + drift; exponents = INTO @ state +
+# offset.
+_INTO = (
+    (0.0, 0.0, 1.0, 0.0),
+    (1.0, -1.0, 1.0, 0.0),
+    (0.0, 1.0, -1.0, 0.0),
+    (0.0, 0.0, 0.0, -1.0),
+    (0.0, 0.0, 1.0, 0.0),
+)
+_FROM = (
+    (-REFRACTORY, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0),
+    (0.0, 0.0, 1.0, 0.0, 0.0, ADAPTIVE_CLEARANCE, 0.0),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, RECALL),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """The model with its numbers put in, one per host.
+
+    Attributes:
+        initial: `[4, *batch, K]`, the state at exposure.
+        offset: `[5, *batch, K]`, constants inside the exponentials and sigmoids.
+        drift: `[4, *batch, K]`, constant part of the rates, 1/day.
+        stiffness: `[*batch, K]`, fastest relaxation rate, of E/V in the growth phase, 1/day.
+        into, out: the two constant matrices of `rates`.
+    """
+
+    initial: Tensor
+    offset: Tensor
+    drift: Tensor
+    stiffness: Tensor
+    into: Tensor
+    out: Tensor
+
+    def rates(self, state: Tensor) -> Tensor:
+        """d(state)/dt, 1/day, for `state [4, *batch, K]` (or more leading hosts after the first axis,
+        broadcast).
+
+        Two small products in place of some twenty element-wise operations: the cost is dispatch, not
+        arithmetic.
+        """
+        z = _mix(self.into, state) + self.offset
+        growth = z[:3].exp()  # beta V, beta T V / E, k E / V
+        gates = z[3:].sigmoid()  # 1 - s, V / (V + V_half)
+        free = growth[:2] * gates[:1]
+        return _mix(self.out, torch.cat((growth, free, gates))) + self.drift
+
+    def flatten(self) -> Dynamics:
+        """The same model with hosts `[*batch, K]` in one axis."""
+        rows = {n: getattr(self, n) for n in ("initial", "offset", "drift")}
+        flat = {n: v.reshape(v.shape[0], -1) for n, v in rows.items()}
+        return Dynamics(**flat, stiffness=self.stiffness.reshape(-1), into=self.into, out=self.out)
+
+    def with_production(self, factor: Tensor | float) -> Dynamics:
+        """The same model with virus production multiplied by `factor` (in (0, 1] for an antiviral)."""
+        log_factor = torch.as_tensor(factor, dtype=self.offset.dtype, device=self.offset.device).log()
+        row = torch.zeros(5, *(1,) * (self.offset.dim() - 1)).to(self.offset)
+        row[2] = 1.0
+        return Dynamics(
+            self.initial, self.offset + row * log_factor, self.drift, self.stiffness, self.into, self.out
+        )
+
+
+def _mix(matrix: Tensor, rows: Tensor) -> Tensor:
+    return matrix @ rows if rows.dim() == 2 else torch.tensordot(matrix, rows, dims=1)
+
+
+def antibody_titre(parameters: WithinHostParameters, archetypes: Archetypes) -> Tensor:
+    """Neutralising titre at exposure, log10 fold of the level without a dose, `[*batch, K]`.
+
+    `A = 1 + (10^(antibody_per_dose * doses) - 1) exp(-waning_rate * days)`: exactly 0 on the log scale
+    without a dose, never below.
+    """
+    hosts = archetypes.to(parameters.viral_growth)
+    rise = torch.expm1(LN10 * parameters.antibody_per_dose.unsqueeze(-1) * hosts.doses)
+    left = torch.exp(-parameters.waning_rate.unsqueeze(-1) * hosts.days_since_last_dose)
+    return torch.log1p(rise * left) / LN10
+
+
+def dynamics(parameters: WithinHostParameters, archetypes: Archetypes) -> Dynamics:
+    """Put parameters `[*batch]` and K archetypes into the model.
+
+    The infection rate beta follows from `viral_growth` g of a host without antibody: `beta = (g + k)(g +
+    delta) / k`.
+    At exposure E/V has the ratio of exponential growth, so no transient of the first hours is simulated.
+    """
+    hosts = archetypes.to(parameters.viral_growth)
+    titre = antibody_titre(parameters, archetypes) * LN10
+    growth, clearance = parameters.viral_growth.unsqueeze(-1), parameters.immune_clearance.unsqueeze(-1)
+    k = ECLIPSE_EXIT
+    decades = (hosts.age_midpoint - REFERENCE_AGE) / 10.0
+    delta = clearance * torch.exp(-parameters.age_effect.unsqueeze(-1) * decades)
+    beta = ((growth + k) * (growth + clearance) / k).expand_as(delta)
+
+    share = torch.sigmoid(titre - ANTIBODY_HALF)
+    loss = delta + ADAPTIVE_CLEARANCE * share
+    ratio = (loss - k + torch.sqrt((k - loss) ** 2 + 4.0 * k * beta * (1.0 - share))) / (2.0 * k)
+    virus = torch.full_like(delta, INOCULUM)
+    zero, one = torch.zeros_like(delta), torch.ones_like(delta)
+    log_beta = beta.log()
+    return Dynamics(
+        initial=torch.stack((zero, virus + ratio.log(), virus, titre)),
+        offset=torch.stack((log_beta, log_beta, one * math.log(k), one * ANTIBODY_HALF, one * -VIRUS_HALF)),
+        drift=torch.stack((zero, zero - k, -delta - ADAPTIVE_CLEARANCE, zero)),
+        stiffness=2.0 * k * ratio + k - loss,
+        into=torch.tensor(_INTO).to(delta),
+        out=torch.tensor(_FROM).to(delta),
+    )
