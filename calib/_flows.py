@@ -1,0 +1,301 @@
+"""Families of q(z), all started at N(0, init_scale^2 I), all sampled in one pass from given base noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zuko.flows.autoregressive import MaskedAutoregressiveTransform
+from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class Layer(nn.Module):
+    """One invertible map u -> z."""
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `u [*batch, D]` to `(z [*batch, D], log |det dz/du| [*batch])`."""
+        raise NotImplementedError
+
+    def pull(self, z: Tensor) -> Tensor:
+        """Inverse of `push`: `z [*batch, D]` to `u [*batch, D]`."""
+        raise NotImplementedError
+
+
+class Diagonal(Layer):
+    """z = loc + scale * u, entry by entry."""
+
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loc + self.log_scale.exp() * u, self.log_scale.sum().expand(u.shape[:-1])
+
+    def pull(self, z: Tensor) -> Tensor:
+        return (z - self.loc) * (-self.log_scale).exp()
+
+
+class FullRank(Layer):
+    """z = loc + S (I + N) u with S diagonal and N strictly lower triangular, so any Gaussian.
+
+    Scaling the rows keeps the entries of N of order one however narrow the posterior is.
+    """
+
+    strict: Tensor
+
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
+        self.lower = nn.Parameter(torch.zeros(dim, dim, dtype=torch.float64))
+        self.register_buffer("strict", torch.ones(dim, dim, dtype=torch.float64).tril(-1), persistent=False)
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = u + u @ (self.lower * self.strict).mT
+        return self.loc + self.log_scale.exp() * mixed, self.log_scale.sum().expand(u.shape[:-1])
+
+    def pull(self, z: Tensor) -> Tensor:
+        mixed = (z - self.loc) * (-self.log_scale).exp()
+        unit = self.lower * self.strict  # unitriangular solve takes the diagonal as one
+        flat = mixed.reshape(-1, mixed.shape[-1])
+        solved = torch.linalg.solve_triangular(unit, flat.mT, upper=False, unitriangular=True).mT
+        return solved.reshape(mixed.shape)
+
+
+class LowRank(Layer):
+    """z = loc + S (I + U V') u with U, V of rank r: directions may widen or narrow, at 2 r D numbers."""
+
+    def __init__(self, dim: int, scale: float, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
+        self.u = nn.Parameter(torch.zeros(dim, rank, dtype=torch.float64))
+        self.v = nn.Parameter(
+            torch.randn(dim, rank, generator=generator, dtype=torch.float64) / math.sqrt(dim)
+        )
+
+    def _small(self) -> Tensor:
+        return torch.eye(self.v.shape[1], dtype=self.v.dtype, device=self.v.device) + self.v.mT @ self.u
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = u + (u @ self.v) @ self.u.mT
+        log_det = self.log_scale.sum() + torch.linalg.slogdet(self._small()).logabsdet
+        return self.loc + self.log_scale.exp() * mixed, log_det.expand(u.shape[:-1])
+
+    def pull(self, z: Tensor) -> Tensor:
+        mixed = (z - self.loc) * (-self.log_scale).exp()  # Woodbury: (I + U V')^-1 = I - U (I + V'U)^-1 V'
+        inner = torch.linalg.solve(self._small(), (mixed @ self.v).unsqueeze(-1)).squeeze(-1)
+        return mixed - inner @ self.u.mT
+
+
+class Autoregressive(Layer):
+    """z_i = f(u_i; u_<i) with f monotone: one pass to sample, D passes to invert (Kingma et al. 2016).
+
+    The last layer of the hyper-network starts at zero, where f is the identity.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        univariate: Callable[..., Any],
+        shapes: list[tuple[int, ...]],
+        hidden: int,
+        reverse: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        order = torch.arange(dim)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # zuko's own start draws from the global state; it is replaced below
+            self.net = MaskedAutoregressiveTransform(
+                features=dim,
+                order=order.flip(0) if reverse else order,
+                univariate=univariate,
+                shapes=shapes,
+                hidden_features=(hidden, hidden),
+                activation=nn.SiLU,
+            )
+        self.net.double()
+        linear = [m for m in self.net.modules() if hasattr(m, "bias")]
+        for m in linear:
+            bound = 1 / math.sqrt(m.weight.shape[-1])
+            draw = torch.rand(m.weight.shape, generator=generator, dtype=torch.float64)
+            m.weight.data = (2 * draw - 1) * bound
+            m.bias.data.zero_()
+        # With one dimension there is no network, only the numbers that it would have put out.
+        for last in [linear[-1].weight] if linear else self.net.parameters():
+            last.data.zero_()
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.net().call_and_ladj(u)
+        return z, log_slope
+
+    def pull(self, z: Tensor) -> Tensor:
+        return self.net().inv(z)
+
+
+class Flow(nn.Module):
+    """A distribution q(z) made by pushing N(0, I) noise through layers.
+
+    Attributes:
+        name: the name it was made by.
+        dim: dimension D of z.
+        settings: the arguments of `make_flow`, enough to make it again.
+    """
+
+    def __init__(self, name: str, dim: int, layers: list[Layer], settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.name, self.dim, self.settings = name, dim, settings
+        self.layers = nn.ModuleList(layers)
+
+    @property
+    def cheap_inverse(self) -> bool:
+        """Whether `log_prob` costs about as much as sampling (no autoregressive layer)."""
+        return not any(isinstance(layer, Autoregressive) for layer in self.layers)
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, to read dtype and device from."""
+        return next(self.parameters())
+
+    def sample_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Push base noise through the flow, reparameterised.
+
+        Args:
+            noise: `[*batch, D]`, draws of N(0, I).
+
+        Returns:
+            z `[*batch, D]` and log q(z) `[*batch]`, both differentiable.
+
+        Raises:
+            ValueError: if the last axis of the noise is not D.
+        """
+        if noise.ndim == 0 or noise.shape[-1] != self.dim:
+            raise ValueError(
+                f"noise has shape {tuple(noise.shape)}, expected [*batch, {self.dim}] for this flow"
+            )
+        z, log_q = noise, -0.5 * (noise**2).sum(-1) - 0.5 * self.dim * _LOG_2PI
+        for layer in self.layers:
+            z, log_det = layer.push(z)  # type: ignore[operator]
+            log_q = log_q - log_det
+        return z, log_q
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Independent draws, without gradient.
+
+        Args:
+            count: number of draws, S.
+            generator: source of randomness.
+
+        Returns:
+            z `[S, D]`.
+        """
+        with torch.no_grad():
+            return self.sample_with_log_prob(self.noise(count, generator))[0]
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Base noise `[count, D]` in the dtype and on the device of the flow."""
+        draw = torch.randn(count, self.dim, generator=generator, dtype=torch.float64, device=generator.device)
+        return draw.to(self.like)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of given points: D passes per autoregressive layer, one for the others.
+
+        Args:
+            z: `[*batch, D]`.
+
+        Returns:
+            log q(z) `[*batch]`.
+        """
+        u = self.inverse(z)
+        return self.sample_with_log_prob(u)[1]
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The base noise `[*batch, D]` that the flow sends to `z [*batch, D]`."""
+        for layer in reversed(self.layers):
+            z = layer.pull(z)  # type: ignore[operator]
+        return z
+
+
+def _spline(dim: int, hidden: int, bins: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
+    return Autoregressive(
+        dim, MonotonicRQSTransform, [(bins,), (bins,), (bins - 1,)], hidden, reverse, generator
+    )
+
+
+def _affine(dim: int, hidden: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
+    return Autoregressive(dim, MonotonicAffineTransform, [(), ()], hidden, reverse, generator)
+
+
+FLOWS = ("gaussian", "gaussian-diagonal", "gaussian-low-rank", "nsf", "maf", "gaussian-nsf")
+
+
+def make_flow(
+    name: str,
+    dim: int,
+    *,
+    seed: int,
+    init_scale: float = 1.0,
+    hidden: int | None = None,
+    bins: int = 8,
+    transforms: int = 3,
+    rank: int = 8,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Flow:
+    """Make a flow that starts at N(0, init_scale^2 I).
+
+    Args:
+        name: "gaussian" (full rank), "gaussian-diagonal", "gaussian-low-rank", "nsf" (neural spline
+            autoregressive,
+            Durkan et al. 2019), "maf" (affine autoregressive, sampled in one pass, Kingma et al. 2016), or
+            "gaussian-nsf" (a full-rank affine map after one spline layer that starts as the identity).
+        dim: dimension D of z.
+        seed: of the random start of the hyper-networks.
+        init_scale: standard deviation of the start.
+        hidden: width of the hyper-networks; `max(64, 2 * dim)` if None, so that every input has a unit.
+        bins: bins of the splines.
+        transforms: autoregressive layers of "nsf" and "maf".
+        rank: rank of "gaussian-low-rank".
+        dtype: floating type of the flow.
+        device: where it stands.
+
+    Returns:
+        The flow.
+
+    Raises:
+        ValueError: if the name is unknown, or dim or init_scale is not positive.
+    """
+    if name not in FLOWS:
+        raise ValueError(f"no flow is called {name!r}: choose one of {', '.join(FLOWS)}")
+    if dim < 1 or not init_scale > 0:
+        raise ValueError(
+            f"dim = {dim} and init_scale = {init_scale} were given for a flow: both must be positive"
+        )
+    settings = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
+    settings |= {"transforms": transforms, "rank": rank}
+    generator = torch.Generator().manual_seed(seed)
+    width = hidden if hidden is not None else max(64, 2 * dim)
+    layers: list[Layer]
+    if name == "gaussian":
+        layers = [FullRank(dim, init_scale)]
+    elif name == "gaussian-diagonal":
+        layers = [Diagonal(dim, init_scale)]
+    elif name == "gaussian-low-rank":
+        layers = [LowRank(dim, init_scale, min(rank, dim), generator)]
+    elif name == "gaussian-nsf":
+        layers = [_spline(dim, width, bins, False, generator), FullRank(dim, init_scale)]
+    elif name == "nsf":
+        layers = [_spline(dim, width, bins, bool(i % 2), generator) for i in range(transforms)]
+        layers.append(Diagonal(dim, init_scale))
+    else:
+        layers = [_affine(dim, width, bool(i % 2), generator) for i in range(transforms)]
+        layers.append(Diagonal(dim, init_scale))
+    return Flow(name, dim, layers, settings).to(dtype=dtype, device=device)
