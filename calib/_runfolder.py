@@ -1,0 +1,266 @@
+"""A run is a folder: its manifest says what was run, on what, for how long, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from calib._atomic import atomic_write_json
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+LIBRARIES = (
+    "posterity",
+    "torch",
+    "pyro-ppl",
+    "chirho",
+    "torchdiffeq",
+    "zuko",
+    "arviz",
+    "xarray",
+    "h5netcdf",
+    "numba",
+    "numpy",
+    "pandas",
+    "scoringrules",
+    "matplotlib",
+)
+
+
+class RunFolderError(ValueError):
+    """A folder cannot hold, or does not hold, the run that was asked for."""
+
+
+def versions(libraries: Collection[str] = LIBRARIES) -> dict[str, str]:
+    """Installed versions of Python and of the libraries; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in libraries:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far, in GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB on Linux
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON gives it back (tuples become lists), so that comparisons are fair."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    return plain
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first entries that differ, in words."""
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    shown = ", ".join(f"{key} = {old.get(key)!r} there and {new.get(key)!r} here" for key in keys[:3])
+    return shown + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+class RunFolder:
+    """One run's folder and its manifest; every change reaches the disk atomically.
+
+    Make one with `RunFolder.create` (writes) or `RunFolder.open` (reads an existing run).
+
+    Attributes:
+        path: The folder.
+        manifest: Plain data as in `manifest.json`; change it through the methods.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], interval: float = 5.0) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._interval = interval
+        self._written = -float("inf")
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        study: str,
+        configuration: Mapping[str, Any],
+        seed: int,
+        device: str = "cpu",
+        resume: bool = False,
+        free: Collection[str] = (),
+    ) -> RunFolder:
+        """Start a run in a new or empty folder, or go on with the same run.
+
+        Args:
+            path: The folder; made if absent.
+            study: Name of the study.
+            configuration: Plain data that decides the result.
+            seed: The run's seed.
+            device: The device in words.
+            resume: Go on with the run that the folder holds; starts one if the folder is empty.
+            free: Keys of the configuration that may differ on resuming (limits of time, verbosity).
+
+        Returns:
+            The folder, its manifest written with status `running`.
+
+        Raises:
+            RunFolderError: The folder holds another run, the same run without `resume`, or files of
+                something else. Nothing in it has been changed then.
+        """
+        folder = Path(path)
+        wanted = _plain({"study": study, "seed": seed, **configuration})
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(
+                f"{folder} is a file, where the folder of a run was expected; name another folder."
+            )
+        if (folder / MANIFEST).exists():
+            run = cls.open(folder)
+            held = {
+                "study": run.manifest["study"],
+                "seed": run.manifest["seed"],
+                **run.manifest["configuration"],
+            }
+            old, new = ({k: v for k, v in side.items() if k not in free} for side in (held, wanted))
+            if old != new:
+                raise RunFolderError(
+                    f"{folder} holds another run ({_difference(old, new)}); "
+                    "name another output folder, or remove that one if it is not needed."
+                )
+            if not resume:
+                raise RunFolderError(
+                    f"{folder} holds this run already (status {run.manifest['status']}, started "
+                    f"{run.manifest['started']}); resume it, name another output folder, or remove that one."
+                )
+            run.manifest["resumed"].append(_now())
+            run.manifest["configuration"] = _plain(configuration)
+            run.manifest.update(status="running", error=None, versions=versions(), device=device)
+            run.flush()
+            return run
+        if folder.exists() and any(entry.name != ".gitignore" for entry in folder.iterdir()):
+            raise RunFolderError(
+                f"{folder} holds files but no {MANIFEST}, so it is not the folder of a run; "
+                "name an empty or a new folder."
+            )
+        run = cls(
+            folder,
+            {
+                "format": FORMAT,
+                "study": study,
+                "status": "running",
+                "error": None,
+                "seed": seed,
+                "configuration": _plain(configuration),
+                "device": device,
+                "versions": versions(),
+                "started": _now(),
+                "resumed": [],
+                "updated": _now(),
+                "timings": {},
+                "simulations": {},
+                "skipped": {},
+                "peak_memory_gib": 0.0,
+                "notices": [],
+            },
+        )
+        run.flush()
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """Read the run that a folder holds.
+
+        Raises:
+            RunFolderError: There is no manifest, or it is damaged.
+        """
+        folder = Path(path)
+        file = folder / MANIFEST
+        if not file.is_file():
+            raise RunFolderError(f"{folder} holds no {MANIFEST}, so no run; name the folder of a run.")
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            missing = {"format", "study", "seed", "configuration", "status", "timings", "simulations"} - set(
+                manifest
+            )
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"{file} is damaged ({error}); restore it, or start the run anew in another folder."
+            ) from error
+        if missing or manifest["format"] != FORMAT:
+            found = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {manifest['format']}"
+            raise RunFolderError(
+                f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew."
+            )
+        return cls(folder, manifest)
+
+    def file(self, name: str) -> Path:
+        """Path of a file in the folder; its parent folders exist afterwards."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def update(self, **entries: Any) -> None:
+        """Set entries of the manifest (plain data) and write it."""
+        self.manifest.update(_plain(entries))
+        self.flush()
+
+    def notice(self, text: str) -> None:
+        """Add a sentence that the report must show; the same sentence is kept once."""
+        if text not in self.manifest["notices"]:
+            self.manifest["notices"].append(text)
+            self.flush()
+
+    def count(self, purpose: str, number: int = 1) -> None:
+        """Add to the number of simulations made for a purpose (`fit`, `forecast`, ...)."""
+        self._add("simulations", purpose, number)
+
+    def skip(self, what: str, number: int = 1) -> None:
+        """Add to the number of things skipped (`steps`, `draws`, ...)."""
+        self._add("skipped", what, number)
+
+    def _add(self, group: str, key: str, number: int) -> None:
+        entries = self.manifest[group]
+        entries[key] = entries.get(key, 0) + int(number)
+        # counted every step of a fit: the disk sees it every few seconds, and at the end of each phase
+        if time.monotonic() - self._written >= self._interval:
+            self.flush()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the seconds that the block takes to `timings[name]`, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            timings = self.manifest["timings"]
+            timings[name] = round(timings.get(name, 0.0) + time.perf_counter() - start, 3)
+            self.flush()
+
+    @contextmanager
+    def running(self) -> Iterator[RunFolder]:
+        """Status `complete` after the block, `failed` with the error's text if it raises."""
+        try:
+            yield self
+        except BaseException as error:
+            self.update(status="failed", error=f"{type(error).__name__}: {error}")
+            raise
+        self.update(status="complete", error=None)
+
+    def flush(self) -> None:
+        """Write the manifest now."""
+        self.manifest["updated"] = _now()
+        self.manifest["peak_memory_gib"] = round(max(self.manifest["peak_memory_gib"], peak_memory_gib()), 3)
+        atomic_write_json(self.path / MANIFEST, self.manifest)
+        self._written = time.monotonic()
