@@ -59,12 +59,16 @@ class Population:
         _check_ids("region_of_group", self.region_of_group, 0, len(self.people_per_agent))
         _check_ids("archetype", self.archetype, 0, np.iinfo(np.int16).max)
         if len(self.venue_weight) != len(self.venues):
-            raise ValueError(f"{len(self.venues)} venue layers need as many weight arrays; found {len(self.venue_weight)}.")
+            raise ValueError(
+                f"{len(self.venues)} venue layers need as many weight arrays; found {len(self.venue_weight)}."
+            )
         for layer, (ids, weight) in enumerate(zip(self.venues, self.venue_weight, strict=True)):
             _check_ids(f"venues[{layer}]", ids, -1, len(weight))
             _check_weight(f"venue_weight[{layer}]", weight)
         if len(self.household_weight) != self.households:
-            raise ValueError(f"household_weight has {len(self.household_weight)} entries for {self.households} households.")
+            raise ValueError(
+                f"household_weight has {len(self.household_weight)} entries for {self.households} households."
+            )
         _check_weight("household_weight", self.household_weight)
         _check_weight("people_per_agent", self.people_per_agent)
 
@@ -116,4 +120,6 @@ def _check_ids(name: str, ids: NDArray[np.integer], low: int, high: int) -> None
 
 def _check_weight(name: str, weight: NDArray[np.floating]) -> None:
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
-        raise ValueError(f"{name} must be finite and not negative; {int(np.sum(~(weight >= 0)))} of its entries are not.")
+        raise ValueError(
+            f"{name} must be finite and not negative; {int(np.sum(~(weight >= 0)))} of its entries are not."
+        )

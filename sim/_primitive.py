@@ -1,0 +1,145 @@
+"""The one stochastic, discrete, differentiable primitive: rates in, incidence out."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sim import _compiled, _reference
+from sim._columns import columns
+from sim._reference import Epidemic
+from sim.population import Population
+from sim.rates import Rates
+
+__all__ = ["BACKENDS", "epidemic", "jacobian"]
+
+BACKENDS = ("auto", "reference", "compiled")
+"""`compiled` (numba, CPU), `reference` (plain tensors, any device), `auto`: compiled on the CPU, reference elsewhere."""
+
+
+def epidemic(
+    population: Population,
+    rates: Rates,
+    seed: int,
+    *,
+    streams: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Simulate an epidemic; differentiable in every rate, in reverse and in forward mode, without a tape over days.
+
+    The gradient is the local-score estimator (docs/gradient.md). Its backward pass replays the days from each agent's day
+    of infection: memory is O(agents + households + groups), whatever the number of days and of rates.
+
+    Args:
+        population: agents and their groups.
+        rates: the rates; tensors on one device, `P` particles.
+        seed: names all randomness together with the stream.
+        streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
+            (common random numbers).
+        backend: one of `BACKENDS`.
+
+    Returns:
+        `[P, T, G]` new infections, in agents, by particle, day and community group.
+
+    Raises:
+        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend.
+    """
+    rates.check(population)
+    streams = torch.arange(rates.particles) if streams is None else streams
+    if streams.shape != (rates.particles,):
+        raise ValueError(
+            f"streams has shape {tuple(streams.shape)}; give one stream for each of {rates.particles} particles."
+        )
+    kernels = _backend(backend, rates.mixing.device)
+    incidence, _, _ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
+    return incidence
+
+
+def jacobian(
+    population: Population,
+    rates: Rates,
+    tangents: Rates,
+    seed: int,
+    *,
+    streams: Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Incidence and its derivative in Q directions of the rates at once, by forward mode.
+
+    Args:
+        population: agents and their groups.
+        rates: where to differentiate.
+        tangents: the directions: the tensors of `rates`, each with one more trailing axis of size Q.
+        seed: as for `epidemic`.
+        streams: as for `epidemic`.
+        backend: as for `epidemic`.
+
+    Returns:
+        `[P, T, G]` incidence and `[P, T, G, Q]` its tangents.
+
+    Raises:
+        ValueError: as for `epidemic`, or tangents whose shapes are not those of the rates with one more axis.
+    """
+    rates.check(population)
+    for name, x, dx in zip(Rates.__annotations__, rates.tensors(), tangents.tensors(), strict=True):
+        if dx.shape[:-1] != x.shape or dx.shape[-1] != tangents.mixing.shape[-1]:
+            raise ValueError(
+                f"tangents.{name} has shape {tuple(dx.shape)}; it must be {tuple(x.shape)} and one axis of directions."
+            )
+    kernels = _backend(backend, rates.mixing.device)
+    streams = torch.arange(rates.particles) if streams is None else streams
+    with torch.no_grad():
+        c = columns(population, rates.mixing.device)
+        past = kernels.run(c, rates, seed, streams.cpu())
+        return past.incidence, kernels.jvp(c, rates, tangents, past)
+
+
+class _Primitive(torch.autograd.Function):
+    """Binds a backend's three functions to autograd."""
+
+    @staticmethod
+    def forward(
+        population: Population, kernels: ModuleType, seed: int, streams: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rates = Rates(*(x.detach() for x in tensors))
+        return tuple(kernels.run(columns(population, rates.mixing.device), rates, seed, streams))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.population, ctx.kernels, _, _, *tensors = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*tensors, *output)
+        ctx.save_for_forward(*tensors, *output)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        rates, past, c = _saved(ctx)
+        with torch.no_grad():
+            bar = ctx.kernels.vjp(c, rates, past, cotangents[0].contiguous())
+        return (None, None, None, None, *bar.tensors())
+
+    @staticmethod
+    def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor, None, None]:
+        rates, past, c = _saved(ctx)
+        pairs = zip(inputs[4:], rates.tensors(), strict=True)
+        tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
+        return ctx.kernels.jvp(c, rates, tangents, past)[..., 0], None, None
+
+
+def _saved(ctx: Any) -> tuple[Rates, Epidemic, Any]:
+    *tensors, incidence, infected_on, memory = ctx.saved_tensors
+    rates = Rates(*(x.detach() for x in tensors))
+    return rates, Epidemic(incidence, infected_on, memory), columns(ctx.population, rates.mixing.device)
+
+
+def _backend(name: str, device: torch.device) -> ModuleType:
+    if name not in BACKENDS:
+        raise ValueError(f"backend is {name!r}; choose one of {', '.join(BACKENDS)}.")
+    if name == "compiled" and device.type != "cpu":
+        raise ValueError(
+            f"the compiled backend runs on the CPU and the rates are on {device}; use backend='reference'."
+        )
+    return _compiled if name == "compiled" or (name == "auto" and device.type == "cpu") else _reference

@@ -1,0 +1,228 @@
+"""The epidemic and its two derivatives in plain tensors, on any device: what the compiled kernels are tested against.
+
+The law is in docs/design.md, the derivation of the local-score gradient in docs/gradient.md. Capital names follow the text:
+I infectiousness of an agent, H V F pressures of households, venues and groups, W score of a household. All three functions
+rebuild a day from the day of infection of each agent, so none keeps anything that grows with days times agents.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sim._columns import Columns
+from sim._random import day_key, stream_key, uniform
+from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
+
+NEVER = 32_767
+
+
+class Epidemic(NamedTuple):
+    """What a run leaves: enough to replay any day.
+
+    incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of infection or NEVER; memory `[P, T, R]` remembered incidence.
+    """
+
+    incidence: Tensor
+    infected_on: Tensor
+    memory: Tensor
+
+
+class _Day(NamedTuple):
+    """Pressures of one day. cell: `[P, N]` entry of the flattened infectiousness table, I zero where it does not apply."""
+
+    cell: Tensor
+    infectious: Tensor
+    I: Tensor  # noqa: E741
+    H: Tensor
+    V: tuple[Tensor, ...]
+    F: Tensor
+    C: Tensor
+    response: Tensor
+    Q: Tensor
+    X: Tensor
+    hazard: Tensor
+
+
+def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+    """Simulate every day forward."""
+    P, T, N = rates.particles, rates.days, len(c.group)
+    infected_on = torch.full((P, N), NEVER, dtype=torch.int16, device=c.group.device)
+    incidence = rates.mixing.new_zeros(P, T, len(c.group_size))
+    memory = rates.mixing.new_zeros(P, T, len(c.region_size))
+    agents, keys = torch.arange(N, device=c.group.device), [stream_key(seed, int(s)) for s in streams]
+    for t in range(T):
+        day = _pressures(c, rates, t, infected_on, memory[:, t])
+        draw = torch.stack([uniform(day_key(key, t), agents) for key in keys])
+        infected = (infected_on == NEVER) & (draw < -torch.expm1(-day.hazard))
+        infected_on[infected] = t
+        incidence[:, t] = _sum(infected.to(incidence.dtype), c.group, incidence.shape[-1])
+        if t + 1 < T:
+            memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
+    return Epidemic(incidence, infected_on, memory)
+
+
+def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
+    """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions."""
+    infected_on, T, groups = epidemic.infected_on, rates.days, len(c.group_size)
+    W = tangents.mixing.new_zeros(rates.particles, len(c.household_region), tangents.mixing.shape[-1])
+    dA = W.new_zeros(rates.particles, len(c.region_size), W.shape[-1])
+    out = W.new_zeros(rates.particles, T, groups, W.shape[-1])
+    region = c.region_of_group[c.group]
+    for t in range(T):
+        A = epidemic.memory[:, t, :, None]
+        day = _pressures(c, rates, t, infected_on, epidemic.memory[:, t])
+        b, db = rates.transmission[:, :, t, None, None], tangents.transmission[:, :, t, None]
+        dI = _rows(tangents.infectiousness.flatten(1, 2), day.cell) * day.infectious[..., None]
+        carry = day.I[..., None] * _centred(c, W)[:, c.household]
+
+        # own household: as it happened. Larger groups: the score of the sender's household carries the change.
+        dH = db[:, HOUSEHOLD] * day.H[..., None] + b[:, HOUSEHOLD] * c.household_weight[:, None] * _sum(
+            dI, c.household, W.shape[1]
+        )
+        dF = _sum(dI + carry, c.group, groups) / c.group_size[:, None]
+        dC = torch.einsum("pghq,ph->pgq", tangents.mixing, day.F) + torch.einsum("pgh,phq->pgq", rates.mixing, dF)
+        dQ = (db[:, COMMUNITY] * day.C[..., None] + b[:, COMMUNITY] * dC)[:, c.group]
+        for v, (members, group, weight) in enumerate(zip(c.members, c.group_of, c.venue_weight, strict=True)):
+            dV = weight[:, None] * _sum((dI + carry)[:, members], group, len(weight))
+            dQ = dQ.index_add(
+                1, members, db[:, VENUES + v] * day.V[v][:, group, None] + b[:, VENUES + v] * dV[:, group]
+            )
+            kin = c.kin[v]
+            own = _sum(carry[:, kin], c.kin_pair[v], c.pairs[v])[:, c.kin_pair[v]]
+            kin_weight = c.venue_weight[v][_venue_of(c, v, kin)]
+            dQ = dQ.index_add(1, kin, -b[:, VENUES + v] * kin_weight[:, None] * own)
+        dresponse = -day.response[..., None] * (tangents.aversion[:, None] * A + rates.aversion[:, None, None] * dA)
+
+        dX = dH[:, c.household] + dresponse[:, region] * day.Q[..., None] + day.response[:, region, None] * dQ
+        dX = dX + tangents.importation[:, t][:, c.group]
+        dhazard = (
+            tangents.susceptibility[:, c.archetype] * day.X[..., None] + rates.susceptibility[:, c.archetype, None] * dX
+        )
+        W = W + _sum(_weight(infected_on, day.hazard, t)[..., None] * dhazard, c.household, W.shape[1])
+
+        infected = (infected_on == t).to(W.dtype)
+        out[:, t] = _sum(infected[..., None] * _centred(c, W)[:, c.household], c.group, groups)
+        step = tangents.forgetting[:, None] * (_percent(c, epidemic.incidence[:, t])[..., None] - A)
+        dA = dA + step + rates.forgetting[:, None, None] * (_percent(c, out[:, t]) - dA)
+    return out
+
+
+def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
+    """Gradient of `sum(cotangent * incidence)` with respect to every rate; `cotangent` is `[P, T, G]`.
+
+    The transpose of `jvp`, line by line from the last day to the first. `WG` is the adjoint of W; `centre` what the
+    subtracted regional mean adds to it, the same for every household of a region.
+    """
+    infected_on, groups = epidemic.infected_on, len(c.group_size)
+    bar = rates.map(torch.zeros_like)
+    households = len(c.household_region)
+    WG = rates.mixing.new_zeros(rates.particles, households)
+    centre = rates.mixing.new_zeros(rates.particles, len(c.region_size))
+    AG = torch.zeros_like(centre)
+    region = c.region_of_group[c.group]
+    for t in range(rates.days - 1, -1, -1):
+        A, b = epidemic.memory[:, t], rates.transmission[:, :, t, None]
+        day = _pressures(c, rates, t, infected_on, A)
+
+        # memory of the next day, then the read-out of this one
+        bar.forgetting.add_((AG * (_percent(c, epidemic.incidence[:, t]) - A)).sum(1))
+        xG = cotangent[:, t] + (rates.forgetting[:, None] * AG * 100 / c.region_size)[:, c.region_of_group]
+        AG = (1 - rates.forgetting[:, None]) * AG
+        infected = (infected_on == t).to(WG.dtype)
+        WG = WG + _sum(infected * xG[:, c.group], c.household, households)
+        centre = (
+            centre - _sum(xG * epidemic.incidence[:, t], c.region_of_group, centre.shape[1]) / c.households_in_region
+        )
+
+        hazardG = (WG + centre[:, c.household_region])[:, c.household] * _weight(infected_on, day.hazard, t)
+        bar.susceptibility.add_(_sum(hazardG * day.X, c.archetype, rates.susceptibility.shape[1]))
+        XG = hazardG * rates.susceptibility[:, c.archetype]
+        XG_group = _sum(XG, c.group, groups)
+        bar.importation[:, t] = XG_group
+        QG, responseG = XG * day.response[:, region], _sum(XG * day.Q, region, centre.shape[1])
+        bar.aversion.add_(-(responseG * day.response * A).sum(1))
+        AG = AG - responseG * day.response * rates.aversion[:, None]
+
+        HG = _sum(XG, c.household, households)
+        bar.transmission[:, HOUSEHOLD, t] = (HG * day.H).sum(1)
+        CG = XG_group * day.response[:, c.region_of_group]
+        bar.transmission[:, COMMUNITY, t] = (CG * day.C).sum(1)
+        CG = b[:, COMMUNITY] * CG
+        bar.mixing.add_(CG[:, :, None] * day.F[:, None, :])
+        FG = torch.einsum("pgh,pg->ph", rates.mixing, CG) / c.group_size
+        sendG = FG[:, c.group]
+        kinG = torch.zeros_like(sendG)
+        for v, (members, group, weight) in enumerate(zip(c.members, c.group_of, c.venue_weight, strict=True)):
+            bar.transmission[:, VENUES + v, t] = (QG[:, members] * day.V[v][:, group]).sum(1)
+            VG = b[:, VENUES + v] * weight * _sum(QG[:, members], group, len(weight))
+            sendG = sendG.index_add(1, members, VG[:, group])
+            kin = c.kin[v]
+            own = _sum(QG[:, kin], c.kin_pair[v], c.pairs[v])[:, c.kin_pair[v]]
+            kinG = kinG.index_add(1, kin, b[:, VENUES + v] * weight[_venue_of(c, v, kin)] * own)
+
+        # to the infectious: rho enters every pressure directly, the score only the larger groups
+        direct = sendG + (b[:, HOUSEHOLD] * c.household_weight * HG)[:, c.household]
+        flat = bar.infectiousness.view(rates.particles, -1)
+        flat.scatter_add_(1, day.cell, direct * day.infectious)
+        carried = _sum(day.I * (sendG - kinG), c.household, households)
+        WG = WG + carried
+        centre = centre - _sum(carried, c.household_region, centre.shape[1]) / c.households_in_region
+    return bar
+
+
+def _pressures(c: Columns, rates: Rates, t: int, infected_on: Tensor, memory: Tensor) -> _Day:
+    """Everything that bears on day t, from the infections before it."""
+    D = rates.infectious_days
+    since = t - 1 - infected_on.long()
+    infectious = (since >= 0) & (since < D)
+    cell = c.archetype * D + since.clamp(0, D - 1)
+    I = rates.infectiousness.flatten(1).gather(1, cell) * infectious  # noqa: E741
+    H = c.household_weight.to(I.dtype) * _sum(I, c.household, len(c.household_region))
+    F = _sum(I, c.group, len(c.group_size)) / c.group_size.to(I.dtype)
+    C = torch.einsum("pgh,ph->pg", rates.mixing, F)
+    b = rates.transmission[:, :, t, None]
+    Q, V = (b[:, COMMUNITY] * C)[:, c.group], []
+    for v, (members, group, weight) in enumerate(zip(c.members, c.group_of, c.venue_weight, strict=True)):
+        V.append(weight.to(I.dtype) * _sum(I[:, members], group, len(weight)))
+        Q = Q.index_add(1, members, b[:, VENUES + v] * V[v][:, group])
+    response = torch.exp(-rates.aversion[:, None] * memory)
+    X = b[:, HOUSEHOLD] * H[:, c.household] + response[:, c.region_of_group[c.group]] * Q
+    X = X + rates.importation[:, t][:, c.group]
+    hazard = rates.susceptibility[:, c.archetype] * X
+    return _Day(cell, infectious, I, H, tuple(V), F, C, response, Q, X, hazard)
+
+
+def _weight(infected_on: Tensor, hazard: Tensor, t: int) -> Tensor:
+    """Derivative of the log-probability of an agent's day with respect to its hazard: `[P, N]`."""
+    safe = hazard.clamp_min(torch.finfo(hazard.dtype).tiny)
+    return torch.where(infected_on == t, 1 / torch.expm1(safe), -(infected_on > t).to(hazard.dtype))
+
+
+def _centred(c: Columns, W: Tensor) -> Tensor:
+    """Scores less their mean over the region: the control variate (`E[W] = 0`)."""
+    mean = _sum(W, c.household_region, len(c.region_size)) / c.households_in_region[:, None].to(W.dtype)
+    return W - mean[:, c.household_region]
+
+
+def _percent(c: Columns, incidence: Tensor) -> Tensor:
+    """Per cent of each region infected on a day: `[P, G, ...] -> [P, R, ...]`."""
+    size = c.region_size.to(incidence.dtype).reshape(-1, *[1] * (incidence.dim() - 2))
+    return 100 * _sum(incidence, c.region_of_group, len(c.region_size)) / size
+
+
+def _sum(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Segment sums along axis 1."""
+    return values.new_zeros(values.shape[0], size, *values.shape[2:]).index_add_(1, index, values)
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """`table[p, index[p, n], :]`."""
+    return table.gather(1, index[..., None].expand(*index.shape, table.shape[-1]))
+
+
+def _venue_of(c: Columns, layer: int, agents: Tensor) -> Tensor:
+    """Venue group of agents that are members of the layer (members are in ascending order)."""
+    return c.group_of[layer][torch.searchsorted(c.members[layer], agents)]

@@ -1,0 +1,102 @@
+"""The rates that drive an epidemic: everything about it that can be calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from sim.population import Population
+
+__all__ = ["COMMUNITY", "HOUSEHOLD", "VENUES", "Rates"]
+
+HOUSEHOLD, COMMUNITY, VENUES = 0, 1, 2
+"""Rows of `Rates.transmission`: households, community, then the venue layers in the population's order."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of an epidemic, each with a leading particle axis.
+
+    Axes: `P` particles, `K` archetypes, `D` days since infection, `V` venue layers, `T` days, `G` community groups.
+
+    Attributes:
+        infectiousness: `[P, K, D]` infectiousness of an agent 1..D days after its infection (dimensionless).
+        susceptibility: `[P, K]` relative hazard of an archetype (dimensionless).
+        transmission: `[P, 2 + V, T]` per day: household, community, venue layers.
+        mixing: `[P, G, G]` weight of the mean infectiousness of group (column) for an agent of group (row).
+        importation: `[P, T, G]` hazard from outside, per person and day.
+        aversion: `[P]` fall of the log transmission outside households for each 1 % of people infected per day, as remembered.
+        forgetting: `[P]` share of the remembered incidence replaced each day, 0..1.
+    """
+
+    infectiousness: Tensor
+    susceptibility: Tensor
+    transmission: Tensor
+    mixing: Tensor
+    importation: Tensor
+    aversion: Tensor
+    forgetting: Tensor
+
+    @property
+    def particles(self) -> int:
+        """Number of particles P."""
+        return self.infectiousness.shape[0]
+
+    @property
+    def days(self) -> int:
+        """Number of days T."""
+        return self.transmission.shape[-1]
+
+    @property
+    def infectious_days(self) -> int:
+        """Number of days since infection D after which nobody is infectious."""
+        return self.infectiousness.shape[-1]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The seven tensors in the order of the fields."""
+        return tuple(getattr(self, f.name) for f in fields(self))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rates:
+        """Apply a function to each tensor."""
+        return Rates(*(function(x) for x in self.tensors()))
+
+    def check(self, population: Population) -> None:
+        """Compare shapes with a population and refuse rates that are negative or not finite.
+
+        Raises:
+            ValueError: a shape does not fit, or a rate is negative, not finite, or a share outside 0..1.
+        """
+        p, days, groups = self.particles, self.days, population.groups
+        wanted = {
+            "infectiousness": (p, self.infectiousness.shape[1], self.infectious_days),
+            "susceptibility": (p, self.infectiousness.shape[1]),
+            "transmission": (p, VENUES + len(population.venues), days),
+            "mixing": (p, groups, groups),
+            "importation": (p, days, groups),
+            "aversion": (p,),
+            "forgetting": (p,),
+        }
+        if self.infectiousness.shape[1] < population.archetypes:
+            raise ValueError(
+                f"infectiousness covers {self.infectiousness.shape[1]} archetypes but the population has "
+                f"{population.archetypes}; give one row for each."
+            )
+        if days > 32_000:
+            raise ValueError(f"{days} days do not fit the 16-bit day of infection; simulate at most 32,000 days.")
+        for name, shape in wanted.items():
+            tensor = getattr(self, name)
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"rates.{name} has shape {tuple(tensor.shape)}; this population needs {shape}.")
+            bad = ~(torch.isfinite(tensor) & (tensor >= 0))
+            if bad.any():
+                where = tuple(int(i) for i in bad.nonzero()[0])
+                raise ValueError(
+                    f"rates.{name}{list(where)} is {float(tensor.detach()[where]):g}; rates must be finite and not negative."
+                )
+        if bool((self.forgetting > 1).any()):
+            raise ValueError(
+                f"rates.forgetting reaches {float(self.forgetting.max()):g}; it is a share and lies in 0..1."
+            )
