@@ -37,9 +37,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
-    )
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
     os.close(descriptor)
     temporary = Path(name)
     temporary.unlink()
@@ -47,8 +45,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(
-                f"Nothing was written to the temporary file of {target}; write to the path that the block is "
-                "given."
+                f"Nothing was written to the temporary file of {target}; write to the path that the block is given."
             )
         # mkstemp's 0600 would make results unreadable to others: give the mode an ordinary open() gives.
         mask = os.umask(0)

@@ -41,13 +41,11 @@ def baseline_quantiles(
     observed = np.asarray(history, dtype=np.float64)
     if observed.ndim != 2 or observed.shape[0] < 2:
         raise ValueError(
-            f"The baseline's history has shape {observed.shape}; expected [week, place] with at least 2 "
-            "weeks."
+            f"The baseline's history has shape {observed.shape}; expected [week, place] with at least 2 weeks."
         )
     if not np.isfinite(observed).all():
         raise ValueError(
-            "The baseline's history holds values that are not finite; pass the weeks that have data, without "
-            "gaps."
+            "The baseline's history holds values that are not finite; pass the weeks that have data, without gaps."
         )
     if horizons < 1:
         raise ValueError(f"The baseline was asked for {horizons} horizons; ask for at least 1.")

@@ -39,9 +39,7 @@ def quantile_table(draws: ArrayLike, levels: Sequence[float] = HUB_LEVELS) -> ND
     """
     values = np.asarray(draws, dtype=np.float64)
     if values.ndim == 0 or values.shape[0] == 0:
-        raise ValueError(
-            f"Predictive draws have shape {values.shape}; expected [draw, ...] with at least one draw."
-        )
+        raise ValueError(f"Predictive draws have shape {values.shape}; expected [draw, ...] with at least one draw.")
     bad = ~np.isfinite(values)
     if bad.any():
         raise ValueError(
@@ -80,8 +78,7 @@ def hub_rows(
     expected = (len(steps), len(locations), len(levels))
     if values.shape != expected:
         raise ValueError(
-            f"Quantiles of {target} have shape {values.shape}; expected [horizon, location, level] = "
-            f"{expected}."
+            f"Quantiles of {target} have shape {values.shape}; expected [horizon, location, level] = {expected}."
         )
     start = date.fromisoformat(reference_date) if isinstance(reference_date, str) else reference_date
     horizon, location, level = (axis.ravel() for axis in np.indices(expected))

@@ -48,8 +48,7 @@ def _dataset(
         free = array.ndim - len(leading)
         if free < 0:
             raise ValueError(
-                f"Variable {name} of group {group} has shape {array.shape}; expected leading axes chain and "
-                "draw."
+                f"Variable {name} of group {group} has shape {array.shape}; expected leading axes chain and draw."
             )
         trailing = tuple(dims.get(name, (f"{name}_dim_{i}" for i in range(free))))
         if len(trailing) != free:
@@ -60,9 +59,7 @@ def _dataset(
         for dim, size in zip(leading + trailing, array.shape, strict=True):
             labels = np.asarray(coords[dim]) if dim in coords else np.arange(size)
             if labels.size != size or used.get(dim, labels).size != size:
-                expected, source = (
-                    (labels.size, "its coordinate") if dim in coords else (used[dim].size, origin[dim])
-                )
+                expected, source = (labels.size, "its coordinate") if dim in coords else (used[dim].size, origin[dim])
                 raise ValueError(
                     f"Axis {dim} of variable {name} in group {group} has {size} entries, "
                     f"but {source} has {expected}; make them agree."
@@ -94,12 +91,8 @@ def to_inference_data(
     """
     unknown = [group for group in groups if group not in GROUPS]
     if unknown or not groups:
-        raise ValueError(
-            f"Group {unknown[0] if unknown else '(none)'} was given; use one of {', '.join(GROUPS)}."
-        )
-    datasets = {
-        name: _dataset(name, variables, coords or {}, dims or {}) for name, variables in groups.items()
-    }
+        raise ValueError(f"Group {unknown[0] if unknown else '(none)'} was given; use one of {', '.join(GROUPS)}.")
+    datasets = {name: _dataset(name, variables, coords or {}, dims or {}) for name, variables in groups.items()}
     return _tree(datasets)
 
 
@@ -115,9 +108,7 @@ def datasets_of(tree: Tree) -> dict[str, xr.Dataset]:
     return {name: tree[name] for name in tree.groups()}
 
 
-def save_inference_data(
-    tree: Tree, path: str | os.PathLike[str], attrs: Mapping[str, Any] | None = None
-) -> None:
+def save_inference_data(tree: Tree, path: str | os.PathLike[str], attrs: Mapping[str, Any] | None = None) -> None:
     """Write every group to one netCDF-4 file, atomically.
 
     Args:
@@ -155,8 +146,7 @@ def load_inference_data(path: str | os.PathLike[str]) -> Tree:
         datasets = {name: xr.load_dataset(file, group=name, engine="h5netcdf") for name in names}
     except OSError as error:
         raise ValueError(
-            f"{file} cannot be read as netCDF-4 ({error}); it is damaged or another kind of file: write it "
-            "anew."
+            f"{file} cannot be read as netCDF-4 ({error}); it is damaged or another kind of file: write it anew."
         ) from error
     if not datasets:
         raise ValueError(f"{file} holds none of the groups {', '.join(GROUPS)}; pass a posterior file.")

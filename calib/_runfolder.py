@@ -123,9 +123,7 @@ class RunFolder:
         folder = Path(path)
         wanted = _plain({"study": study, "seed": seed, **configuration})
         if folder.exists() and not folder.is_dir():
-            raise RunFolderError(
-                f"{folder} is a file, where the folder of a run was expected; name another folder."
-            )
+            raise RunFolderError(f"{folder} is a file, where the folder of a run was expected; name another folder.")
         if (folder / MANIFEST).exists():
             run = cls.open(folder)
             held = {
@@ -191,18 +189,14 @@ class RunFolder:
             raise RunFolderError(f"{folder} holds no {MANIFEST}, so no run; name the folder of a run.")
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
-            missing = {"format", "study", "seed", "configuration", "status", "timings", "simulations"} - set(
-                manifest
-            )
+            missing = {"format", "study", "seed", "configuration", "status", "timings", "simulations"} - set(manifest)
         except (ValueError, TypeError) as error:
             raise RunFolderError(
                 f"{file} is damaged ({error}); restore it, or start the run anew in another folder."
             ) from error
         if missing or manifest["format"] != FORMAT:
             found = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {manifest['format']}"
-            raise RunFolderError(
-                f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew."
-            )
+            raise RunFolderError(f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew.")
         return cls(folder, manifest)
 
     def file(self, name: str) -> Path:

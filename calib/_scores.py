@@ -50,18 +50,14 @@ def weighted_interval_score(
     tau = np.asarray(levels, dtype=np.float64)
     x, y = np.asarray(quantiles, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if tau.size % 2 == 0 or not np.allclose(tau, 1.0 - tau[::-1]) or np.any(np.diff(tau) <= 0):
-        raise ValueError(
-            f"Levels {list(levels)} are not ascending and symmetric about a median; pass such levels."
-        )
+        raise ValueError(f"Levels {list(levels)} are not ascending and symmetric about a median; pass such levels.")
     if x.shape != (*y.shape, tau.size):
         raise ValueError(
             f"Quantiles have shape {x.shape} and observations {y.shape}; "
             f"expected quantiles [..., level] = {(*y.shape, tau.size)}."
         )
     if np.any(np.diff(x, axis=-1) < 0):
-        raise ValueError(
-            "Forecast quantiles decrease along the level axis somewhere; sort them before scoring."
-        )
+        raise ValueError("Forecast quantiles decrease along the level axis somewhere; sort them before scoring.")
     pairs = tau.size // 2
     lower, median, upper = x[..., :pairs], x[..., pairs], x[..., :pairs:-1]
     # alpha/2 of the central interval between levels tau_k and 1 - tau_k is tau_k itself
@@ -70,14 +66,10 @@ def weighted_interval_score(
     over = np.maximum(lower - gap, 0.0).sum(-1) + 0.5 * np.maximum(median - y, 0.0)
     under = np.maximum(gap - upper, 0.0).sum(-1) + 0.5 * np.maximum(y - median, 0.0)
     factor = 2.0 / tau.size
-    return IntervalScore(
-        factor * (dispersion + over + under), factor * dispersion, factor * over, factor * under
-    )
+    return IntervalScore(factor * (dispersion + over + under), factor * dispersion, factor * over, factor * under)
 
 
-def covered(
-    quantiles: ArrayLike, observed: ArrayLike, central: float, levels: Sequence[float] = HUB_LEVELS
-) -> Array:
+def covered(quantiles: ArrayLike, observed: ArrayLike, central: float, levels: Sequence[float] = HUB_LEVELS) -> Array:
     """Whether each observation lies in the central interval, ends included; NaN where there is none.
 
     Args:
@@ -92,9 +84,7 @@ def covered(
     tau, x, y = np.asarray(levels), np.asarray(quantiles), np.asarray(observed, dtype=np.float64)
     ends = [np.flatnonzero(np.isclose(tau, level)) for level in (0.5 - central / 2, 0.5 + central / 2)]
     if any(end.size == 0 for end in ends):
-        raise ValueError(
-            f"The ends of the central {central:.0%} interval are not among the levels {list(levels)}."
-        )
+        raise ValueError(f"The ends of the central {central:.0%} interval are not among the levels {list(levels)}.")
     inside = (x[..., ends[0][0]] <= y) & (y <= x[..., ends[1][0]])
     return np.where(np.isnan(y), np.nan, inside)
 
@@ -199,13 +189,10 @@ def score_forecast(
     steps = tuple(range(1, y.shape[0] + 1)) if horizons is None else tuple(int(h) for h in horizons)
     if y.shape != (len(steps), len(places)):
         raise ValueError(
-            f"Observations of {target} have shape {y.shape}; "
-            f"expected [horizon, place] = {(len(steps), len(places))}."
+            f"Observations of {target} have shape {y.shape}; expected [horizon, place] = {(len(steps), len(places))}."
         )
     if np.any(forecast < 0) or np.any(reference < 0):
-        raise ValueError(
-            f"Quantiles of {target} include negative values; counts are scored, so cut them at 0."
-        )
+        raise ValueError(f"Quantiles of {target} include negative values; counts are scored, so cut them at 0.")
     natural = weighted_interval_score(forecast, y, levels)
     log = weighted_interval_score(np.log1p(forecast), np.log1p(y), levels)
     return Scores(

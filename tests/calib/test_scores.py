@@ -48,9 +48,7 @@ def test_wis_is_twice_the_mean_pinball_loss_and_scoringrules_with_factor_one(rng
     np.testing.assert_allclose(score.wis, 2 * pinball(quantiles, observed).mean(-1))
     lower, median, upper = quantiles[..., :11], quantiles[..., 11], quantiles[..., :11:-1]
     # the numba backend: the numpy backend of scoringrules 0.10 adds w_0 |median| in place of w_0 |y - median|
-    theirs = scoringrules.weighted_interval_score(
-        observed, median, lower, upper, 2 * TAU[:11], backend="numba"
-    )
+    theirs = scoringrules.weighted_interval_score(observed, median, lower, upper, 2 * TAU[:11], backend="numba")
     np.testing.assert_allclose(score.wis, theirs)
 
 

@@ -1,0 +1,344 @@
+"""Which parameters an output hangs on, from the Jacobians that a fit kept: no further simulation.
+
+Parameters are seen as z, standard normal under the prior, so that one unit is one prior standard deviation
+whatever the parameter's own unit. Every measure comes with a bootstrap interval over draws and a rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+Array = NDArray[np.float64]
+
+LEAST_DRAWS = 10
+"""Fewer (effective) draws than this give no interval worth printing."""
+
+PRIOR_SWING = float(norm.ppf(0.95) - norm.ppf(0.05))
+"""Width of the central 90 % of a parameter's prior, in prior standard deviations of z."""
+
+SHARES = ("derivative_share", "prior_share", "posterior_share")
+"""Measures that add up to 1 over parameters, and so can be added up over groups of parameters."""
+
+
+class SensitivityError(ValueError):
+    """The kept draws cannot answer the question asked."""
+
+
+@dataclass(frozen=True)
+class Functional:
+    """A scalar output: a weighted sum of the simulator's outputs.
+
+    Attributes:
+        name: What it is called in tables, for instance `"cases, all forecast weeks"`.
+        weights: `[output]`.
+        unit: Unit of the sum.
+    """
+
+    name: str
+    weights: ArrayLike
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """One measure of every parameter (or group): arrays are `[parameter]`.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of the bootstrap 95 % interval.
+        high: Upper end.
+        rank: 1 for the largest in size.
+        top_five: Bootstrap probability of being among the five largest.
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    rank: NDArray[np.int64]
+    top_five: Array
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Sensitivity of one scalar output.
+
+    Attributes:
+        output: Name of the output.
+        unit: Its unit.
+        names: Parameters along the last axis of every measure.
+        measures: `derivative_share`, `prior_share`, `posterior_share`, `prior_swing`, `posterior_swing`,
+            `nu`, and
+            `total_effect_bound` for draws of the prior. See `sensitivity`.
+        elasticity: `[parameter]`, change of the output (its unit) for one prior standard deviation of z.
+        groups: Names of the groups of parameters.
+        group_measures: The shares added up within groups.
+        draws: Draws used.
+        dropped: Draws left out because something in them was not finite.
+        effective_draws: Draws that the weights are worth; equals `draws` without weights.
+        path_draws: `[step]`, numbers of draws at which the ranking was repeated.
+        path_rank: `[step, parameter]`, ranks by `derivative_share` from the first draws alone.
+    """
+
+    output: str
+    unit: str
+    names: tuple[str, ...]
+    measures: Mapping[str, Index]
+    elasticity: Array
+    groups: tuple[str, ...]
+    group_measures: Mapping[str, Index]
+    draws: int
+    dropped: int
+    effective_draws: float
+    path_draws: tuple[int, ...]
+    path_rank: NDArray[np.int64]
+
+
+def derivative_measure(gradient: ArrayLike, second: ArrayLike | None = None) -> Array:
+    """`nu_d = E[(df/dz_d)^2]`, the derivative-based global sensitivity measure.
+
+    The square of one stochastic gradient estimates nu plus the gradient's noise variance. With gradients of
+    two independent seeds at the same draws their product is unbiased (and may be negative where nu is small).
+
+    Source: Kucherenko and Iooss (2017), Handbook of Uncertainty Quantification, ch. 36.
+
+    Args:
+        gradient: `[draw, parameter]`.
+        second: The same draws, another seed.
+
+    Returns:
+        `[parameter]`.
+    """
+    first = np.asarray(gradient, dtype=np.float64)
+    other = first if second is None else np.asarray(second, dtype=np.float64)
+    return np.asarray((first * other).mean(axis=0))
+
+
+def _rank(values: Array) -> NDArray[np.int64]:
+    """Ranks along the last axis, 1 for the largest in size."""
+    order = np.argsort(-np.abs(values), axis=-1, kind="stable")
+    return np.argsort(order, axis=-1, kind="stable") + 1
+
+
+def _index(samples: Array) -> Index:
+    """The first row is the estimate, the others are bootstrap replicates: `[1 + replicate, parameter]`."""
+    low, high = np.quantile(samples[1:], (0.025, 0.975), axis=0)
+    ranks = _rank(samples)
+    return Index(samples[0], low, high, ranks[0], (ranks[1:] <= 5).mean(axis=0))
+
+
+def _measures(gradient: Array, second: Array, z: Array, spread: Array, weights: Array) -> dict[str, Array]:
+    """Every measure under each row of normalised weights `[row, draw]`; results are `[row, parameter]`."""
+    mean = weights @ (0.5 * (gradient + second))
+    nu = weights @ (gradient * second)
+    centre = weights @ z
+    # u = the linearised output's deviation; contributions g_d (Sigma g)_d without ever forming Sigma
+    u = mean @ z.T - (mean * centre).sum(-1, keepdims=True)
+    contribution = mean * ((weights * u) @ z)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "nu": nu,
+            "derivative_share": nu / nu.sum(-1, keepdims=True),
+            "prior_share": mean**2 / (mean**2).sum(-1, keepdims=True),
+            "posterior_share": contribution / contribution.sum(-1, keepdims=True),
+            "prior_swing": mean * PRIOR_SWING,
+            "posterior_swing": mean * spread,
+        }
+
+
+def _check(
+    names: Sequence[str], jacobian: Array, second: Array | None, z: Array, weights: Array | None
+) -> tuple[NDArray[np.bool_], Array]:
+    """Shapes, finite draws `[draw]` and their normalised weights."""
+    if jacobian.ndim != 3 or z.shape != (jacobian.shape[0], jacobian.shape[2]) or len(names) != jacobian.shape[2]:
+        raise SensitivityError(
+            f"The Jacobian has shape {jacobian.shape}, the draws {z.shape}, and {len(names)} names were given; "
+            "expected [draw, output, parameter], [draw, parameter] and a name for each parameter."
+        )
+    if second is not None and second.shape != jacobian.shape:
+        raise SensitivityError(
+            f"The second seed's Jacobian has shape {second.shape}, the first {jacobian.shape}; pass the same draws."
+        )
+    finite = np.asarray(np.isfinite(jacobian).all(axis=(1, 2)) & np.isfinite(z).all(axis=1))
+    if second is not None:
+        finite = finite & np.isfinite(second).all(axis=(1, 2))
+    base = np.ones(len(z)) if weights is None else weights
+    if base.shape != (len(z),) or (base < 0).any() or not np.isfinite(base).all():
+        raise SensitivityError(
+            f"Weights have shape {base.shape}; expected one finite weight, not negative, for each of {len(z)} draws."
+        )
+    kept = base[finite]
+    effective = kept.sum() ** 2 / max((kept**2).sum(), np.finfo(float).tiny)
+    if effective < LEAST_DRAWS:
+        raise SensitivityError(
+            f"{effective:.0f} effective draws are left of {len(z)} ({int((~finite).sum())} held values "
+            "that are not "
+            f"finite); a ranking needs at least {LEAST_DRAWS}: keep more Jacobians."
+        )
+    return finite, kept / kept.sum()
+
+
+def sensitivity(
+    jacobian: ArrayLike,
+    z: ArrayLike,
+    names: Sequence[str],
+    functionals: Sequence[Functional],
+    generator: np.random.Generator,
+    *,
+    second: ArrayLike | None = None,
+    expected: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    over: Literal["posterior", "prior"] = "posterior",
+    groups: Sequence[str] | None = None,
+    replicates: int = 500,
+) -> list[Sensitivity]:
+    """Sensitivity of scalar outputs to parameters, from Jacobians at draws.
+
+    With `g` the gradient of an output with respect to z, `m = E[g]` and `Sigma` the covariance of z over the
+    draws:
+
+    * `nu_d = E[g_d^2]` and `derivative_share`, its share of the sum: what a unit of prior knowledge about d
+    is
+      worth where the draws lie. See `derivative_measure` about noise.
+    * `prior_share = m_d^2 / sum m^2`: share of the linearised variance if every parameter were as uncertain
+    as its
+      prior and independent of the others.
+    * `posterior_share = m_d (Sigma m)_d / m' Sigma m`: share of the linearised variance that is left after
+    the fit,
+      covariances split evenly between the two parameters; shares add up to 1 and may be negative.
+    * `prior_swing = m_d (z_95 - z_05)` under the prior: the change of the output, in its own unit, when the
+    parameter
+      moves from its prior 5 % to its prior 95 % point (linearised); `posterior_swing` the same for the draws'
+      own 5 % and 95 % points (their ends are held fixed in the bootstrap).
+    * `total_effect_bound = nu_d / Var(f)`, only with `over="prior"` and `expected`: an upper bound of the
+    total Sobol
+      index, the Poincare constant of N(0, 1) being 1 (Sobol and Kucherenko 2009, Lamboni et al. 2013). It
+      screens parameters out; it does not rank them.
+
+    Args:
+        jacobian: `[draw, output, parameter]`, derivatives with respect to z.
+        z: `[draw, parameter]`, the draws.
+        names: Parameters.
+        functionals: The scalar outputs.
+        generator: Source of the bootstrap.
+        second: The Jacobian at the same draws from another simulator seed; makes `nu` unbiased.
+        expected: `[draw, output]`, the outputs themselves; only for `total_effect_bound`.
+        weights: `[draw]`, importance weights that turn the draws into another law: towards the prior
+            (`N(z; 0, I) / q(z)`) or the exact posterior.
+        over: What the (weighted) draws are draws of.
+        groups: A group for each parameter; by default the name before the first `[`.
+        replicates: Bootstrap replicates.
+
+    Returns:
+        One result a functional, in their order.
+
+    Raises:
+        SensitivityError: Shapes disagree, fewer than 10 (effective) draws are finite, or an output does not
+            change with any parameter.
+    """
+    first, draws = np.asarray(jacobian, dtype=np.float64), np.asarray(z, dtype=np.float64)
+    other = None if second is None else np.asarray(second, dtype=np.float64)
+    finite, base = _check(
+        names, first, other, draws, None if weights is None else np.asarray(weights, dtype=np.float64)
+    )
+    draws = draws[finite]
+    count = len(draws)
+    resampled = generator.multinomial(count, np.full(count, 1 / count), size=replicates) * base
+    rows = np.concatenate([base[None], resampled / resampled.sum(-1, keepdims=True)])
+    spread = _weighted_quantile(draws, base, 0.95) - _weighted_quantile(draws, base, 0.05)
+    labels = [name.split("[")[0] for name in names] if groups is None else list(groups)
+    kinds = tuple(dict.fromkeys(labels))
+    membership = np.array([[label == kind for kind in kinds] for label in labels], dtype=np.float64)
+    steps = tuple(
+        sorted({max(LEAST_DRAWS, round(count * part)) for part in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1)})
+    )
+    prefixes = np.array([np.where(np.arange(count) < step, base, 0.0) for step in steps])
+    prefixes /= np.maximum(prefixes.sum(-1, keepdims=True), np.finfo(float).tiny)
+    results = []
+    for functional in functionals:
+        combination = np.asarray(functional.weights, dtype=np.float64)
+        if combination.shape != (first.shape[1],):
+            raise SensitivityError(
+                f"Output {functional.name!r} has weights of shape {combination.shape}; "
+                f"expected one for each of {first.shape[1]} simulator outputs."
+            )
+        gradient = np.einsum("m,smd->sd", combination, first[finite])
+        twin = gradient if other is None else np.einsum("m,smd->sd", combination, other[finite])
+        if not gradient.any():
+            raise SensitivityError(
+                f"Output {functional.name!r} does not change with any parameter in {count} draws (all "
+                "derivatives are "
+                "zero); leave it out, or check its weights."
+            )
+        samples = _measures(gradient, twin, draws, spread, rows)
+        if over == "prior" and expected is not None:
+            f = np.asarray(expected, dtype=np.float64)[finite] @ combination
+            f = f - f.mean()
+            variance = rows @ f**2 - (rows @ f) ** 2
+            samples["total_effect_bound"] = samples["nu"] / variance[:, None]
+        path = prefixes @ (gradient * twin)
+        results.append(
+            Sensitivity(
+                output=functional.name,
+                unit=functional.unit,
+                names=tuple(names),
+                measures={key: _index(values) for key, values in samples.items()},
+                elasticity=samples["prior_swing"][0] / PRIOR_SWING,
+                groups=kinds,
+                group_measures={key: _index(samples[key] @ membership) for key in SHARES},
+                draws=count,
+                dropped=int((~finite).sum()),
+                effective_draws=float(1 / (base**2).sum()),
+                path_draws=steps,
+                path_rank=_rank(path),
+            )
+        )
+    return results
+
+
+def _weighted_quantile(values: Array, weights: Array, level: float) -> Array:
+    """Quantile of each column of `[draw, parameter]` under normalised weights, linear between midpoints."""
+    order = np.argsort(values, axis=0)
+    result = np.empty(values.shape[1])
+    for column in range(values.shape[1]):
+        w = weights[order[:, column]]
+        result[column] = np.interp(level, np.cumsum(w) - 0.5 * w, values[order[:, column], column])
+    return result
+
+
+def sensitivity_frame(results: Sequence[Sensitivity]) -> pd.DataFrame:
+    """One row an output, parameter (or group) and measure: the content of `sensitivity.csv`.
+
+    Columns: `output, unit, level, parameter, measure, index, low, high, rank, top_five, elasticity, draws,
+    dropped`. `level` is `parameter` or `group`; `elasticity` is in the output's unit per prior standard
+    deviation, empty for groups.
+    """
+    frames = []
+    for result in results:
+        shared = {"output": result.output, "unit": result.unit}
+        for level, names, measures in (
+            ("parameter", result.names, result.measures),
+            ("group", result.groups, result.group_measures),
+        ):
+            for measure, index in measures.items():
+                columns = {
+                    "level": level,
+                    "parameter": names,
+                    "measure": measure,
+                    "index": index.value,
+                    "low": index.low,
+                    "high": index.high,
+                    "rank": index.rank,
+                    "top_five": index.top_five,
+                    "elasticity": result.elasticity if level == "parameter" else np.nan,
+                    "draws": result.draws,
+                    "dropped": result.dropped,
+                }
+                frames.append(pd.DataFrame(shared | columns))
+    return pd.concat(frames, ignore_index=True)
