@@ -1,8 +1,13 @@
-"""Within-host dynamics: from parameters and kinds of host to viral load, infectiousness and
-susceptibility."""
+"""Within-host dynamics: from parameters and kinds of host to viral load, and from that to infectiousness."""
 
+from ode._archetypes import AGE_MIDPOINTS as AGE_MIDPOINTS
+from ode._archetypes import DAYS_SINCE_LAST_DOSE as DAYS_SINCE_LAST_DOSE
 from ode._archetypes import Archetypes as Archetypes
 from ode._archetypes import archetypes_by_age_and_dose as archetypes_by_age_and_dose
+from ode._dynamics import STATE as STATE
+from ode._interventions import chirho_model as chirho_model
+from ode._interventions import chirho_solver as chirho_solver
+from ode._interventions import simulate_with_chirho as simulate_with_chirho
 from ode._links import infectiousness as infectiousness
 from ode._links import shedding as shedding
 from ode._links import susceptibility as susceptibility

@@ -22,8 +22,7 @@ class Archetypes:
     Attributes:
         age_midpoint: `[K]`, years.
         doses: `[K]`, vaccine doses received.
-        days_since_last_dose: `[K]`, days between the last dose and exposure; without effect where `doses` is
-            0.
+        days_since_last_dose: `[K]`, days between the last dose and exposure; without effect where `doses` is 0.
 
     Raises:
         ValueError: if shapes differ or are not `[K]`, or a value is negative or not finite.
@@ -38,14 +37,12 @@ class Archetypes:
             value: Tensor = getattr(self, name)
             if value.dim() != 1 or value.shape != self.age_midpoint.shape:
                 raise ValueError(
-                    f"Archetypes.{name} has shape {tuple(value.shape)}, but one number per archetype [K] "
-                    f"was expected, "
+                    f"Archetypes.{name} has shape {tuple(value.shape)}, but one number per archetype [K] was expected, "
                     f"as in age_midpoint {tuple(self.age_midpoint.shape)}; give the three tensors one length."
                 )
             if not bool((torch.isfinite(value) & (value >= 0)).all()):
                 raise ValueError(
-                    f"Archetypes.{name} holds a negative or non-finite number, but numbers of 0 or more "
-                    f"were expected; "
+                    f"Archetypes.{name} holds a negative or non-finite number, but numbers of 0 or more were expected; "
                     "check the table that it was made from."
                 )
 
@@ -54,9 +51,9 @@ class Archetypes:
         """K."""
         return self.age_midpoint.shape[0]
 
-    def to(self, like: Tensor) -> Archetypes:
-        """The same archetypes in the type and on the device of `like`."""
-        return Archetypes(self.age_midpoint.to(like), self.doses.to(like), self.days_since_last_dose.to(like))
+    def features(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Age midpoint, doses and days since the last dose, `[K]` each, in the type and on the device of `like`."""
+        return self.age_midpoint.to(like), self.doses.to(like), self.days_since_last_dose.to(like)
 
 
 def archetypes_by_age_and_dose(
@@ -67,8 +64,7 @@ def archetypes_by_age_and_dose(
 
     Args:
         age_midpoints: one age in years per band (8 by default).
-        days_since_last_dose: per dose count 0, 1, ..., either `[doses]`, or `[ages, doses]` where it differs
-            by age.
+        days_since_last_dose: per dose count 0, 1, ..., either `[doses]`, or `[ages, doses]` where it differs by age.
 
     Returns:
         `len(age_midpoints) * doses` archetypes (32 by default), float64.
@@ -80,8 +76,7 @@ def archetypes_by_age_and_dose(
     days = torch.as_tensor(days_since_last_dose, dtype=torch.float64)
     if days.dim() not in (1, 2) or (days.dim() == 2 and days.shape[0] != ages.shape[0]):
         raise ValueError(
-            f"days_since_last_dose has shape {tuple(days.shape)}, but [doses] or [{ages.shape[0]} ages, "
-            f"doses] was expected; "
+            f"days_since_last_dose has shape {tuple(days.shape)}, but [doses] or [{ages.shape[0]} ages, doses] was expected; "
             "give one number per dose count, or one row per age band."
         )
     days = days.expand(ages.shape[0], days.shape[-1])

@@ -1,21 +1,18 @@
 """The right-hand side: a target-cell-limited infection with eclipse phase, refractory cells and antibody.
 
-State, natural logarithms throughout, so that every quantity stays positive whatever the step does:
+The state is kept in natural logarithms, so that every quantity stays positive whatever a step does:
 
-    T target cells (fraction of those at exposure), E cells in the eclipse phase (same unit), V virus (unit
-    `COPIES`),
-    A neutralising antibody (fold of the level without a dose)
+    T  target cells, fraction of those at exposure        V  virus, in units of 10^COPIES copies/ml
+    E  cells in the eclipse phase, same unit              A  neutralising antibody, fold of that without dose
 
-    dT/dt = -beta (1 - s) V T - refractory beta V T          s = A / (A + A_half), the share that antibody
-    neutralises
+    dT/dt = -beta (1 - s) V T - rho beta V T              s = A / (A + A_half), share neutralised
     dE/dt =  beta (1 - s) V T - k E
     dV/dt =  k E - (delta + kappa s) V
-    dA/dt =  recall A V / (V + V_half)
+    dA/dt =  alpha A V / (V + V_half)
 
-Free virus lives hours, so V stands for virus and productive cells together, in quasi-steady state (Kim et al.
-2021, PLoS Biol 19:e3001128
-use the same reduction); the refractory term is the innate response of Ke et al. 2022 (Nat Microbiol 7:640)
-with interferon following virus.
+Free virus lives for hours, so V stands for virus and productive cells together, in quasi-steady state, the
+reduction of Kim et al. 2021 (PLoS Biol 19:e3001128). The term in rho is the innate response of Ke et al. 2022
+(Nat Microbiol 7:640): interferon, here following virus, makes target cells refractory.
 """
 
 from __future__ import annotations
@@ -32,21 +29,19 @@ from ode._parameters import WithinHostParameters
 LN10 = math.log(10.0)
 STATE = ("log_target", "log_eclipse", "log_virus", "log_antibody")
 
-ECLIPSE_EXIT = 4.0  # k, 1/day: a mean eclipse phase of 6 hours (fixed at 4/day by Ke et al. 2022)
-REFRACTORY = 1.0  # cells made refractory per cell infected, without antibody (chosen)
+# Fixed numbers of the model, named as in docs/within_host.md; "chosen" where no source fixes them.
+ECLIPSE_EXIT = 4.0  # k, 1/day: an eclipse phase of 6 hours on average, the value fixed by Ke et al. 2022
+REFRACTORY = 1.0  # rho: cells made refractory per cell infected, without antibody (chosen)
 ADAPTIVE_CLEARANCE = 1.5  # kappa, 1/day: extra loss of infected cells at full antibody (chosen)
-RECALL = 1.0  # 1/day: growth of antibody while virus is plentiful (chosen)
-ANTIBODY_HALF = (
-    2.3 * LN10
-)  # log A_half: titre of half effect inside the airway, above that which blocks exposure (chosen)
+RECALL = 1.0  # alpha, 1/day: growth of antibody while virus is plentiful (chosen)
+ANTIBODY_HALF = 2.3 * LN10  # log A_half: half effect inside the airway, above what blocks exposure (chosen)
 VIRUS_HALF = -3.5 * LN10  # log V_half: about 10^5 copies/ml (chosen)
-INOCULUM = -5.4 * LN10  # log V at exposure, about 10^3 copies/ml, read back from the growth phase (chosen)
-# log10 copies/ml of the unit of V: the load if all target cells shed at once (chosen: peak near 10^7.9)
-COPIES = 8.6
+INOCULUM = -5.4 * LN10  # log V at exposure: growth read back to day 0, about 10^3 copies/ml (chosen)
+COPIES = 8.6  # log10 copies/ml of one unit of V (chosen: the load peaks near 10^7.9)
 REFERENCE_AGE = 35.0  # years
 
-# rates = FROM @ [exp terms, their products with (1 - s), sigmoids] + drift; exponents = INTO @ state +
-# offset.
+# exponents = INTO @ state + offset
+# rates = FROM @ [exponentials, the first two of them times (1 - s), sigmoids] + drift
 _INTO = (
     (0.0, 0.0, 1.0, 0.0),
     (1.0, -1.0, 1.0, 0.0),
@@ -70,8 +65,9 @@ class Dynamics:
         initial: `[4, *batch, K]`, the state at exposure.
         offset: `[5, *batch, K]`, constants inside the exponentials and sigmoids.
         drift: `[4, *batch, K]`, constant part of the rates, 1/day.
-        stiffness: `[*batch, K]`, fastest relaxation rate, of E/V in the growth phase, 1/day.
-        into, out: the two constant matrices of `rates`.
+        stiffness: `[*batch, K]`, fastest relaxation rate, that of E/V in the growth phase, 1/day.
+        into: `[5, 4]`, from state to exponents.
+        out: `[4, 7]`, from the non-linear terms to rates.
     """
 
     initial: Tensor
@@ -82,11 +78,9 @@ class Dynamics:
     out: Tensor
 
     def rates(self, state: Tensor) -> Tensor:
-        """d(state)/dt, 1/day, for `state [4, *batch, K]` (or more leading hosts after the first axis,
-        broadcast).
+        """The time derivative of `state [4, *batch, K]`, 1/day; more axes after the first are broadcast.
 
-        Two small products in place of some twenty element-wise operations: the cost is dispatch, not
-        arithmetic.
+        Two small products replace some twenty element-wise operations: the cost is dispatch, not arithmetic.
         """
         z = _mix(self.into, state) + self.offset
         growth = z[:3].exp()  # beta V, beta T V / E, k E / V
@@ -105,9 +99,7 @@ class Dynamics:
         log_factor = torch.as_tensor(factor, dtype=self.offset.dtype, device=self.offset.device).log()
         row = torch.zeros(5, *(1,) * (self.offset.dim() - 1)).to(self.offset)
         row[2] = 1.0
-        return Dynamics(
-            self.initial, self.offset + row * log_factor, self.drift, self.stiffness, self.into, self.out
-        )
+        return Dynamics(self.initial, self.offset + row * log_factor, self.drift, self.stiffness, self.into, self.out)
 
 
 def _mix(matrix: Tensor, rows: Tensor) -> Tensor:
@@ -120,24 +112,23 @@ def antibody_titre(parameters: WithinHostParameters, archetypes: Archetypes) -> 
     `A = 1 + (10^(antibody_per_dose * doses) - 1) exp(-waning_rate * days)`: exactly 0 on the log scale
     without a dose, never below.
     """
-    hosts = archetypes.to(parameters.viral_growth)
-    rise = torch.expm1(LN10 * parameters.antibody_per_dose.unsqueeze(-1) * hosts.doses)
-    left = torch.exp(-parameters.waning_rate.unsqueeze(-1) * hosts.days_since_last_dose)
+    _, doses, days_since = archetypes.features(parameters.viral_growth)
+    rise = torch.expm1(LN10 * parameters.antibody_per_dose.unsqueeze(-1) * doses)
+    left = torch.exp(-parameters.waning_rate.unsqueeze(-1) * days_since)
     return torch.log1p(rise * left) / LN10
 
 
 def dynamics(parameters: WithinHostParameters, archetypes: Archetypes) -> Dynamics:
     """Put parameters `[*batch]` and K archetypes into the model.
 
-    The infection rate beta follows from `viral_growth` g of a host without antibody: `beta = (g + k)(g +
-    delta) / k`.
+    The infection rate beta follows from `viral_growth` g of a host without antibody: `beta = (g + k)(g + delta) / k`.
     At exposure E/V has the ratio of exponential growth, so no transient of the first hours is simulated.
     """
-    hosts = archetypes.to(parameters.viral_growth)
+    age, _, _ = archetypes.features(parameters.viral_growth)
     titre = antibody_titre(parameters, archetypes) * LN10
     growth, clearance = parameters.viral_growth.unsqueeze(-1), parameters.immune_clearance.unsqueeze(-1)
     k = ECLIPSE_EXIT
-    decades = (hosts.age_midpoint - REFERENCE_AGE) / 10.0
+    decades = (age - REFERENCE_AGE) / 10.0
     delta = clearance * torch.exp(-parameters.age_effect.unsqueeze(-1) * decades)
     beta = ((growth + k) * (growth + clearance) / k).expand_as(delta)
 

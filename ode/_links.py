@@ -14,18 +14,17 @@ SHEDDING_DELAY = 3.0  # mean days from airway to stool (chosen)
 
 # Sums over 14 days for the reference host (age 35, two doses 120 days ago) at the prior medians; a test
 # recomputes both.
-REFERENCE_INFECTIOUSNESS = 2.3733692338885346
-REFERENCE_SHEDDING = 0.26625084942257626
+REFERENCE_INFECTIOUSNESS = 2.3734256578249275
+REFERENCE_SHEDDING = 0.2662604210075808
 
 
 def infectiousness(viral_load: Tensor) -> Tensor:
     """Relative infectiousness by day since infection.
 
     `V^0.8 / (V^0.8 + (10^7)^0.8)`, the saturating link of Goyal et al. 2021 (eLife 10:e63537), divided by a
-    fixed constant so that the
-    reference host (age 35, two doses 120 days ago, prior medians) sums to 1 over 14 days. A transmission rate
-    is then the hazard that this
-    host passes on in all per unit of contact, and hosts keep their differences.
+    fixed constant so that the reference host (age 35, two doses 120 days ago, prior medians) sums to 1 over 14
+    days. A transmission rate is then the hazard that this host passes on in all per unit of contact, and hosts
+    keep their differences.
 
     Args:
         viral_load: log10 copies/ml, `[*batch, K, D]`.
@@ -33,17 +32,13 @@ def infectiousness(viral_load: Tensor) -> Tensor:
     Returns:
         `[*batch, K, D]`, not negative.
     """
-    return (
-        torch.sigmoid(INFECTIOUS_SLOPE * LN10 * (viral_load - INFECTIOUS_MIDPOINT)) / REFERENCE_INFECTIOUSNESS
-    )
+    return torch.sigmoid(INFECTIOUS_SLOPE * LN10 * (viral_load - INFECTIOUS_MIDPOINT)) / REFERENCE_INFECTIOUSNESS
 
 
 def susceptibility(antibody: Tensor, parameters: WithinHostParameters) -> Tensor:
-    """Probability that an exposure which would infect a fully susceptible host infects this one: 1 -
-    protection.
+    """One minus protection: how likely an exposure infects this host, relative to one without any protection.
 
-    Protection is logistic in the log10 titre (Khoury et al. 2021, Nat Med 27:1205; Cromer et al. 2022, Lancet
-    Microbe 3:e52).
+    Protection is logistic in the log10 titre (Khoury et al. 2021, Nat Med 27:1205; Cromer et al. 2022, Lancet Microbe 3:e52).
 
     Args:
         antibody: log10 titre at exposure, `[*batch, K]`.
@@ -61,8 +56,7 @@ def shedding(viral_load: Tensor) -> Tensor:
 
     Copies in the airway, passed on to stool after a geometric delay of mean `SHEDDING_DELAY` days (a chosen
     form: stool stays
-    positive after the airway clears), divided by a fixed constant so that the reference host sums to 1 over
-    14 days.
+    positive after the airway clears), divided by a fixed constant so that the reference host sums to 1 over 14 days.
 
     Args:
         viral_load: log10 copies/ml, `[*batch, K, D]`.

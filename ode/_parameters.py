@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -14,8 +15,7 @@ from torch import Tensor
 class WithinHostParameters:
     """One value of each within-host parameter per particle.
 
-    All seven tensors have the shape `[*batch]` (a scalar when `batch` is empty), one floating type and one
-    device.
+    All seven tensors have the shape `[*batch]` (a scalar when `batch` is empty), one floating type and one device.
     Units and sources are those of `PRIORS`; the equations are in `docs/within_host.md`.
 
     Attributes:
@@ -43,8 +43,7 @@ class WithinHostParameters:
         first = self.viral_growth
         if not first.is_floating_point():
             raise ValueError(
-                f"WithinHostParameters.viral_growth has type {first.dtype}, but a floating type was "
-                f"expected; "
+                f"WithinHostParameters.viral_growth has type {first.dtype}, but a floating type was expected; "
                 "convert the parameters with .double() or .float()."
             )
         for field in fields(self):
@@ -53,8 +52,7 @@ class WithinHostParameters:
             expected = (tuple(first.shape), first.dtype, first.device)
             if found != expected:
                 raise ValueError(
-                    f"WithinHostParameters.{field.name} has (shape, type, device) {found}, but "
-                    f"viral_growth has "
+                    f"WithinHostParameters.{field.name} has (shape, type, device) {found}, but viral_growth has "
                     f"{expected}; give every parameter the same one value per particle."
                 )
 
@@ -65,8 +63,7 @@ class WithinHostParameters:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Tensor]) -> WithinHostParameters:
-        """Take the parameters by name out of a mapping (other names in it are ignored), broadcast to one
-        shape.
+        """Take the parameters by name out of a mapping, broadcast to one shape; other names are ignored.
 
         Raises:
             ValueError: if a parameter is missing.
@@ -74,8 +71,7 @@ class WithinHostParameters:
         missing = [field.name for field in fields(cls) if field.name not in values]
         if missing:
             raise ValueError(
-                f"The mapping of within-host parameters has no {', '.join(missing)}; give each name of "
-                f"ode.PRIORS a value."
+                f"The mapping of within-host parameters has no {', '.join(missing)}; give each name of ode.PRIORS a value."
             )
         names = [field.name for field in fields(cls)]
         return cls(**dict(zip(names, torch.broadcast_tensors(*(values[n] for n in names)), strict=True)))
@@ -85,8 +81,7 @@ class WithinHostParameters:
 class Prior:
     """A prior as plain data: `family` of the parameter with `location` and `scale` on the unbounded scale.
 
-    `lognormal`: log x ~ N(location, scale). `normal`: x ~ N(location, scale). `logitnormal`: logit x ~
-    N(location, scale).
+    `lognormal`: log x ~ N(location, scale). `normal`: x ~ N(location, scale). `logitnormal`: logit x ~ N(location, scale).
     """
 
     name: str
@@ -108,43 +103,38 @@ PRIORS: tuple[Prior, ...] = (
     Prior(
         "viral_growth",
         "lognormal",
-        1.4351,  # log 4.2
+        math.log(4.2),
         0.12,
         "1/day",
-        "Virus grows by about four to five log10 in the first days (proliferation phase; Kissler et al. "
-        "2021, NEJM 385:2489; "
-        "Ke et al. 2022, Nat Microbiol 7:640); median 4.2/day chosen so that load peaks on day 3-4 after "
-        "infection.",
+        "Virus grows by about four to five log10 in the first days (proliferation phase; Kissler et al. 2021, NEJM 385:2489; "
+        "Ke et al. 2022, Nat Microbiol 7:640); median 4.2/day chosen so that load peaks on day 3-4 after infection.",
     ),
     Prior(
         "immune_clearance",
         "lognormal",
-        0.4055,  # log 1.5
+        math.log(1.5),
         0.2,
         "1/day",
-        "Infected-cell loss of order 1-2/day in target-cell models of SARS-CoV-2 (Ke et al. 2022, Nat "
-        "Microbiol 7:640); "
+        "Infected-cell loss of order 1-2/day in target-cell models of SARS-CoV-2 (Ke et al. 2022, Nat Microbiol 7:640); "
         "median 1.5/day and width chosen.",
     ),
     Prior(
         "antibody_per_dose",
         "lognormal",
-        -0.6931,  # log 0.5
+        math.log(0.5),
         0.2,
         "log10 titre",
         "Chosen, with protection_midpoint, so that protection against Omicron is near 65 % three weeks "
-        "after a booster and near "
-        "10 % six months after two doses of BNT162b2 (Andrews et al. 2022, NEJM 386:1532).",
+        "after a booster and near 10 % six months after two doses of BNT162b2 (Andrews et al. 2022, NEJM 386:1532).",
     ),
     Prior(
         "waning_rate",
         "lognormal",
-        -4.6840,  # log(log 2 / 75 days)
+        math.log(math.log(2.0) / 75.0),
         0.3,
         "1/day",
         "Half-life 108 days of neutralising titre over the first 8 months (Khoury et al. 2021, Nat Med "
-        "27:1205); median half-life "
-        "75 days chosen, since protection against Omicron was lost faster (Andrews et al. 2022).",
+        "27:1205); median half-life 75 days chosen, since protection against Omicron was lost faster (Andrews et al. 2022).",
     ),
     Prior(
         "protection_midpoint",
@@ -157,11 +147,10 @@ PRIORS: tuple[Prior, ...] = (
     Prior(
         "protection_slope",
         "lognormal",
-        1.0986,  # log 3.0
+        math.log(3.0),
         0.2,
         "1/log10 titre",
-        "Logistic slope 3.0 (95 % CI 2.2-4.2) of protection on log10 titre: Khoury et al. 2021, Nat Med "
-        "27:1205.",
+        "Logistic slope 3.0 (95 % CI 2.2-4.2) of protection on log10 titre: Khoury et al. 2021, Nat Med 27:1205.",
     ),
     Prior(
         "age_effect",
@@ -174,19 +163,13 @@ PRIORS: tuple[Prior, ...] = (
 )
 
 
-def prior_median(
-    *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> WithinHostParameters:
+def prior_median(*, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> WithinHostParameters:
     """The parameters at their prior medians, scalars, in `dtype` (default: torch's) on `device`."""
     zero = torch.zeros((), dtype=dtype, device=device)
     return WithinHostParameters(**{prior.name: prior.quantile(zero) for prior in PRIORS})
 
 
-def prior_draws(
-    count: int, generator: torch.Generator, *, dtype: torch.dtype | None = None
-) -> WithinHostParameters:
+def prior_draws(count: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> WithinHostParameters:
     """Independent prior draws, each tensor `[count]`; the randomness comes from `generator` alone."""
     z = torch.randn(len(PRIORS), count, generator=generator, dtype=dtype, device=generator.device)
-    return WithinHostParameters(
-        **{prior.name: prior.quantile(row) for prior, row in zip(PRIORS, z, strict=True)}
-    )
+    return WithinHostParameters(**{prior.name: prior.quantile(row) for prior, row in zip(PRIORS, z, strict=True)})

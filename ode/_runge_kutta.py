@@ -1,7 +1,6 @@
 """Fixed-step fourth-order Runge-Kutta (Kutta's 3/8 rule, 1901), written in plain tensor operations.
 
-The 3/8 rule is the one that torchdiffeq calls "rk4", so both solvers take the same steps. No in-place writes,
-no branches on
+The 3/8 rule is the one that torchdiffeq calls "rk4", so both solvers take the same steps. No in-place writes, no branches on
 values: reverse mode, forward mode and vmap pass through.
 """
 
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor
 
 STABLE = 2.78
-"""Largest `step * rate` for which a fourth-order Runge-Kutta step damps a decay (real axis; Hairer & Wanner
-1996, IV.2)."""
+"""Largest `step * rate` at which a fourth-order step damps a decay (Hairer & Wanner 1996, section IV.2)."""
 
 
 def rk4_step(rates: Callable[[Tensor], Tensor], state: Tensor, step: float | Tensor) -> Tensor:

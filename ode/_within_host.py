@@ -25,8 +25,7 @@ class WithinHost:
             which means less than one copy.
         antibody: `[*batch, K, D]`, log10 neutralising titre on the same days.
         antibody_at_exposure: `[*batch, K]`, log10 titre when exposed (0 without a dose).
-        finite: `[*batch]` bool, false where a value is not finite or the step does not resolve the fastest
-            rate, so that the
+        finite: `[*batch]` bool, false where a value is not finite or the step does not resolve the fastest rate, so that the
             numbers of that particle mean nothing.
     """
 
@@ -43,14 +42,10 @@ def steps_in_a_day(days: int, step: float) -> int:
         ValueError: if `days` is not positive or `step` does not divide a day.
     """
     if days < 1:
-        raise ValueError(
-            f"days is {days}, but at least 1 was expected; give the length of the infectious table."
-        )
+        raise ValueError(f"days is {days}, but at least 1 was expected; give the length of the infectious table.")
     steps = round(1.0 / step) if step > 0 else 0
     if steps < 1 or abs(steps * step - 1.0) > 1e-9:
-        raise ValueError(
-            f"step is {step} days, but a whole fraction of a day was expected; give 1/n, such as 0.125."
-        )
+        raise ValueError(f"step is {step} days, but a whole fraction of a day was expected; give 1/n, such as 0.125.")
     return steps
 
 
@@ -59,15 +54,13 @@ def within_host(
 ) -> WithinHost:
     """Solve the infection of every archetype for every particle.
 
-    Safe under reverse mode, `torch.func.jvp`/`jacfwd` and `torch.func.vmap`; type and device follow the
-    parameters.
+    Safe under reverse mode, `torch.func.jvp`/`jacfwd` and `torch.func.vmap`; type and device follow the parameters.
 
     Args:
         parameters: `[*batch]` each.
         archetypes: K hosts.
         days: D, length of the tables.
-        step: step of the solver, days; a whole fraction of 1. The default resolves growth rates up to about
-            8/day; at 0.25
+        step: step of the solver, days; a whole fraction of 1. The default resolves growth rates up to about 8/day; at 0.25
             a growth rate of 5/day already diverges, which `finite` reports.
 
     Returns:
