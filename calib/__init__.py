@@ -1,5 +1,12 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
+from calib._checkpoint import CheckpointError as CheckpointError
+from calib._checkpoint import has_checkpoint as has_checkpoint
+from calib._config import FitConfig as FitConfig
+from calib._config import FitError as FitError
+from calib._config import FitResult as FitResult
+from calib._config import Progress as Progress
+from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
 from calib._flows import make_flow as make_flow
@@ -7,6 +14,11 @@ from calib._gradients import attach_jacobian as attach_jacobian
 from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
 from calib._gradients import score_function as score_function
+from calib._problem import GRADIENTS as GRADIENTS
+from calib._problem import Gradient as Gradient
+from calib._problem import Problem as Problem
+from calib._progress import memory_mib as memory_mib
+from calib._progress import rich_progress as rich_progress
 from calib._pyro import FlowDist as FlowDist
 from calib._pyro import flow_guide as flow_guide
 from calib._pyro import log_likelihood as log_likelihood
@@ -14,3 +26,7 @@ from calib._pyro import run_particles as run_particles
 from calib._pyro import space_from_pyro as space_from_pyro
 from calib._space import Parameter as Parameter
 from calib._space import ParameterSpace as ParameterSpace
+from calib._stopping import Settled as Settled
+from calib._stopping import StopRule as StopRule
+from calib._stopping import has_settled as has_settled
+from calib._stopping import smooth as smooth

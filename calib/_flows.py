@@ -76,9 +76,7 @@ class LowRank(Layer):
         self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
         self.u = nn.Parameter(torch.zeros(dim, rank, dtype=torch.float64))
-        self.v = nn.Parameter(
-            torch.randn(dim, rank, generator=generator, dtype=torch.float64) / math.sqrt(dim)
-        )
+        self.v = nn.Parameter(torch.randn(dim, rank, generator=generator, dtype=torch.float64) / math.sqrt(dim))
 
     def _small(self) -> Tensor:
         return torch.eye(self.v.shape[1], dtype=self.v.dtype, device=self.v.device) + self.v.mT @ self.u
@@ -111,9 +109,7 @@ class Autoregressive(Layer):
     ) -> None:
         super().__init__()
         order = torch.arange(dim)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # zuko's own start draws from the global state; it is replaced below
+        with torch.random.fork_rng(devices=[]):  # zuko's own start draws from the global state; it is replaced below
             self.net = MaskedAutoregressiveTransform(
                 features=dim,
                 order=order.flip(0) if reverse else order,
@@ -178,9 +174,7 @@ class Flow(nn.Module):
             ValueError: if the last axis of the noise is not D.
         """
         if noise.ndim == 0 or noise.shape[-1] != self.dim:
-            raise ValueError(
-                f"noise has shape {tuple(noise.shape)}, expected [*batch, {self.dim}] for this flow"
-            )
+            raise ValueError(f"noise has shape {tuple(noise.shape)}, expected [*batch, {self.dim}] for this flow")
         z, log_q = noise, -0.5 * (noise**2).sum(-1) - 0.5 * self.dim * _LOG_2PI
         for layer in self.layers:
             z, log_det = layer.push(z)  # type: ignore[operator]
@@ -225,9 +219,7 @@ class Flow(nn.Module):
 
 
 def _spline(dim: int, hidden: int, bins: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
-    return Autoregressive(
-        dim, MonotonicRQSTransform, [(bins,), (bins,), (bins - 1,)], hidden, reverse, generator
-    )
+    return Autoregressive(dim, MonotonicRQSTransform, [(bins,), (bins,), (bins - 1,)], hidden, reverse, generator)
 
 
 def _affine(dim: int, hidden: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
@@ -276,9 +268,7 @@ def make_flow(
     if name not in FLOWS:
         raise ValueError(f"no flow is called {name!r}: choose one of {', '.join(FLOWS)}")
     if dim < 1 or not init_scale > 0:
-        raise ValueError(
-            f"dim = {dim} and init_scale = {init_scale} were given for a flow: both must be positive"
-        )
+        raise ValueError(f"dim = {dim} and init_scale = {init_scale} were given for a flow: both must be positive")
     settings = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
     settings |= {"transforms": transforms, "rank": rank}
     generator = torch.Generator().manual_seed(seed)

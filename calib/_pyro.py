@@ -109,8 +109,7 @@ def space_from_pyro(
     unknown = [name for name in (*labels, *units, *reasons) if name not in sites]
     if unknown:
         raise ValueError(
-            f"{unknown[0]!r} was described but is no unobserved site of the model, "
-            f"which has {', '.join(sites)}"
+            f"{unknown[0]!r} was described but is no unobserved site of the model, which has {', '.join(sites)}"
         )
     parameters = []
     for name, site in sites.items():
@@ -139,8 +138,8 @@ class _Fix(Messenger):
 
     def __init__(self, theta: Mapping[str, Tensor], nesting: int) -> None:
         super().__init__()
-        self.theta, self.nesting, self.used = theta, nesting, set()  # type: Mapping[str, Tensor], int,
-        set[str]
+        self.theta, self.nesting = theta, nesting
+        self.used: set[str] = set()
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] not in self.theta or msg["done"]:

@@ -147,9 +147,7 @@ class ParameterSpace:
         Raises:
             ValueError: if a parameter is missing or has the wrong trailing shape.
         """
-        return torch.cat(
-            [self._flat(p, p.map.inverse(self._take(p, theta))) for p in self.parameters], dim=-1
-        )
+        return torch.cat([self._flat(p, p.map.inverse(self._take(p, theta))) for p in self.parameters], dim=-1)
 
     def flatten(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Parameters side by side, in their own units.
@@ -243,12 +241,8 @@ class ParameterSpace:
     @staticmethod
     def _take(p: Parameter, theta: Mapping[str, Tensor]) -> Tensor:
         if p.name not in theta:
-            raise ValueError(
-                f"theta has no {p.name!r} (it has {', '.join(theta)}): give every parameter of the space"
-            )
+            raise ValueError(f"theta has no {p.name!r} (it has {', '.join(theta)}): give every parameter of the space")
         value = theta[p.name]
         if tuple(value.shape[value.ndim - len(p.shape) :]) != p.shape:
-            raise ValueError(
-                f"theta[{p.name!r}] has shape {tuple(value.shape)}, expected [*batch, *{p.shape}]"
-            )
+            raise ValueError(f"theta[{p.name!r}] has shape {tuple(value.shape)}, expected [*batch, *{p.shape}]")
         return value

@@ -1,0 +1,59 @@
+"""Which parameter values broke a simulator."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from calib._problem import Problem
+
+
+class Failures:
+    """Keeps the last particles that were not finite, and the last that were, to tell what sets them apart."""
+
+    def __init__(self, problem: Problem, keep: int = 256) -> None:
+        self.problem = problem
+        self.bad: deque[Tensor] = deque(maxlen=keep)
+        self.good: deque[Tensor] = deque(maxlen=keep)
+
+    def see(self, z: Tensor, good: Tensor) -> None:
+        """Note the particles `z [particle, D]` of a step; `good [particle]` says which were finite."""
+        for row, fine in zip(z.cpu().double(), good.tolist(), strict=True):
+            (self.good if fine else self.bad).append(row)
+
+    def describe(self, count: int = 3) -> str:
+        """Say which values broke it: the end of a sentence.
+
+        Args:
+            count: coordinates to name.
+
+        Returns:
+            Text that names coordinates, in their own units where the problem knows them.
+        """
+        if not self.bad:
+            return "because the gradient of the flow was not finite: lower the learning rate"
+        bad = torch.stack(tuple(self.bad))
+        usable = torch.isfinite(bad).all(-1)
+        if not usable.any():
+            return "because the flow itself gave values that are not finite: lower the learning rate"
+        bad = bad[usable]
+        if self.good:
+            good = torch.stack(tuple(self.good))
+            spread = good.std(0, correction=0).clamp_min(0.1)
+            distance = (bad.mean(0) - good.mean(0)).abs() / spread
+            how = "the particles that failed differ most from the others in"
+        else:
+            distance = bad.mean(0).abs()
+            how = "the particles that failed lie farthest from the prior's centre in"
+        middle = bad.median(0).values
+        values = middle if self.problem.to_values is None else self.problem.to_values(middle)
+        names = self.problem.coordinate_names
+        top = distance.argsort(descending=True)[:count].tolist()
+        said = ", ".join(f"{names[i]} = {float(values[i]):.4g} (z = {float(middle[i]):+.2f})" for i in top)
+        return (
+            f"because the likelihood or its gradient was not finite: {how} {said}; guard the simulator at "
+            "such values, narrow "
+            "their priors, or start nearer (a smaller init_scale, temper_steps)"
+        )

@@ -1,0 +1,66 @@
+"""Showing how a fit goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from calib._config import Progress, ProgressCallback
+
+
+def memory_mib() -> float:
+    """Resident memory of this process, MiB (its peak where the system does not tell the present)."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iterator[ProgressCallback]:
+    """A progress bar with ELBO, time left and memory, for `fit(..., progress=...)`.
+
+    Args:
+        console: where to draw; standard error if None, so that output can be piped.
+        label: text before the bar.
+
+    Yields:
+        The callback.
+    """
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[state]}"),
+        console=console or Console(stderr=True),
+        refresh_per_second=4,
+    )
+    with bar:
+        task = bar.add_task(label, total=None, state="", visible=False)
+
+        def show(p: Progress) -> None:
+            skipped = f"  skipped {p.skipped}" if p.skipped else ""
+            state = (
+                f"ELBO {p.smoothed:,.1f}  {p.phase}  {_clock(p.seconds)} gone, at most "
+                f"{_clock(p.eta_seconds)} left  "
+                f"{p.memory_mib:,.0f} MiB{skipped}"
+            )
+            bar.update(task, completed=p.step, total=p.max_steps, state=state, visible=True)
+
+        yield show
