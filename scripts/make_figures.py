@@ -86,9 +86,7 @@ def occupancy(source: Source) -> pd.DataFrame:
 def wastewater(source: Source) -> pd.DataFrame:
     """Weekly SARS-CoV-2 RNA of the historic site set, January to June 2022."""
     table = source["wastewater_weekly"]
-    table = table[
-        (table["site_set"] == "historic") & table["week_ending"].between("2022-01-02", "2022-06-26")
-    ]
+    table = table[(table["site_set"] == "historic") & table["week_ending"].between("2022-01-02", "2022-06-26")]
     kept = ["week_ending", "region", "genome_copies_per_person_per_day", "population_covered"]
     return table[kept].sort_values(kept[:2]).reset_index(drop=True)
 
@@ -139,9 +137,7 @@ def region_shares(source: Source) -> pd.DataFrame:
 
 def work(source: Source) -> pd.DataFrame:
     """Employees and business units by district: regional totals shared out by residents aged 12 and over."""
-    region = (
-        source["work_region_sector"].groupby("region", as_index=False)[["business_units", "employees"]].sum()
-    )
+    region = source["work_region_sector"].groupby("region", as_index=False)[["business_units", "employees"]].sum()
     table = region_shares(source).merge(region, on="region")
     for column in ("business_units", "employees"):
         table[column] *= table["share"]
@@ -153,9 +149,7 @@ def districts(source: Source) -> pd.DataFrame:
     """Population-weighted centroid of each district and the region most of its people live in."""
     area = source["geography_sa2"].dropna(subset=["district", "population_12plus_hsu2020", "latitude"])
     people = area["population_12plus_hsu2020"]
-    sums = area.assign(
-        people=people, latitude=area["latitude"] * people, longitude=area["longitude"] * people
-    )
+    sums = area.assign(people=people, latitude=area["latitude"] * people, longitude=area["longitude"] * people)
     sums = sums.groupby("district")[["people", "latitude", "longitude"]].sum()
     shares = region_shares(source).sort_values("people").groupby("district")["region"].last()
     table = pd.DataFrame(
@@ -220,9 +214,7 @@ def vaccination(source: Source) -> pd.DataFrame:
     users = population(source)[list(AGE_BANDS)].to_numpy(float)
     projection = source["population_national_age"]
     projection = projection[projection["source"] == "statsnz_projection_2021"]
-    by_age = (
-        projection.groupby(projection["age_band"].map(ten_year_band))["population"].sum().loc[list(AGE_BANDS)]
-    )
+    by_age = projection.groupby(projection["age_band"].map(ten_year_band))["population"].sum().loc[list(AGE_BANDS)]
     people = users * by_age.to_numpy(float) / users.sum(0)
 
     national = {day: national_doses(source, day) for day in ("2022-02-08", "2022-02-22")}
@@ -231,9 +223,7 @@ def vaccination(source: Source) -> pd.DataFrame:
     adults = cells[cells["as_at"] == "2022-02-08"]
     first, second = (
         district_age(adults, column)
-        + district_age(children, column)
-        * doses.iloc[0][cumulative]
-        / national["2022-02-22"].iloc[0][cumulative]
+        + district_age(children, column) * doses.iloc[0][cumulative] / national["2022-02-22"].iloc[0][cumulative]
         for column, cumulative in (("dose1", "cum_dose1"), ("dose2", "cum_dose2"))
     )
     first = np.minimum(first, 0.99 * people)
@@ -244,10 +234,7 @@ def vaccination(source: Source) -> pd.DataFrame:
     given = target > 0
     seed = district_age(cells[cells["as_at"] == "2022-03-08"], "booster")[:, given]
     boosters = (
-        source["boosters_district_20220222"]
-        .set_index("district")["booster_count"]
-        .loc[list(DISTRICTS)]
-        .to_numpy(float)
+        source["boosters_district_20220222"].set_index("district")["booster_count"].loc[list(DISTRICTS)].to_numpy(float)
     )
     third[:, given] = ipf(seed, boosters * target.sum() / boosters.sum(), target[given], second[:, given])
     counts = np.stack([people - first, first - second, second - third, third], -1) / people[..., None]
@@ -258,9 +245,7 @@ def vaccination(source: Source) -> pd.DataFrame:
         for d, district in enumerate(DISTRICTS)
         for a, band in enumerate(AGE_BANDS)
     ]
-    return pd.DataFrame(
-        rows_out, columns=["district", "age_band", "doses_0", "doses_1", "doses_2", "doses_3"]
-    )
+    return pd.DataFrame(rows_out, columns=["district", "age_band", "doses_0", "doses_1", "doses_2", "doses_3"])
 
 
 MAKERS = (

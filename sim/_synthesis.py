@@ -138,13 +138,13 @@ def choose_households(types: Ints, weights: Floats, target: Ints, rng: np.random
         `[K]` households. Their members equal the target wherever the types allow it; the caller may compare.
     """
     edges = np.floor(np.concatenate([[0.0], np.cumsum(weights)]) + rng.random()).astype(np.int64)
-    counts = np.diff(edges)
+    counts: Ints = np.diff(edges)
     up = _neighbours(types)
     down = np.full_like(up, -1)
     for b in range(types.shape[1]):
         has = up[:, b] >= 0
         down[up[has, b], b] = np.flatnonzero(has)
-    off: Ints = target - counts @ types
+    off = target - counts @ types
     for _ in range(4 * int(np.abs(off).sum()) + 100):
         if not off.any():
             break

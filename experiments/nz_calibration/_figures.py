@@ -113,9 +113,7 @@ def load_figures(folder: Path | str | None = None) -> Figures:
         icu_age=weekly["icu_admissions"],
         admissions_age_linked=linked["admissions"],
         occupancy=_occupancy(folder),
-        wastewater=_series(
-            folder, "wastewater.csv", ("genome_copies_per_person_per_day", "population_covered")
-        ),
+        wastewater=_series(folder, "wastewater.csv", ("genome_copies_per_person_per_day", "population_covered")),
         border_cohort=_series(
             folder, "border_cohort.csv", ("border_workers_per_1000", "general_population_reported_per_1000")
         ),
@@ -157,25 +155,19 @@ def _compare_totals(by_district: pd.DataFrame, by_age: pd.DataFrame) -> None:
 
 def _occupancy(folder: Path) -> pd.DataFrame:
     name = "occupancy.csv"
-    table = tables.read_table(
-        folder, name, ("week_ending", "district", "in_hospital"), ("week_ending", "district")
-    )
+    table = tables.read_table(folder, name, ("week_ending", "district", "in_hospital"), ("week_ending", "district"))
     table = tables.weeks(tables.numbers(table, name, ("in_hospital",)), name)
     return tables.by_week(table, name, "district", (*DISTRICTS, "New Zealand"), "in_hospital")
 
 
 def _series(folder: Path, name: str, values: tuple[str, ...]) -> pd.DataFrame:
     """Rows of a weekly series by region; a region may lack weeks."""
-    table = tables.read_table(
-        folder, name, ("week_ending", "region", *values), text=("week_ending", "region")
-    )
+    table = tables.read_table(folder, name, ("week_ending", "region", *values), text=("week_ending", "region"))
     table = tables.weeks(tables.numbers(table, name, values), name)
     twice = table.duplicated(["week_ending", "region"])
     if twice.any():
         line = int(np.flatnonzero(twice)[0]) + 2
-        raise FiguresError(
-            f"{name}, line {line}: found a second row for a week and region, expected one; remove one."
-        )
+        raise FiguresError(f"{name}, line {line}: found a second row for a week and region, expected one; remove one.")
     return table.rename(columns={"week_ending": "week"})
 
 
@@ -187,8 +179,7 @@ def _population(folder: Path) -> NDArray[np.int64]:
     if (people == 0).any():
         row, column = (int(i[0]) for i in np.nonzero(people == 0))
         raise FiguresError(
-            f"{name}, line {row + 2}, column {AGE_BANDS[column]!r}: found 0 people, expected at least one; "
-            "correct it."
+            f"{name}, line {row + 2}, column {AGE_BANDS[column]!r}: found 0 people, expected at least one; correct it."
         )
     return people
 
@@ -203,9 +194,7 @@ def _households(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if empty.any() or twice.any():
         line = int(np.flatnonzero(empty | twice)[0]) + 2
         what = "a household type without members" if empty.any() else "a household type that is listed before"
-        raise FiguresError(
-            f"{name}, line {line}: found {what}, expected each type once with members; remove the row."
-        )
+        raise FiguresError(f"{name}, line {line}: found {what}, expected each type once with members; remove the row.")
     return types, table["households"].to_numpy(np.int64)
 
 
@@ -252,13 +241,9 @@ def _districts(folder: Path) -> pd.DataFrame:
 
 def _policy(folder: Path) -> pd.DataFrame:
     name = "policy.csv"
-    table = tables.read_table(
-        folder, name, ("effective_date", "scope", "kind", "setting", "note", "source_url")
-    )
+    table = tables.read_table(folder, name, ("effective_date", "scope", "kind", "setting", "note", "source_url"))
     day = pd.to_datetime(table["effective_date"], format="%Y-%m-%d", errors="coerce")
     if day.isna().any():
         line = int(np.flatnonzero(day.isna())[0]) + 2
-        raise FiguresError(
-            f"{name}, line {line}, column 'effective_date': expected a date as YYYY-MM-DD; correct it."
-        )
+        raise FiguresError(f"{name}, line {line}, column 'effective_date': expected a date as YYYY-MM-DD; correct it.")
     return table.assign(effective_date=day)

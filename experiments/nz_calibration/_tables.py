@@ -40,11 +40,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
     for column in columns:
         if column not in table.columns:
             near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
-            hint = (
-                f"rename column {near[0]!r}"
-                if near
-                else f"add it (found {', '.join(map(str, table.columns))})"
-            )
+            hint = f"rename column {near[0]!r}" if near else f"add it (found {', '.join(map(str, table.columns))})"
             raise FiguresError(f"{name} has no column {column!r}; {hint}.")
     if table.empty:
         raise FiguresError(f"{name} has no rows; at least one is expected below the header.")
@@ -58,9 +54,7 @@ def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expecte
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
         value = table[column].iloc[row]
-        found = (
-            "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
-        )
+        found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
         raise FiguresError(
             f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it."
         )
@@ -119,18 +113,12 @@ def ordered(table: pd.DataFrame, name: str, column: str, expected: Sequence[str]
     found = list(table[column])
     for value in found:
         if found.count(value) > 1:
-            raise FiguresError(
-                f"{name} has {found.count(value)} rows for {value!r}, expected one; remove the others."
-            )
+            raise FiguresError(f"{name} has {found.count(value)} rows for {value!r}, expected one; remove the others.")
     for line, (have, want) in enumerate(zip(found, expected, strict=False), start=2):
         if have != want:
-            raise FiguresError(
-                f"{name}, line {line}: found {have!r}, expected {want!r}; order the rows as documented."
-            )
+            raise FiguresError(f"{name}, line {line}: found {have!r}, expected {want!r}; order the rows as documented.")
     if len(found) < len(expected):
-        raise FiguresError(
-            f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}."
-        )
+        raise FiguresError(f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}.")
 
 
 def weeks(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -141,7 +129,7 @@ def weeks(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """
     day = pd.to_datetime(table["week_ending"], format="%Y-%m-%d", errors="coerce")
     _reject(day.isna(), table, name, "week_ending", "a date as YYYY-MM-DD")
-    _reject(day.dt.dayofweek != 6, table, name, "week_ending", "a Sunday, the last day of the week")
+    _reject(day.dt.day_of_week != 6, table, name, "week_ending", "a Sunday, the last day of the week")
     have = pd.DatetimeIndex(sorted(day.unique()))
     gap = pd.date_range(have[0], have[-1], freq="7D").difference(have)
     if len(gap):
@@ -169,9 +157,7 @@ def by_week(table: pd.DataFrame, name: str, key: str, order: Sequence[str], valu
     missing = wide.isna()
     if missing.any().any():
         week, place = next((w, c) for w, row in missing.iterrows() for c in order if row[c])
-        raise FiguresError(
-            f"{name} has no row for {place!r} in the week ending {week.date()}, expected one; add it."
-        )
+        raise FiguresError(f"{name} has no row for {place!r} in the week ending {week.date()}, expected one; add it.")
     wide = wide.astype(table[value].dtype).rename_axis(index="week", columns=key)
     return wide
 
