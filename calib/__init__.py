@@ -14,6 +14,12 @@ from calib._gradients import attach_jacobian as attach_jacobian
 from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
 from calib._gradients import score_function as score_function
+from calib._importance import Draws as Draws
+from calib._importance import Importance as Importance
+from calib._importance import KHatVerdict as KHatVerdict
+from calib._importance import draw_weighted as draw_weighted
+from calib._importance import importance as importance
+from calib._importance import judge_k_hat as judge_k_hat
 from calib._problem import GRADIENTS as GRADIENTS
 from calib._problem import Gradient as Gradient
 from calib._problem import Problem as Problem
