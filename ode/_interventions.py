@@ -67,7 +67,7 @@ def simulate_with_chirho(
     """The infection of `within_host`, with a booster, an antiviral, or both given on the way.
 
     Differentiable (reverse, `jvp`, `jacfwd`; not vmap) in the parameters, the days and the sizes of the
-    interventions. About five times
+    interventions. Some eight times
     slower than `within_host`: use that where nothing happens on the way.
 
     Args:

@@ -15,13 +15,14 @@ STABLE = 2.78
 """Largest `step * rate` at which a fourth-order step damps a decay (Hairer & Wanner 1996, section IV.2)."""
 
 
-def rk4_step(rates: Callable[[Tensor], Tensor], state: Tensor, step: float | Tensor) -> Tensor:
+def rk4_step(rates: Callable[[Tensor], Tensor], state: Tensor, step: float) -> Tensor:
     """The autonomous system `rates` one `step` on from `state` (any shape)."""
+    # `alpha=` and not `step * k`: torch takes 300 us for a dual tensor times a number, 5 us for a sum of two.
     k1 = rates(state)
-    k2 = rates(state + k1 * (step / 3.0))
-    k3 = rates(state + (k2 - k1 / 3.0) * step)
-    k4 = rates(state + (k1 - k2 + k3) * step)
-    return state + (k1 + 3.0 * (k2 + k3) + k4) * (step / 8.0)
+    k2 = rates(torch.add(state, k1, alpha=step / 3.0))
+    k3 = rates(torch.add(torch.add(state, k2, alpha=step), k1, alpha=-step / 3.0))
+    k4 = rates(torch.add(state, k1 - k2 + k3, alpha=step))
+    return torch.add(torch.add(state, k1 + k4, alpha=step / 8.0), k2 + k3, alpha=3.0 * step / 8.0)
 
 
 def rk4(rates: Callable[[Tensor], Tensor], state: Tensor, *, days: int, steps_per_day: int) -> Tensor:

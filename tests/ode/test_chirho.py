@@ -1,8 +1,13 @@
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from chirho.counterfactual.handlers import MultiWorldCounterfactual
 from chirho.dynamical.handlers import StaticIntervention
 from chirho.dynamical.internals.backends import torchdiffeq as backend
 from chirho.dynamical.ops import simulate
+from chirho.indexed.ops import IndexSet, gather
+from chirho.interventional.handlers import do
 
 import ode
 from ode._chirho_compat import batched_odeint, repair_chirho, torch_adds_ellipsis_to_size
@@ -136,3 +141,34 @@ def test_a_day_outside_the_course_is_refused(name, day):
 def test_an_impossible_effect_is_refused(effect):
     with pytest.raises(ValueError, match="antiviral_effect"):
         ode.simulate_with_chirho(ode.prior_median(), FEW, antiviral_day=2.0, antiviral_effect=effect)
+
+
+def test_two_worlds_in_one_call_equal_two_runs():
+    medians = ode.prior_median()
+
+    def model():
+        values = {n: pyro.sample(n, dist.Delta(getattr(medians, n))) for n in NAMES}
+        course = ode.within_host(ode.WithinHostParameters.from_mapping(values), FEW)
+        return pyro.deterministic("load", course.viral_load, event_dim=2)
+
+    with MultiWorldCounterfactual(first_available_dim=-1), do(actions={"antibody_per_dose": torch.tensor(0.8)}):
+        load = model()
+        worlds = [gather(load, IndexSet(antibody_per_dose={w}), event_dim=2).squeeze() for w in (0, 1)]
+    torch.testing.assert_close(worlds[0], ode.within_host(medians, FEW).viral_load)
+    stronger = {n: getattr(medians, n) for n in NAMES} | {"antibody_per_dose": torch.tensor(0.8)}
+    expected = ode.within_host(ode.WithinHostParameters(**stronger), FEW).viral_load
+    torch.testing.assert_close(worlds[1], expected)
+
+
+def test_simulation_inside_a_particle_plate_keeps_its_axes():
+    def model():
+        with pyro.plate("particle", 3):
+            values = {p.name: p.quantile(pyro.sample(p.name, dist.Normal(0.0, 1.0))) for p in ode.PRIORS}
+        return ode.simulate_with_chirho(
+            ode.WithinHostParameters.from_mapping(values), FEW, days=4, booster_day=2.5, antiviral_day=1.5
+        )
+
+    pyro.set_rng_seed(0)
+    course = model()
+    assert course.viral_load.shape == (3, 8, 4)
+    assert course.finite.shape == (3,)

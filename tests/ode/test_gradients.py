@@ -118,3 +118,13 @@ def test_reverse_mode_through_both_paths_agrees():
         load = path(from_vector(leaf), HOSTS, days=8).viral_load
         gradients.append(torch.autograd.grad(load.sum(), leaf)[0])
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
+def test_a_diverged_particle_leaves_the_gradients_of_the_others_alone():
+    theta = scores(3)
+    theta[1, 0] = 40.0  # growth of 500/day
+    leaf = theta.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(outputs(leaf)[[0, 2]].sum(), leaf)
+    alone = theta[[0, 2]].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(outputs(alone).sum(), alone)
+    torch.testing.assert_close(gradient[[0, 2]], expected)
