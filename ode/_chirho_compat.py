@@ -1,10 +1,8 @@
 """A repair of chirho 0.3.0 on current torch.
 
-Every `simulate` under `TorchDiffEq` of that release raises a TypeError, because it adds a tuple that holds
-`...` to a `torch.Size`, and
-newer torch refuses that. chirho fixed it in commit eb5796b (pull request 597, September 2025), after the
-release: once a release holds
-that commit, this module can go.
+Every `simulate` under `TorchDiffEq` of that release raises a TypeError, because it adds a tuple that holds `...` to a
+`torch.Size`, and newer torch refuses that. chirho fixed it in commit eb5796b (pull request 597, September 2025), after
+the release: once a release holds that commit, this module can go.
 """
 
 from __future__ import annotations

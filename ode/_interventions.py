@@ -26,8 +26,8 @@ Rates = Callable[[State], State]
 def chirho_solver(step: float = STEP) -> TorchDiffEq:
     """The solver that takes the steps of the production path. Enter it before (outside) every other handler.
 
-    Inside another handler chirho drops interventions without a word. Cubic interpolation matters too: with the linear default the
-    gradient with respect to an intervention time on the step grid is wrong.
+    Inside another handler chirho drops interventions without a word. Cubic interpolation matters too: with the
+    linear default the gradient with respect to an intervention time on the step grid is wrong.
     """
     steps_in_a_day(1, step)
     repair_chirho()
@@ -66,9 +66,8 @@ def simulate_with_chirho(
 ) -> WithinHost:
     """The infection of `within_host`, with a booster, an antiviral, or both given on the way.
 
-    Differentiable (reverse, `jvp`, `jacfwd`; not vmap) in the parameters, the days and the sizes of the
-    interventions. Some eight times
-    slower than `within_host`: use that where nothing happens on the way.
+    Differentiable (reverse, `jvp`, `jacfwd`; not vmap) in the parameters, the days and the sizes of the interventions.
+    Some eight times slower than `within_host`: use that where nothing happens on the way.
 
     Args:
         parameters: `[*batch]` each.
