@@ -25,7 +25,7 @@ from sim.population import Population
 __all__ = ["PopulationFit", "build_population"]
 
 # Hazard in a household of n scales as (n - 1) ** -0.8: between density (0) and frequency dependence (1); the exponent
-# that Ferguson et al. 2005 took from the household study of Cauchemez et al. 2004 (Stat. Med. 23:3469, influenza).
+# that the Imperial College models (Ferguson et al. 2005, CovidSim) take from Cauchemez et al. 2004 (Stat. Med. 23:3469).
 HOUSEHOLD_EXPONENT = 0.8
 FEWEST_AGENTS = 40
 VENUE_NAMES = ("school", "workplace")

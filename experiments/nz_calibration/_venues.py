@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from experiments.nz_calibration._figures import AGE_BANDS, SCHOOL_TYPES, Figures
 from sim._synthesis import assign_states, group_sizes, shuffled_order
 
-__all__ = ["LARGEST_GROUP", "Members", "Venues", "schools", "workplace_sizes", "workplaces"]
+__all__ = [
+    "LARGEST_GROUP",
+    "Members",
+    "Venues",
+    "employment",
+    "enrolment",
+    "schools",
+    "split",
+    "workplace_sizes",
+    "workplaces",
+]
 
 LARGEST_GROUP = 100
 """A school or workplace with more people is cut into equal contact groups no larger than this."""
