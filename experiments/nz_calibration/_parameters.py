@@ -1,0 +1,97 @@
+"""Every parameter of the study: its prior, unit and reason. Each is a sample site of the Pyro model."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions.transforms import SigmoidTransform
+
+import ode
+from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
+
+KNOTS = ("7 March", "4 April", "2 May")
+"""When transmission outside the home may step to another level: every four weeks from `OPEN` on, but the first."""
+
+_log = math.log
+_SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
+    ("transmission_household", "lognormal", _log(0.6), 0.3, "per infection",
+     "Hazard that one infectious member passes on to one other over an infection; 0.6 gives a secondary attack rate of "
+     "45 % among the unprotected, between the 29-42 % of Omicron household studies and their upper range (chosen)."),
+    ("transmission_school", "lognormal", _log(0.7), 0.5, "per infection",
+     "Infections a reference case would cause in its school group if all were susceptible and every day a school day (chosen)."),
+    ("transmission_work", "lognormal", _log(0.6), 0.5, "per infection",
+     "As for schools, in a workplace with every day a working day (chosen)."),
+    ("transmission_community", "lognormal", _log(1.1), 0.4, "per infection",
+     "As for schools, outside home, school and work; with the others a reproduction number near 2 (chosen)."),
+    ("assortativity", "logitnormal", -0.6, 0.7, "share", "Share of community contacts kept within the own age band (chosen, wide)."),
+    ("coupling", "logitnormal", -3.0, 0.7, "share",
+     "Share of community contacts in other districts; 0.5 % of commuters leave their region, other travel is unmeasured (chosen, wide)."),
+    ("aversion", "lognormal", _log(0.5), 0.7, "per 1 %/day",
+     "Fall of log transmission outside the home for each 1 % of a district infected per day; fear of the wave (chosen, wide)."),
+    ("forgetting", "logitnormal", math.log(0.07 / 0.93), 0.5, "per day",
+     "Share of the remembered incidence replaced each day: memory of about two weeks (chosen)."),
+    ("district_spread", "lognormal", _log(0.1), 0.5, "log scale", "Spread of district effects on community transmission (chosen)."),
+    ("seed_level", "lognormal", _log(10.0), 0.8, "per 10,000",
+     "People infected from outside their household before 7 February; about 1,600 cases were reported in the week before (chosen, wide)."),
+    ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Spread of seeding between districts (chosen)."),
+    ("seed_growth", "lognormal", _log(0.15), 0.3, "per day", "Exponential growth of the seeding; cases doubled about every 4 days (chosen)."),
+    ("ascertainment_pcr", "logitnormal", -0.6, 0.4, "share",
+     "Share of infections reported before 25 February; reported over border-workforce incidence was 0.26-0.35 in these weeks."),
+    ("ascertainment_rat", "logitnormal", 0.0, 0.4, "share",
+     "The same with self-reported rapid tests; the ratio was 0.43-0.55 in the weeks ending 6 and 13 March."),
+    ("severity_level", "lognormal", _log(0.0035), 0.5, "per infection",
+     "Admissions per infection at age 35 without vaccine; below the infection-hospitalisation ratios of earlier variants (chosen, wide)."),
+    ("severity_age", "lognormal", _log(0.45), 0.25, "per decade",
+     "Log-linear growth of severity with age (form: Levin et al. 2020, Eur J Epidemiol 35:1123, for deaths; size chosen)."),
+    ("severity_child", "lognormal", _log(5.0), 0.5, "factor", "Severity under 10 years over the log-linear line: infants are admitted more (chosen)."),
+    ("severity_dose", "lognormal", _log(0.5), 0.4, "per dose",
+     "Fall of log severity with each vaccine dose (chosen; three doses near 80 % protection against admission)."),
+    ("dispersion_district", "lognormal", _log(0.2), 0.5, "relative sd", "Overdispersion of weekly cases by district: 1/sqrt(concentration) (chosen)."),
+    ("dispersion_age", "lognormal", _log(0.12), 0.5, "relative sd", "The same for weekly cases by age (chosen)."),
+    ("dispersion_admissions", "lognormal", _log(0.2), 0.5, "relative sd", "The same for weekly admissions by age (chosen)."),
+)  # fmt: skip
+
+_VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] = (
+    ("age_contact", "lognormal", 0.0, 0.3, "factor", "Community contacts of an age band over the mean (chosen).", AGE_BANDS),
+    ("district_effect", "normal", 0.0, 1.0, "standardised", "Community transmission of a district: exp(district_spread * effect).", DISTRICTS),
+    ("district_seed", "normal", 0.0, 1.0, "standardised", "Seeding of a district: exp(seed_spread * effect).", DISTRICTS),
+    ("drift", "normal", 0.0, 1.0, "standardised",
+     "Steps of a four-weekly random walk in log transmission outside the home, sd 0.1 each; beyond the data the prior speaks.", KNOTS),
+)  # fmt: skip
+
+DRIFT_STEP = 0.1
+"""Standard deviation of a drift step, log scale."""
+
+
+def prior(family: str, location: float, scale: float) -> dist.Distribution:
+    """A prior by family name, location and scale on the unbounded axis."""
+    base = dist.Normal(torch.tensor(location), torch.tensor(scale))
+    if family == "normal":
+        return base
+    if family == "lognormal":
+        return dist.LogNormal(base.loc, base.scale)
+    if family == "logitnormal":
+        return dist.TransformedDistribution(base, [SigmoidTransform()])
+    raise ValueError(f"prior family is {family!r}; use normal, lognormal or logitnormal.")
+
+
+def sample_parameters() -> dict[str, Tensor]:
+    """Draw every parameter as a Pyro site: scalars, and vectors as events (`district`, `age`, `knot`)."""
+    theta: dict[str, Tensor] = {}
+    for p in ode.PRIORS:
+        theta[p.name] = _sample(p.name, prior(p.family, p.location, p.scale), p.unit, p.reason, ())
+    for name, family, location, scale, unit, reason in _SCALARS:
+        theta[name] = _sample(name, prior(family, location, scale), unit, reason, ())
+    for name, family, location, scale, unit, reason, labels in _VECTORS:
+        fn = prior(family, location, scale).expand(torch.Size([len(labels)])).to_event(1)
+        theta[name] = _sample(name, fn, unit, reason, labels)
+    return theta
+
+
+def _sample(name: str, fn: dist.Distribution, unit: str, reason: str, labels: tuple[str, ...]) -> Tensor:
+    value: Tensor = pyro.sample(name, fn, infer={"unit": unit, "reason": reason, "labels": labels})
+    return value

@@ -1,0 +1,164 @@
+"""From parameters to the rates of the epidemic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ode
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
+from experiments.nz_calibration._parameters import DRIFT_STEP, KNOTS
+from sim import Population, Rates
+
+EARTH_RADIUS = 6371.0  # km
+GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
+KNOT_DAYS = 28
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What the rates need besides the parameters; tensors on the run's device in its dtype.
+
+    Attributes:
+        days: T. population_share: `[G]` share of a group in the people of its district.
+        between: `[R, R]` where contacts outside the own district fall, rows sum to 1, zero diagonal.
+        school_day, weekday, opened: `[T]` 0 or 1. seeding_day: `[T]` day index before `OPEN`, negative after.
+        seed_age: `[A]` relative importation by age, mean 1 over people.
+        ages, districts: A and R.
+    """
+
+    days: int
+    population_share: Tensor
+    between: Tensor
+    school_day: Tensor
+    weekday: Tensor
+    opened: Tensor
+    seed_age: Tensor
+    knot: Tensor
+    archetypes: ode.Archetypes
+    ages: int
+    districts: int
+
+
+@dataclass(frozen=True)
+class HostTables:
+    """What the within-host room gives the epidemic: `infectiousness [*batch, K, D]`, `susceptibility [*batch, K]`, `finite [*batch]`."""
+
+    infectiousness: Tensor
+    susceptibility: Tensor
+    finite: Tensor
+
+
+def make_context(
+    figures: Figures, population: Population, days: int, device: torch.device, dtype: torch.dtype
+) -> Context:
+    """Gather the fixed part of the rates."""
+
+    def real(x: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(x), dtype=dtype, device=device)
+
+    people = figures.population.astype(float)
+    since_open = np.clip(np.arange(days) - calendar.day_of(calendar.OPEN), 0, None)
+    early = figures.cases_age.loc[: str(calendar.FIRST_WEEK)].to_numpy().sum(0) + 1.0
+    per_person = early / people.sum(0)
+    with torch.device(device):
+        archetypes = ode.archetypes_by_age_and_dose()
+    archetypes = ode.Archetypes(*(getattr(archetypes, n).to(device, dtype) for n in archetypes.__dataclass_fields__))
+    return Context(
+        days=days,
+        population_share=real((people / people.sum(1, keepdims=True)).ravel()),
+        between=real(gravity(figures)),
+        school_day=real(calendar.school_days(days)),
+        weekday=real(calendar.weekdays(days)),
+        opened=real((np.arange(days) >= calendar.day_of(calendar.OPEN)).astype(float)),
+        seed_age=real(per_person * people.sum() / (per_person * people.sum(0)).sum()),
+        knot=torch.as_tensor(np.minimum(since_open // KNOT_DAYS, len(KNOTS)), device=device),
+        archetypes=archetypes,
+        ages=len(AGE_BANDS),
+        districts=len(DISTRICTS),
+    )
+
+
+def gravity(figures: Figures) -> np.ndarray:
+    """`[R, R]` destination of contacts outside the own district: people there times exp(-distance / 150 km), rows sum to 1."""
+    place = np.radians(figures.districts.loc[list(DISTRICTS), ["latitude", "longitude"]].to_numpy(float))
+    lat, lon = place[:, 0], place[:, 1]
+    half = (
+        np.sin((lat[:, None] - lat) / 2) ** 2
+        + np.cos(lat[:, None]) * np.cos(lat) * np.sin((lon[:, None] - lon) / 2) ** 2
+    )
+    distance = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(half))
+    weight = figures.population.sum(1) * np.exp(-distance / GRAVITY_LENGTH)
+    np.fill_diagonal(weight, 0.0)
+    return weight / weight.sum(1, keepdims=True)
+
+
+def host_tables(theta: Mapping[str, Tensor], context: Context, infectious_days: int = 14) -> HostTables:
+    """Solve the within-host model of each particle; theta holds `[*batch]` scalars."""
+    parameters = ode.WithinHostParameters.from_mapping(theta)
+    host = ode.within_host(parameters, context.archetypes, days=infectious_days)
+    return HostTables(
+        ode.infectiousness(host.viral_load), ode.susceptibility(host.antibody_at_exposure, parameters), host.finite
+    )
+
+
+def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context) -> Rates:
+    """Rates from parameters with batch `[P]` and the within-host tables of the same particles."""
+    c = context
+    walk = DRIFT_STEP * torch.nn.functional.pad(theta["drift"], (1, 0)).cumsum(-1)
+    outside = c.opened * torch.exp(walk)[..., c.knot]
+    transmission = torch.stack(
+        [
+            theta["transmission_household"][..., None].expand(*theta["transmission_household"].shape, c.days),
+            theta["transmission_community"][..., None] * outside,
+            theta["transmission_school"][..., None] * outside * c.school_day,
+            theta["transmission_work"][..., None] * outside * c.weekday,
+        ],
+        dim=-2,
+    )
+    return Rates(
+        infectiousness=hosts.infectiousness,
+        susceptibility=hosts.susceptibility,
+        transmission=transmission,
+        mixing=mixing(theta, c),
+        importation=importation(theta, c),
+        aversion=theta["aversion"],
+        forgetting=theta["forgetting"],
+    )
+
+
+def mixing(theta: Mapping[str, Tensor], c: Context) -> Tensor:
+    """`[*batch, G, G]` weight of a group's mean infectiousness for an agent of another group.
+
+    The contacts of an age band are shared between its own band (assortativity) and all bands by size, and between the own
+    district and others (coupling, by gravity). Contact rates by age enter on both sides, normalised to mean 1 over people.
+    """
+    contact = theta["age_contact"]
+    assort, couple = theta["assortativity"][..., None, None, None], theta["coupling"][..., None, None]
+    share = c.population_share.reshape(c.districts, c.ages)
+    contact = contact / (contact * share.mean(0)).sum(-1, keepdim=True)
+    weighted = share * contact[..., None, :]
+    proportionate = weighted / weighted.sum(-1, keepdim=True)  # [*batch, R, A] of the district met
+    own = torch.eye(c.ages, dtype=share.dtype, device=share.device)
+    by_age = assort * own[:, None, :] + (1 - assort) * proportionate[..., None, :, :]  # [*batch, A, R', A']
+    place = (1 - couple) * torch.eye(c.districts, dtype=share.dtype, device=share.device) + couple * c.between
+    effect = torch.exp(theta["district_spread"][..., None] * theta["district_effect"])
+    place = effect[..., None] * place
+    full = place[..., :, None, :, None] * contact[..., None, :, None, None] * by_age[..., None, :, :, :]
+    return full.reshape(*full.shape[:-4], c.districts * c.ages, c.districts * c.ages)
+
+
+def importation(theta: Mapping[str, Tensor], c: Context) -> Tensor:
+    """`[*batch, T, G]` hazard from outside before `OPEN`, growing exponentially; sums to `seed_level` per 10,000 over its days."""
+    day = torch.arange(c.days, dtype=c.opened.dtype, device=c.opened.device)
+    seeding = 1 - c.opened
+    profile = torch.exp(theta["seed_growth"][..., None] * (day - seeding.sum())) * seeding
+    profile = profile / profile.sum(-1, keepdim=True)
+    level = 1e-4 * theta["seed_level"][..., None] * torch.exp(theta["seed_spread"][..., None] * theta["district_seed"])
+    by_group = (level[..., :, None] * c.seed_age).flatten(-2)
+    return profile[..., :, None] * by_group[..., None, :]
