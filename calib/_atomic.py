@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 
 def _flush(path: Path) -> None:
     """Force a file's (or a folder's) content to disk."""
@@ -87,3 +89,8 @@ def atomic_write_json(path: str | os.PathLike[str], content: Any) -> None:
             "pass plain finite data, None for a missing number."
         ) from error
     atomic_write_text(path, text + "\n")
+
+
+def atomic_write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
+    """Write a table to `path` as CSV without its index, seven significant digits, atomically."""
+    atomic_write_text(path, frame.to_csv(index=False, float_format="%.7g"))

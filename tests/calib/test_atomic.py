@@ -2,9 +2,10 @@ import json
 import os
 import stat
 
+import pandas as pd
 import pytest
 
-from calib._atomic import atomic_path, atomic_write_bytes, atomic_write_json, atomic_write_text
+from calib._atomic import atomic_path, atomic_write_bytes, atomic_write_csv, atomic_write_json, atomic_write_text
 
 
 def test_writes_text_bytes_json(tmp_path):
@@ -57,3 +58,8 @@ def test_json_refuses_what_it_cannot_say(tmp_path, content):
     with pytest.raises(ValueError, match=r"m\.json cannot be written as JSON"):
         atomic_write_json(tmp_path / "m.json", content)
     assert json.loads((tmp_path / "m.json").read_text()) == {"ok": True}
+
+
+def test_csv_has_seven_digits_and_no_index(tmp_path):
+    atomic_write_csv(tmp_path / "t.csv", pd.DataFrame({"a": [1, 2], "b": [1 / 3, 2e9]}))
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,0.3333333\n2,2e+09\n"

@@ -1,0 +1,272 @@
+"""Figures of parameters and of predictions, drawn from saved draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.dates as mdates
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+
+from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, interval, styled, thousands
+
+
+@styled
+def draw_pairs(draws: ArrayLike, names: Sequence[str], prior: ArrayLike | None = None, title: str = "") -> Figure:
+    """Joint posterior of a few parameters: pairs below the diagonal, each alone on it with its prior.
+
+    Args:
+        draws: `[draw, parameter]`.
+        names: `[parameter]`, ready to print; up to about 7.
+        prior: `[draw, parameter]`, drawn as a grey outline on the diagonal.
+        title: Title.
+    """
+    values = np.asarray(draws, dtype=float)
+    count = values.shape[1]
+    correlation = np.corrcoef(values, rowvar=False).reshape(count, count)
+    figure = blank(8.6, 8.6 if count > 4 else 6.5)
+    grid = figure.subplots(count, count, squeeze=False)
+    ends = np.quantile(values, (0.002, 0.998), axis=0)
+    thin = values[:: max(1, len(values) // 1500)]
+    for row in range(count):
+        for column in range(count):
+            axes: Axes = grid[row, column]
+            if column > row:
+                axes.set_axis_off()
+                axes.text(
+                    0.5,
+                    0.5,
+                    f"{correlation[row, column]:+.2f}".replace("-", "−"),
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="center",
+                    fontsize=8 + 5 * abs(correlation[row, column]),
+                    color=INK if abs(correlation[row, column]) > 0.3 else GREY,
+                )
+                continue
+            axes.set_xlim(*ends[:, column])
+            if row == column:
+                bins = np.linspace(*ends[:, column], 23)
+                axes.hist(values[:, column], bins=bins, density=True, color=ACCENT, alpha=0.85)
+                if prior is not None:
+                    before = np.asarray(prior, dtype=float)[:, column]
+                    # density over all prior draws, not over those that fall into the window
+                    heights = np.histogram(before, bins)[0] / (before.size * np.diff(bins))
+                    axes.stairs(heights, bins, color="#6b7177", linewidth=1.0)
+                axes.set_yticks([])
+                axes.spines["left"].set_visible(False)
+            else:
+                axes.plot(
+                    thin[:, column], thin[:, row], ".", markersize=3.2, color=ACCENT, alpha=0.4, markeredgewidth=0
+                )
+                axes.set_ylim(*ends[:, row])
+            axes.locator_params(nbins=3)
+            axes.tick_params(labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
+            if row == count - 1:
+                axes.set_xlabel(_wrap(names[column]), fontsize=8)
+            if column == 0 and row > 0:
+                axes.set_ylabel(_wrap(names[row]), fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    return figure
+
+
+def _wrap(text: str, width: int = 18) -> str:
+    """Break a label into lines at spaces."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+@styled
+def draw_forest(
+    posterior: ArrayLike, prior: ArrayLike, names: Sequence[str], units: Sequence[str] | None = None, title: str = ""
+) -> Figure:
+    """Posterior beside prior intervals, one parameter a row, each on the scale of its own prior.
+
+    The grey bar is the prior's central 90 %, drawn from 0 to 1; the blue line is the posterior's central 90 % (thin)
+    and 50 % (thick) on the same linear scale, with its median and 90 % interval in figures at the right.
+
+    Args:
+        posterior: `[draw, parameter]`.
+        prior: `[draw, parameter]`.
+        names: `[parameter]`, ready to print.
+        units: `[parameter]`.
+        title: Title.
+    """
+    after, before = np.asarray(posterior, dtype=float), np.asarray(prior, dtype=float)
+    low, high = np.quantile(before, (0.05, 0.95), axis=0)
+    width = np.where(high > low, high - low, 1.0)
+    q = np.quantile(after, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
+    scaled = (q - low) / width
+    rows = np.arange(len(names))
+    figure = blank(8.6, 0.265 * len(names) + 0.95)
+    axes = figure.add_subplot()
+    axes.barh(rows, 1.0, height=0.72, color=LIGHT)
+    middle = (np.quantile(before, 0.5, axis=0) - low) / width
+    axes.vlines(middle, rows - 0.36, rows + 0.36, color="white", linewidth=1.4)
+    axes.hlines(rows, scaled[0], scaled[4], color=ACCENT, linewidth=1.3)
+    axes.hlines(rows, scaled[1], scaled[3], color=ACCENT, linewidth=4.5)
+    axes.plot(scaled[2], rows, "o", color="white", markeredgecolor=ACCENT, markersize=4.5)
+    axes.set_xlim(-0.35, 1.35)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(rows, names)
+    axes.set_xticks([0, 1], ["prior 5 %", "prior 95 %"])
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    for row in rows:
+        unit = f" {units[row]}" if units is not None and units[row] else ""
+        text = interval(q[2, row], q[0, row], q[4, row]) + unit
+        axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.annotate(
+        "posterior median (90 %)",
+        (1.02, -0.75),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        fontsize=8,
+        color="#6b7177",
+    )
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def draw_shrinkage(groups: Sequence[tuple[str, ArrayLike]], title: str = "") -> Figure:
+    """How much narrower each parameter became: 1 - (posterior interquartile range / prior's).
+
+    Args:
+        groups: `(name, [element])` for each parameter; vectors give one dot an element on one row.
+        title: Title.
+    """
+    figure = blank(8.6, 0.265 * len(groups) + 1.0)
+    axes = figure.add_subplot()
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for row, (_, values) in enumerate(groups):
+        dots = np.atleast_1d(np.asarray(values, dtype=float))
+        axes.plot([0, float(np.median(dots))], [row, row], color=LIGHT, linewidth=5, solid_capstyle="butt", zorder=1)
+        axes.plot(np.maximum(dots, -0.3), np.full(dots.size, row), "o", color=ACCENT, markersize=4, alpha=0.65)
+    axes.set_yticks(range(len(groups)), [name for name, _ in groups])
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlim(-0.32, 1.02)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["as wide as\nthe prior", "25 %", "50 %", "75 %", "known\nexactly"])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=LIGHT, linewidth=0.8)
+    axes.set_title(title)
+    return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One curve of a grid of fans.
+
+    Attributes:
+        title: Name of the place, age band, ...
+        draws: `[draw, week]`, predictive draws.
+        observed: `[week]`, NaN where there is no figure; None for a quantity nobody counted.
+    """
+
+    title: str
+    draws: ArrayLike
+    observed: ArrayLike | None = field(default=None)
+
+
+def _fan(axes: Axes, weeks: NDArray[Any], panel: Panel, fitted: NDArray[np.bool_], masked: NDArray[np.bool_]) -> None:
+    q = np.quantile(np.asarray(panel.draws, dtype=float), (0.025, 0.25, 0.5, 0.75, 0.975), axis=0)
+    axes.fill_between(weeks, q[0], q[4], color=ACCENT, alpha=0.18, linewidth=0)
+    axes.fill_between(weeks, q[1], q[3], color=ACCENT, alpha=0.38, linewidth=0)
+    axes.plot(weeks, q[2], color=ACCENT, linewidth=1.3)
+    top = float(q[4].max())
+    if panel.observed is not None:
+        y = np.asarray(panel.observed, dtype=float)
+        shown = fitted & ~masked
+        axes.plot(weeks[shown], y[shown], "o", color=INK, markersize=3.2)
+        later = ~fitted & ~masked
+        axes.plot(
+            weeks[later],
+            y[later],
+            "o",
+            markerfacecolor="white",
+            markeredgecolor=INK,
+            markersize=3.4,
+            markeredgewidth=0.9,
+        )
+        axes.plot(weeks[masked], y[masked], "x", color=SECOND, markersize=4.5, markeredgewidth=1.2)
+        known = y[np.isfinite(y)]
+        highest = float(known.max()) if known.size else 0.0
+        # one very wide interval must not flatten the data: bands may leave the panel
+        top = min(top, max(3.0 * highest, float(q[3].max()) * 1.1)) if known.size else top
+        top = max(top, highest)
+    axes.set_ylim(0, top * 1.08 if top > 0 else 1.0)
+
+
+@styled
+def draw_fans(
+    weeks: Sequence[str],
+    panels: Sequence[Panel],
+    fitted: ArrayLike,
+    masked: ArrayLike,
+    columns: int = 4,
+    title: str = "",
+    height: float = 1.75,
+) -> Figure:
+    """Small multiples: median, 50 % and 95 % bands, the figures, the forecast date, the week that was masked.
+
+    Args:
+        weeks: `[week]`, ISO dates on which weeks end.
+        panels: One a place.
+        fitted: `[week]`, true for weeks that the fit saw.
+        masked: `[week]`, true for weeks inside the fit's span whose figures it did not use.
+        columns: Panels a row.
+        title: Title.
+        height: Inches a row.
+    """
+    dates = np.asarray([np.datetime64(week) for week in weeks])
+    seen, hidden = np.asarray(fitted, dtype=bool), np.asarray(masked, dtype=bool)
+    rows = -(-len(panels) // columns)
+    figure = blank(8.6, height * rows + 0.75)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    last = dates[seen].max() + np.timedelta64(84, "h") if seen.any() and not seen.all() else None
+    for index, axes in enumerate(grid.ravel()):
+        if index >= len(panels):
+            axes.set_axis_off()
+            continue
+        _fan(axes, dates, panels[index], seen & ~hidden, hidden)
+        if last is not None:
+            axes.axvline(last, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
+        axes.set_title(panels[index].title, fontsize=8.5)
+        axes.locator_params(axis="y", nbins=4)
+        thousands(axes)
+        axes.xaxis.set_major_locator(mdates.MonthLocator())
+        axes.xaxis.set_major_formatter(mdates.DateFormatter("%b"))
+        axes.tick_params(axis="x", labelbottom=index + columns >= len(panels))
+    marker = {"color": "none", "marker": "o", "linestyle": "none"}
+    handles: list[Any] = [
+        Line2D([], [], **marker, markerfacecolor=INK, markeredgecolor=INK, markersize=4, label="figure, fitted"),
+        Line2D([], [], **marker, markerfacecolor="white", markeredgecolor=INK, markersize=4, label="figure, not seen"),
+    ]
+    if all(panel.observed is None for panel in panels):
+        handles = []
+    elif hidden.any():
+        handles.append(
+            Line2D([], [], color=SECOND, marker="x", linestyle="none", markersize=5, label="figure, left out")
+        )
+    handles += [
+        Line2D([], [], color=ACCENT, label="median"),
+        Patch(color=ACCENT, alpha=0.5, label="50 %"),
+        Patch(color=ACCENT, alpha=0.18, label="95 %"),
+    ]
+    if last is not None:
+        handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="forecast starts"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    return figure

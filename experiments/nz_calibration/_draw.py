@@ -1,0 +1,272 @@
+"""Every figure of a run, drawn from the files in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from calib._figures import draw_elbo, draw_rank_path, draw_ranking, draw_scores, draw_shares_over_time, draw_tornado
+from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
+from calib._sensitivity import Functional, sensitivity
+from calib._style import save_figure
+from experiments.nz_calibration._functionals import HEADLINES, functionals, week_name
+from experiments.nz_calibration._run_files import RunFiles
+
+FIGURES = "figures"
+SHOWN = 12
+"""Rows of a ranking."""
+
+PAIRS = (
+    "transmission_community",
+    "aversion",
+    "forgetting",
+    "ascertainment_rat",
+    "seed_level",
+    "transmission_household",
+)
+"""Parameters that trade off against each other in an epidemic's curve; those present are drawn in pairs."""
+
+TITLES = {
+    "cases_district": "Cases by district",
+    "cases_age": "Cases by age",
+    "admissions_age": "Admissions by age",
+}
+
+
+def forecast_districts(run: RunFiles) -> Figure:
+    """Weekly cases of the 20 districts."""
+    return _fans(run, "cases_district", "Weekly reported cases by district", columns=4, height=1.55)
+
+
+def forecast_ages(run: RunFiles) -> Figure:
+    """Weekly cases of the 8 age bands."""
+    return _fans(run, "cases_age", "Weekly reported cases by age", columns=4)
+
+
+def forecast_admissions(run: RunFiles) -> Figure:
+    """Weekly admissions of the 8 age bands."""
+    return _fans(run, "admissions_age", "Weekly admissions to hospital by age", columns=4)
+
+
+def _fans(run: RunFiles, name: str, title: str, columns: int, height: float = 1.75) -> Figure:
+    draws, observed = run.predicted(name), run.observed(name)
+    panels = [Panel(place, draws[..., i], observed[:, i]) for i, place in enumerate(run.places(name))]
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
+
+
+def forecast_national(run: RunFiles) -> Figure:
+    """National cases and admissions; infections where the run kept them."""
+    panels = [
+        Panel("Reported cases a week", run.predicted("cases_district").sum(-1), run.observed("cases_district").sum(-1)),
+        Panel("Admissions a week", run.predicted("admissions_age").sum(-1), run.observed("admissions_age").sum(-1)),
+    ]
+    if "infections_district" in run.groups["posterior_predictive"]:
+        panels.append(Panel("Infections a week (never counted)", run.predicted("infections_district").sum(-1)))
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), "New Zealand", height=2.7)
+
+
+def parameters_forest(run: RunFiles) -> Figure:
+    """Posterior beside prior of the scalar parameters."""
+    return _forest(run, lambda name: "[" not in name, "Parameters: posterior (blue) on the scale of the prior (grey)")
+
+
+def parameters_forest_elements(run: RunFiles) -> Figure:
+    """Posterior beside prior of parameters by district, age, ..."""
+    return _forest(
+        run, lambda name: "[" in name, "Parameters by district, age and period: posterior on the prior's scale"
+    )
+
+
+def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
+    names, after = run.draws("posterior")
+    before_names, before = run.draws("prior")
+    keep = [i for i, name in enumerate(names) if chosen(name)]
+    prior = before[:, [before_names.index(names[i]) for i in keep]]
+    units = [str(run.entry(names[i]).get("unit") or "") for i in keep]
+    units = ["" if unit == "standardised" else unit for unit in units]
+    return draw_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title)
+
+
+def parameters_pairs(run: RunFiles) -> Figure:
+    """Joint posterior of a few parameters that trade off."""
+    names, after = run.draws("posterior")
+    prior_names, before = run.draws("prior")
+    chosen = [name for name in PAIRS if name in names] or names[:6]
+    return draw_pairs(
+        after[:, [names.index(name) for name in chosen]],
+        [run.label(name) for name in chosen],
+        before[:, [prior_names.index(name) for name in chosen]],
+        "Joint posterior: pairs below, each with its prior (grey outline) on the diagonal, correlations above",
+    )
+
+
+def shrinkage(run: RunFiles) -> dict[str, np.ndarray]:
+    """`1 - posterior interquartile range / prior interquartile range` of every site, `[element]` each.
+
+    Computed on the quantiles of the prior, so that a log-normal parameter is not favoured over a normal one.
+    """
+    names, after = run.draws("posterior")
+    prior_names, before = run.draws("prior")
+    result: dict[str, list[float]] = {}
+    for i, name in enumerate(names):
+        reference = np.sort(before[:, prior_names.index(name)])
+        ends = np.searchsorted(reference, np.quantile(after[:, i], (0.25, 0.75))) / len(reference)
+        result.setdefault(name.split("[")[0], []).append(1.0 - float(ends[1] - ends[0]) / 0.5)
+    return {site: np.asarray(values) for site, values in result.items()}
+
+
+def parameters_shrinkage(run: RunFiles) -> Figure:
+    """How much of the prior's width each parameter lost."""
+    rows = sorted(shrinkage(run).items(), key=lambda row: -float(np.median(row[1])))
+    return draw_shrinkage(
+        [(run.label(site), values) for site, values in rows], "What the figures told: prior width lost to the fit"
+    )
+
+
+def fit_elbo(run: RunFiles) -> Figure:
+    """History of the ELBO with the step at which it stopped."""
+    table = run.history
+    stop = run.manifest.get("stop_step", int(table["step"].iloc[-1]))
+    reason = str(run.manifest.get("stop_reason", ""))
+    return draw_elbo(table["step"], table["elbo"], table["elbo_smoothed"], stop, reason)
+
+
+def scores(run: RunFiles) -> Figure:
+    """WIS beside the baseline's, and coverage, by horizon."""
+    return draw_scores(run.scores, TITLES)
+
+
+def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
+    """Rows of `sensitivity.csv` for one output and measure, the first rank first."""
+    table = run.sensitivity
+    chosen = table[(table.output == output) & (table.measure == measure) & (table.level == level)]
+    return chosen.sort_values("rank", kind="stable")
+
+
+def sensitivity_ranking(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+    """The leading parameters of an output by their share of the derivative measure."""
+    top = rows_of(run, output, "derivative_share").head(SHOWN)
+    return draw_ranking(
+        [run.label(name) for name in top.parameter],
+        top["index"],
+        top.low,
+        top.high,
+        top.top_five,
+        "share of the mean squared derivative, with its 95 % interval",
+        f"What {output} hang on",
+    )
+
+
+def sensitivity_ranking_admissions(run: RunFiles) -> Figure:
+    """The same for admissions."""
+    return sensitivity_ranking(run, HEADLINES[1])
+
+
+def sensitivity_tornado(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+    """Swings of an output in its own unit."""
+    wide = rows_of(run, output, "prior_swing").head(SHOWN)
+    narrow = rows_of(run, output, "posterior_swing").set_index("parameter")["index"]
+    return draw_tornado(
+        [run.label(name) for name in wide.parameter],
+        wide["index"],
+        wide.low,
+        wide.high,
+        narrow.loc[wide.parameter],
+        str(wide.unit.iloc[0]),
+        f"{output[0].upper()}{output[1:]}: change from a parameter's 5 % to its 95 % point (linearised)",
+    )
+
+
+def sensitivity_tornado_admissions(run: RunFiles) -> Figure:
+    """The same for admissions."""
+    return sensitivity_tornado(run, HEADLINES[1])
+
+
+def sensitivity_over_time(run: RunFiles) -> Figure:
+    """Shares of groups of parameters in each week's national cases."""
+    shares = {}
+    for week in run.weeks:
+        rows = rows_of(run, week_name("cases_district", week), "derivative_share", "group")
+        if len(rows):
+            shares[week] = rows.set_index("parameter")["index"]
+    table = pd.DataFrame(shares)
+    table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:SHOWN]]
+    order = table.to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal
+    table = table.iloc[np.argsort(order, kind="stable")]
+    return draw_shares_over_time(
+        table.to_numpy(),
+        [run.label(name) for name in table.index],
+        list(table.columns),
+        run.forecast_from,
+        "What each week's national cases hang on (share of the mean squared derivative, %)",
+    )
+
+
+def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
+    """Ranks of the leading parameters against the number of draws, from the kept Jacobians."""
+    data = run.jacobian
+    chosen = next(f for f in functionals(data, run.forecast_from) if f.name == HEADLINES[0])
+    wanted = np.asarray(chosen.weights) != 0
+    second = data["jacobian_second"].values[:, wanted] if "jacobian_second" in data else None
+    (result,) = sensitivity(
+        data["jacobian"].values[:, wanted],
+        data["z"].values,
+        [str(name) for name in data["parameter"].values],
+        [Functional(chosen.name, np.asarray(chosen.weights)[wanted], chosen.unit)],
+        np.random.default_rng(0),  # only the bootstrap draws from it, and the ranks shown are without it
+        second=second,
+        replicates=2,
+    )
+    first = np.argsort(result.path_rank[-1])[:leading]
+    return draw_rank_path(
+        result.path_draws,
+        result.path_rank[:, first],
+        [run.label(result.names[i]) for i in first],
+        f"Does the ranking hold? Ranks for {chosen.name} from the first draws alone",
+    )
+
+
+ALL: dict[str, Callable[[RunFiles], Figure]] = {
+    "forecast_national": forecast_national,
+    "forecast_districts": forecast_districts,
+    "forecast_ages": forecast_ages,
+    "forecast_admissions": forecast_admissions,
+    "scores": scores,
+    "parameters_forest": parameters_forest,
+    "parameters_forest_elements": parameters_forest_elements,
+    "parameters_shrinkage": parameters_shrinkage,
+    "parameters_pairs": parameters_pairs,
+    "sensitivity_ranking": sensitivity_ranking,
+    "sensitivity_ranking_admissions": sensitivity_ranking_admissions,
+    "sensitivity_tornado": sensitivity_tornado,
+    "sensitivity_tornado_admissions": sensitivity_tornado_admissions,
+    "sensitivity_over_time": sensitivity_over_time,
+    "sensitivity_rank_path": sensitivity_rank_path,
+    "fit_elbo": fit_elbo,
+}
+"""Every figure by its file name."""
+
+
+def draw_all(folder: Path) -> list[Path]:
+    """Draw every figure of a run into `figures/*.png`.
+
+    Args:
+        folder: a finished run; only its files are read, and nothing is simulated.
+
+    Returns:
+        The files, in the order of the report.
+
+    Raises:
+        StudyError: a file of the run is missing or damaged.
+    """
+    run = RunFiles(Path(folder))
+    paths = []
+    for name, draw in ALL.items():
+        path = run.folder / FIGURES / f"{name}.png"
+        save_figure(draw(run), path)
+        paths.append(path)
+    return paths
