@@ -1,0 +1,116 @@
+"""`python -m experiments.nz_calibration`: New Zealand's first Omicron wave, from figures to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from calib import CheckpointError, FitError
+from calib._runfolder import RunFolder, RunFolderError
+from experiments.nz_calibration._config import FREE, make_config
+from experiments.nz_calibration._errors import StudyError
+
+USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError)
+console = Console(stderr=True)
+
+
+def main(
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; default results/nz_calibration.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the output folder after a kill.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Touch everything in about a minute; fits nothing well.")
+    ] = False,
+    synthetic: Annotated[
+        int | None, typer.Option(help="Calibrate figures simulated from this seed's draw of the prior.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Agents per person, up to 1; default 0.03 on a CPU, 1 on a GPU.")
+    ] = None,
+    balance: Annotated[float | None, typer.Option(help="Over-sampling of small districts, 0 to 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    gradient: Annotated[str | None, typer.Option(help="reverse (default) or forward (J_f g_q).")] = None,
+    flow: Annotated[str | None, typer.Option(help="gaussian (default), gaussian-nsf, nsf, maf, ...")] = None,
+    particles: Annotated[int | None, typer.Option(help="Simulations a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the fit.")] = None,
+    warm_start: Annotated[int | None, typer.Option(help="Gauss-Newton steps before the fit.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Step limit of the fit.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Time limit of the fit.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Posterior draws to forecast from, each with its Jacobian.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder with the study's tables, for figures of your own.")
+    ] = None,
+) -> None:
+    """Calibrate New Zealand's first Omicron wave and forecast the weeks after 13 March 2022."""
+    try:
+        config = make_config(
+            smoke=smoke, device=device, synthetic=synthetic, scale=scale, balance=balance, seed=seed, gradient=gradient, flow=flow,
+            particles=particles, learning_rate=learning_rate, warm_start=warm_start, max_steps=max_steps, max_seconds=max_seconds,
+            draws=draws, figures=str(figures) if figures else None,
+        )  # fmt: skip
+        # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own
+        torch.set_num_threads(1)
+        torch.set_default_dtype(config.dtype)
+        name = "nz_calibration" + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
+        run = RunFolder.create(
+            output or Path("results") / name,
+            "nz_calibration",
+            config.identity(),
+            config.seed,
+            _device(config.device),
+            resume=resume,
+            free=FREE,
+        )
+        with run.running():
+            _run(config, run, resume)
+    except USER_ERRORS as error:
+        console.print(str(error), style="red", highlight=False, markup=False)
+        raise typer.Exit(2) from None
+
+
+def _device(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    import os
+    import platform
+
+    return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def _run(config, run: RunFolder, resume: bool) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    from experiments.nz_calibration import _outcome, _study
+    from experiments.nz_calibration._draw import draw_all
+    from experiments.nz_calibration._report import write_report
+
+    study = _study.build(config, run, console)
+    prior = _outcome.prior_predictive(study, run, console)
+    result = _study.calibrate(study, run, console, resume=resume)
+    with torch.no_grad():
+        centre = result.flow.sample(256, torch.Generator().manual_seed(config.seed)).mean(0)
+    _study.simulator_noise(study, centre, run)
+    scores = _outcome.conclude(study, result, prior, run, console)
+    run.update(status="drawing")
+    with run.phase("figures"):
+        draw_all(run.path)
+        write_report(run.path)
+    overall = scores["cases_district"]["overall"]
+    for period, row in overall.items():
+        console.print(
+            f"cases by district, weeks {period}: WIS {row['wis']:,.0f} against {row['baseline_wis']:,.0f} of the baseline "
+            f"(relative {row['relative_wis']:.2f}), 95 % coverage {row['coverage_95']:.2f}", highlight=False,
+        )  # fmt: skip
+    after = run.manifest["simulations"]
+    console.print(
+        f"simulations after the fit: {after.get('forecast', 0)} for the forecast, {run.manifest['sensitivity_simulations']} for the "
+        f"sensitivity ranking; report in {run.path / 'report.html'}", highlight=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""What decides a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.nz_calibration._errors import StudyError
+
+FREE = ("max_seconds", "max_steps")
+"""Settings that may differ when a run is resumed."""
+
+
+class Config(BaseModel):
+    """Settings of a run; frozen, written into its manifest.
+
+    Attributes:
+        scale: agents per person, (0, 1].
+        balance: how far small districts are over-sampled, 0 (proportional) to 1.
+        seed: of everything random.
+        device: "cpu" or "cuda".
+        gradient: path through the simulator.
+        flow: family of the guide.
+        particles: simulations a step.
+        learning_rate: of the fit.
+        warm_start: Gauss-Newton steps before the fit.
+        max_steps, max_seconds: limits of the fit.
+        draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
+        replicates: observations drawn for each of them.
+        prior_draws: simulations of the prior predictive.
+        synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
+        smoke: a run that touches everything and fits nothing well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = Field(gt=0, le=1)
+    balance: float = Field(default=0.5, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    gradient: Literal["reverse", "forward"] = "reverse"
+    flow: str = "gaussian"
+    particles: int = Field(default=8, ge=2)
+    learning_rate: float = Field(default=0.01, gt=0)
+    warm_start: int = Field(default=8, ge=0)
+    warm_particles: int = Field(default=4, ge=1)
+    max_steps: int = Field(default=2000, ge=1)
+    max_seconds: float = Field(default=300.0, gt=0)
+    draws: int = Field(default=128, ge=10)
+    replicates: int = Field(default=8, ge=1)
+    prior_draws: int = Field(default=64, ge=10)
+    noise_runs: int = Field(default=16, ge=4)
+    synthetic: int | None = None
+    smoke: bool = False
+    figures: str | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Double precision on the CPU, single on a GPU."""
+        return torch.float32 if self.device == "cuda" else torch.float64
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return self.model_dump()
+
+
+DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
+SMOKE: dict[str, Any] = {
+    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 20, "max_seconds": 20.0,
+    "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
+}  # fmt: skip
+
+
+def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
+    """Settings given by the user over those of the device and of a smoke run.
+
+    Args:
+        smoke: whether to take the smoke run's sizes.
+        device: "auto", "cpu" or "cuda".
+        **settings: settings by name; None means not given.
+
+    Raises:
+        StudyError: a setting is out of range, or the device is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"Device {device!r} was asked for; choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError(
+            "Device cuda was asked for, but torch finds no usable GPU; run with --device cpu, or install a CUDA build of torch."
+        )
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    values: dict[str, Any] = {"scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
+    values |= {key: value for key, value in settings.items() if value is not None}
+    if values.get("figures") is not None:
+        values["figures"] = str(Path(values["figures"]))
+    try:
+        return Config(device=device, smoke=smoke, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"Setting {first['loc'][0]} = {first['input']!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+        ) from error

@@ -1,0 +1,268 @@
+"""After the fit: draws with Jacobians to the end of the forecast, scores, sensitivity; files only, no drawing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from calib import FitResult, importance, judge_k_hat
+from calib._atomic import atomic_path, atomic_write_json
+from calib._hub import hub_rows, quantile_table
+from calib._idata import save_inference_data, to_inference_data
+from calib._jacobian_file import load_jacobian, save_jacobian
+from calib._noise import derive_seed
+from calib._runfolder import RunFolder
+from calib._scores import Forecast, score_run
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
+from experiments.nz_calibration._functionals import sensitivity_table
+from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, negative_binomial
+from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._parameters import KNOTS
+from experiments.nz_calibration._study import Study, steps
+from experiments.nz_calibration._synthetic import recovery
+
+PLACES = {
+    "cases_district": DISTRICTS,
+    "cases_age": AGE_BANDS,
+    "admissions_age": AGE_BANDS,
+    "infections_district": DISTRICTS,
+}
+SITE_DIMS = {"age_contact": ["age"], "district_effect": ["district"], "district_seed": ["district"], "drift": ["knot"]}
+
+
+def simulate_draws(
+    study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str, jacobian: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Expected counts `[S, M]` to the last week at draws `z [S, D]`, with Jacobians `[S, M, D]` in single precision if asked for."""
+    batch = min(study.config.particles, 8)
+    seed = derive_seed(study.config.seed, 0, f"simulate-{purpose}")
+    values, jacobians = [], []
+    with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
+        for start in range(0, len(z), batch):
+            part, streams = z[start : start + batch], torch.arange(start, min(start + batch, len(z)))
+            if jacobian:
+                value, j = study.full.jacobian(part, seed, streams)
+                jacobians.append(j.float().cpu())
+            else:
+                value = study.full.bind(seed, streams)(study.space.to_theta(part)).flat()
+            values.append(value)
+            run.count(purpose, len(part))
+            advance(len(part))
+    return torch.cat(values), torch.cat(jacobians) if jacobian else None
+
+
+def prior_predictive(study: Study, run: RunFolder, console: Console) -> tuple[Tensor, Tensor]:
+    """Draws of the prior `z [S, D]` and their expected counts `[S, M]`, failed ones left out and counted."""
+    generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "prior"))
+    z = torch.randn(study.config.prior_draws, study.space.dim, generator=generator, dtype=torch.float64)
+    z = z.to(study.full.observation.week)
+    flat, _ = simulate_draws(study, z, run, console, purpose="prior_predictive", jacobian=False)
+    return _finite(z, flat, run, "prior draws")
+
+
+def _finite(z: Tensor, flat: Tensor, run: RunFolder, what: str) -> tuple[Tensor, Tensor]:
+    good = torch.isfinite(flat).all(1)
+    if not bool(good.all()):
+        run.skip(what, int((~good).sum()))
+        run.notice(
+            f"{int((~good).sum())} of {len(good)} {what} gave a simulation that was not finite and were left out."
+        )
+    if int(good.sum()) < 10:
+        raise StudyError(
+            f"Only {int(good.sum())} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
+        )
+    return z[good], flat[good]
+
+
+def conclude(
+    study: Study, result: FitResult, prior: tuple[Tensor, Tensor], run: RunFolder, console: Console
+) -> dict[str, Any]:
+    """Simulate the posterior draws once, with Jacobians, and write every data file of the run.
+
+    Returns:
+        The scores, as in `scores.json`.
+    """
+    config = study.config
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
+    with torch.no_grad():
+        z, log_q = result.flow.sample_with_log_prob(result.flow.noise(config.draws, generator))
+    flat, jacobian = simulate_draws(study, z, run, console, purpose="forecast", jacobian=True)
+    assert jacobian is not None
+    good = torch.isfinite(flat).all(1) & torch.isfinite(jacobian).all(-1).all(-1)
+    z, flat = _finite(z, torch.where(good[:, None], flat, torch.nan), run, "posterior draws")
+    log_q, jacobian = log_q[good], jacobian[good]
+
+    with run.phase("files"):
+        weight = _weights(study, z, flat, log_q, run)
+        predicted = observations(study, z, flat, "posterior")
+        _save_jacobian(study, z, flat, jacobian, run)
+        _save_posterior(study, z, flat, log_q, weight, predicted, prior, run)
+        scores = _score(study, predicted, run)
+    with run.phase("sensitivity"):
+        _sensitivity(study, run)
+    if study.truth is not None:
+        found = recovery(study.space.names, study.truth.cpu().numpy(), z.cpu().numpy())
+        atomic_write_json(run.file("recovery.json"), found)
+        run.update(recovery={key: found[key] for key in ("inside", "of", "share", "chance_of_so_few")})
+    return scores
+
+
+def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
+    """Counts drawn around expected counts `[S, M]`: `{signal: [S * replicates, W, places]}`; infections are not observed."""
+    theta = study.space.to_theta(z)
+    expected = Expected.from_flat(flat, study.full.weeks)
+    out = {"infections_district": expected.infections_district.cpu().numpy()}
+    with torch.random.fork_rng(devices=[] if z.device.type == "cpu" else None), torch.no_grad():
+        torch.manual_seed(derive_seed(study.config.seed, 0, f"observe-{stream}") % 2**63)
+        for signal in SIGNALS:
+            draws = negative_binomial(getattr(expected, signal), theta[DISPERSIONS[signal]]).sample(
+                (study.config.replicates,)
+            )
+            out[signal] = draws.transpose(0, 1).flatten(0, 1).cpu().numpy()
+    return out
+
+
+def _weights(study: Study, z: Tensor, flat: Tensor, log_q: Tensor, run: RunFolder) -> dict[str, Any]:
+    sites = _pointwise(study, z, flat)
+    total = torch.stack([x.flatten(1).sum(1) for x in sites.values()]).sum(0)
+    log_prior = -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+    joint = total + log_prior
+    out: dict[str, Any] = {"pointwise": sites, "lp": joint, "log_weight": (joint - log_q).cpu().numpy()}
+    if len(z) >= 25:
+        found = importance(joint, log_q)
+        verdict = judge_k_hat(found.k_hat, found.draws)
+        run.update(
+            importance={"k_hat": found.k_hat if math.isfinite(found.k_hat) else None, "word": verdict.word, "text": verdict.text,
+                        "effective": found.effective, "draws": found.draws, "threshold": verdict.threshold}
+        )  # fmt: skip
+    else:
+        run.notice(f"Too few draws ({len(z)}) to judge the fit by its importance weights; 25 are needed.")
+    return out
+
+
+def _pointwise(study: Study, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
+    """Log likelihood of each fitted count, `{signal: [S, fitted week, place]}`."""
+    theta, expected = study.space.to_theta(z), Expected.from_flat(flat, study.full.weeks)
+    fitted = study.data.fitted
+    return {
+        s: negative_binomial(getattr(expected, s), theta[DISPERSIONS[s]]).log_prob(study.data.counts[s])[:, fitted]
+        for s in SIGNALS
+    }
+
+
+def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run: RunFolder) -> None:
+    weeks = [str(w.date()) for w in study.full.observation.weeks]
+    labels = [(signal, week, place) for signal, places in PLACES.items() for week in weeks for place in places]
+    signal, week, place = zip(*labels, strict=True)
+    save_jacobian(
+        run.file("jacobian.nc"),
+        flat.cpu(),
+        jacobian,
+        z.cpu(),
+        study.space.names,
+        {"signal": signal, "week": week, "place": place},
+    )
+
+
+def _save_posterior(
+    study: Study, z: Tensor, flat: Tensor, log_q: Tensor, weight: dict[str, Any], predicted: dict[str, np.ndarray],
+    prior: tuple[Tensor, Tensor], run: RunFolder,
+) -> None:  # fmt: skip
+    weeks = study.full.observation.weeks
+    names = [str(w.date()) for w in weeks]
+    fitted = study.data.fitted.cpu().numpy()
+    masked = np.asarray(weeks == np.datetime64(calendar.MASKED_WEEK))
+
+    def sites(z: Tensor) -> dict[str, np.ndarray]:
+        return {name: x[None].cpu().numpy() for name, x in study.space.to_theta(z).items()}
+
+    people = study.figures.population
+    groups = {
+        "posterior": sites(z),
+        "prior": sites(prior[0]),
+        "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != "infections_district"},
+        "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
+        "log_likelihood": {name: x[None].cpu().numpy() for name, x in weight["pointwise"].items()},
+        "sample_stats": {
+            "lp": weight["lp"][None].cpu().numpy(), "log_q": log_q[None].cpu().numpy(), "log_weight": weight["log_weight"][None],
+        },
+        "observed_data": {name: study.data.counts[name].cpu().numpy() for name in SIGNALS},
+        "constant_data": {
+            "fitted_week": fitted, "masked_week": masked, "population_district": people.sum(1), "population_age": people.sum(0),
+        },
+    }  # fmt: skip
+    # one infection curve a draw: repeated over its observations, so that the group has one draw axis
+    groups["posterior_predictive"]["infections_district"] = np.repeat(
+        predicted["infections_district"], study.config.replicates, 0
+    )[None]
+    dims = {name: ["week", "district" if places is DISTRICTS else "age"] for name, places in PLACES.items()} | SITE_DIMS
+    dims |= {
+        "fitted_week": ["week"],
+        "masked_week": ["week"],
+        "population_district": ["district"],
+        "population_age": ["age"],
+    }
+    coords = {"week": names, "district": list(DISTRICTS), "age": list(AGE_BANDS), "knot": list(KNOTS)}
+    likelihood = {"log_likelihood": groups.pop("log_likelihood")}
+    tree = to_inference_data(groups, coords, dims)
+    short = {name: ["fitted_week", *axes[1:]] for name, axes in dims.items() if name in SIGNALS}
+    kept = [name for name, keep in zip(names, fitted, strict=True) if keep]
+    part = to_inference_data(likelihood, {**coords, "fitted_week": kept}, short)
+    save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": "nz_calibration"})
+
+
+def _joined(tree: Any, part: Any) -> Any:
+    if hasattr(tree, "add_groups"):
+        tree.add_groups({"log_likelihood": part["log_likelihood"]})
+        return tree
+    tree["log_likelihood"] = part["log_likelihood"]
+    return tree
+
+
+def _score(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:
+    """Score the weeks that the fit never saw, and write the forecast in hub columns."""
+    import pandas as pd
+
+    weeks = study.full.observation.weeks
+    known = np.asarray(weeks <= np.datetime64(calendar.FORECAST_DATE))
+    rng = np.random.default_rng(derive_seed(study.config.seed, 0, "baseline"))
+    frames = {
+        "cases_district": study.figures.cases_district,
+        "cases_age": study.figures.cases_age,
+        "admissions_age": study.figures.admissions_age,
+    }
+    forecasts, rows = {}, []
+    for signal in SIGNALS:
+        counts = study.data.counts[signal].cpu().numpy()
+        history = (
+            counts[known]
+            if study.truth is not None
+            else frames[signal].loc[: str(calendar.FORECAST_DATE)].to_numpy(float)
+        )
+        forecasts[signal] = Forecast(predicted[signal][:, ~known], counts[~known], history, PLACES[signal])
+        rows.append(
+            hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.FORECAST_DATE, signal, PLACES[signal])
+        )
+    with atomic_path(run.file("forecast.csv")) as temporary:
+        pd.concat(rows).to_csv(temporary, index=False)
+    scores = score_run(forecasts, rng)
+    atomic_write_json(run.file("scores.json"), scores)
+    return scores
+
+
+def _sensitivity(study: Study, run: RunFolder) -> None:
+    """Rank the parameters from the kept Jacobians alone."""
+    before = sum(run.manifest["simulations"].values())
+    first = calendar.weeks()[int(np.flatnonzero(calendar.weeks() > np.datetime64(calendar.FORECAST_DATE))[0])]
+    rng = np.random.default_rng(derive_seed(study.config.seed, 0, "sensitivity"))
+    table = sensitivity_table(load_jacobian(run.file("jacobian.nc")), str(first.date()), rng)
+    with atomic_path(run.file("sensitivity.csv")) as temporary:
+        table.to_csv(temporary, index=False)
+    run.update(sensitivity_simulations=sum(run.manifest["simulations"].values()) - before)

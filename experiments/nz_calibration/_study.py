@@ -1,0 +1,241 @@
+"""The study from figures to report, phase by phase; each phase leaves its files in the run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from calib import (
+    FitConfig,
+    FitError,
+    FitResult,
+    ParameterSpace,
+    StopRule,
+    fit,
+    has_checkpoint,
+    make_flow,
+    rich_progress,
+)
+from calib._atomic import atomic_path
+from calib._noise import derive_seed
+from calib._runfolder import RunFolder
+from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._config import Config
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._figures import Figures, load_figures
+from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._model import Data, Simulator, observed, parameter_space
+from experiments.nz_calibration._observation import make_observation
+from experiments.nz_calibration._population import build_population
+from experiments.nz_calibration._rates import make_context
+from sim import Population
+
+WARM_START = "warm_start.safetensors"
+FULL_RANK = ("gaussian", "gaussian-nsf")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything a run needs, built once.
+
+    Attributes:
+        config: settings. figures: the real figures. population: the agents. space: the parameters.
+        short: simulator over the fitted weeks. full: over all weeks. data: figures of all weeks to be calibrated (real or synthetic).
+        truth: `[D]` z of a synthetic epidemic, else None.
+    """
+
+    config: Config
+    figures: Figures
+    population: Population
+    space: ParameterSpace
+    short: Simulator
+    full: Simulator
+    data: Data
+    truth: Tensor | None
+
+    @property
+    def fit_data(self) -> Data:
+        """The counts of the weeks up to the forecast date."""
+        n = self.short.weeks
+        return Data({name: x[:n] for name, x in self.data.counts.items()}, self.data.fitted[:n])
+
+    def inference(self) -> Inference:
+        """The likelihood of the fitted weeks."""
+        return Inference(self.short, self.fit_data, batch=self.config.particles)
+
+    def fingerprint(self) -> str:
+        """A hash of the data and of what shapes the likelihood: a checkpoint of another problem is refused."""
+        digest = hashlib.sha256()
+        for name in sorted(self.data.counts):
+            digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
+        keys = ("scale", "balance", "seed", "synthetic", "warm_start", "warm_particles")
+        digest.update(json.dumps([self.population.agents, *(getattr(self.config, k) for k in keys)]).encode())
+        return digest.hexdigest()[:16]
+
+
+def build(config: Config, run: RunFolder, console: Console) -> Study:
+    """Load the figures, build the population and the simulators, and simulate synthetic figures if asked to."""
+    with run.phase("population"):
+        figures = load_figures(Path(config.figures) if config.figures else None)
+        population, quality = build_population(figures, config.scale, config.seed, balance=config.balance)
+    for line in quality.lines():
+        console.print(line, highlight=False)
+    space, device = parameter_space(), torch.device(config.device)
+
+    def simulator(last: calendar.date) -> Simulator:
+        days, index = calendar.days_until(last), calendar.weeks(last=last)
+        return Simulator(
+            population,
+            make_context(figures, population, days, device, config.dtype),
+            make_observation(figures, population, days, index, device, config.dtype),
+            space,
+        )
+
+    short, full = simulator(calendar.FORECAST_DATE), simulator(calendar.LAST_WEEK)
+    weeks = full.observation.weeks
+    data, truth = observed(figures, full.observation, calendar.fitted_weeks(weeks)), None
+    if config.synthetic is not None:
+        from experiments.nz_calibration._synthetic import synthetic_data
+
+        with run.phase("synthetic"):
+            truth, data = synthetic_data(full, data, config.synthetic)
+            run.count("synthetic")
+    table = space.describe()
+    run.update(
+        agents=population.agents,
+        population=quality.lines(),
+        parameters=[
+            {"name": r["name"], "label": r["name"].replace("_", " "), "unit": r["unit"], "family": r["family"], "prior_median": r["median"],
+             "prior_low": r["low"], "prior_high": r["high"], "reason": r["reason"]}
+            for r in table.to_dict("records")
+        ],
+    )  # fmt: skip
+    return Study(config, figures, population, space, short, full, data, truth)
+
+
+def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> FitResult:
+    """Warm start, then variational inference; both go on where a killed run stopped."""
+    config = study.config
+    inference = study.inference()
+    like = torch.zeros((), dtype=config.dtype, device=config.device)
+    flow = make_flow(config.flow, study.space.dim, seed=config.seed, dtype=config.dtype, device=config.device)
+    if config.warm_start and not has_checkpoint(run.path):
+        if config.flow not in FULL_RANK:
+            raise StudyError(
+                f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
+            )
+        with run.phase("warm_start"):
+            start_flow(flow, _warm_start(study, inference, run, console, like))
+    before = 0
+    if has_checkpoint(run.path):
+        before = run.manifest["simulations"].get("fit", 0)
+    settings = FitConfig(
+        seed=config.seed,
+        particles=config.particles,
+        gradient=config.gradient,
+        learning_rate=config.learning_rate,
+        max_steps=config.max_steps,
+        max_seconds=config.max_seconds,
+        stop=StopRule(min_steps=120, min_window=60),
+        checkpoint_seconds=15.0,
+    )
+    with run.phase("fit"), rich_progress(console) as progress:
+        result = fit(
+            inference.problem(study.fingerprint()), flow, settings, folder=run.path, resume=resume, progress=progress
+        )
+    run.count("fit", result.simulations - before)
+    run.update(
+        fit={
+            "steps": result.steps, "stopped_because": result.stopped_because, "elbo": _number(result.elbo), "timings": result.timings,
+            "simulations": result.simulations, "skipped_steps": result.skipped, "dropped_particles": result.dropped,
+        }
+    )  # fmt: skip
+    if result.skipped:
+        run.skip("fit steps", result.skipped)
+    if result.stopped_because != "settled":
+        run.notice(
+            f"The fit ended at its limit ({result.stopped_because.replace('_', ' ')}, {result.steps} steps) and not because the ELBO had "
+            "settled: intervals may still be too wide or too narrow. Give it more time with --max-seconds and --max-steps."
+        )
+    _write_history(run, result)
+    return result
+
+
+def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Console, like: Tensor) -> WarmStart:
+    config, file = study.config, run.path / WARM_START
+    state = cold_start(study.space.dim, like)
+    if file.exists():
+        kept = load_file(file, device=config.device)
+        trace = tuple(kept["log_likelihood"].tolist())
+        state = WarmStart(kept["z"], kept["information"], trace, len(trace) * config.warm_particles, len(trace))
+    with steps(console, "warm start", config.warm_start) as advance:
+        advance(state.iteration)
+        while state.iteration < config.warm_start:
+            try:
+                state = gauss_newton(inference.linearise, state, particles=config.warm_particles, seed=config.seed)
+            except ValueError as error:
+                raise FitError(f"The warm start failed: {error}") from error
+            run.count("warm_start", config.warm_particles)
+            with atomic_path(file) as temporary:
+                trace = torch.tensor(state.log_likelihood, dtype=torch.float64)
+                save_file({"z": state.z, "information": state.information, "log_likelihood": trace}, temporary)
+            advance(1)
+    run.update(warm_start_log_likelihood=[_number(x) for x in state.log_likelihood])
+    return state
+
+
+def _write_history(run: RunFolder, result: FitResult) -> None:
+    import pandas as pd
+
+    with atomic_path(run.file("history.csv")) as temporary:
+        pd.DataFrame(result.history).to_csv(temporary, index=False)
+
+
+@contextmanager
+def steps(console: Console, label: str, total: int) -> Iterator[callable]:  # type: ignore[valid-type]
+    """A progress bar with time left; yields a function that advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda n=1: bar.advance(task, n)
+
+
+def _number(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def simulator_noise(study: Study, z: Tensor, run: RunFolder) -> None:
+    """Measure what chance alone does at one parameter value: relative sd of the expected cases between random streams."""
+    runs, batch = study.config.noise_runs, study.config.particles
+    theta = study.space.to_theta(z.expand(batch, -1))
+    rows = []
+    with run.phase("noise"), torch.no_grad():
+        for start in range(0, runs, batch):
+            streams = torch.arange(start, start + batch)
+            simulate = study.short.bind(derive_seed(study.config.seed, 0, "noise-runs"), streams)
+            rows.append(simulate(theta).cases_district)
+            run.count("noise", batch)
+    cases = torch.cat(rows)[:runs]
+    fitted = study.fit_data.fitted
+    relative = (cases.std(0) / cases.mean(0).clamp_min(1.0))[fitted].mean(0)
+    national = (cases.sum(-1).std(0) / cases.sum(-1).mean(0))[fitted].mean()
+    run.update(
+        simulator_noise={
+            "runs": runs,
+            "relative_sd_national": float(national),
+            "relative_sd_district": dict(zip(study.figures.cases_district.columns, relative.tolist(), strict=True)),
+            "dispersion_district": float(study.space.to_theta(z)["dispersion_district"]),
+        }
+    )

@@ -1,0 +1,76 @@
+"""Figures simulated from a known draw of the prior, and whether the calibration finds it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calib._noise import derive_seed
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, Data, Simulator, negative_binomial
+
+ATTEMPTS = 50
+TAKEN_OFF = 20_000
+"""Fewest expected cases over the fitted weeks of a synthetic epidemic; a draw of the prior that fizzles out says nothing."""
+
+
+def synthetic_data(simulator: Simulator, real: Data, seed: int) -> tuple[Tensor, Data]:
+    """Draw parameters from the prior until the epidemic takes off, simulate it, and draw the weekly counts.
+
+    Args:
+        simulator: over all weeks.
+        real: gives the mask of the fitted weeks.
+        seed: names the draw.
+
+    Returns:
+        The true z `[D]` and the counts.
+
+    Raises:
+        StudyError: none of 50 draws took off.
+    """
+    like, space = simulator.observation.week, simulator.space
+    for attempt in range(ATTEMPTS):
+        generator = torch.Generator().manual_seed(derive_seed(seed, attempt, "synthetic-truth"))
+        z = torch.randn(1, space.dim, generator=generator, dtype=torch.float64).to(like)
+        theta = space.to_theta(z)
+        with torch.no_grad():
+            expected = simulator.bind(derive_seed(seed, attempt, "synthetic-epidemic"))(theta)
+        if float(expected.cases_district[0, : int(real.fitted.nonzero().max()) + 1].sum()) < TAKEN_OFF:
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, attempt, "synthetic-counts") % 2**63)
+            counts = {s: negative_binomial(getattr(expected, s), theta[DISPERSIONS[s]]).sample()[0] for s in SIGNALS}
+        return z[0], Data(counts, real.fitted)
+    raise StudyError(
+        f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {TAKEN_OFF:,} cases; choose another seed."
+    )
+
+
+def recovery(names: tuple[str, ...], truth: NDArray[np.float64], draws: NDArray[np.float64]) -> dict[str, Any]:
+    """Where the truth lies in the posterior.
+
+    Args:
+        names: of the D coordinates.
+        truth: `[D]` z.
+        draws: `[draw, D]` z.
+
+    Returns:
+        Per parameter the central 90 % interval, the rank and whether the truth is inside; the share inside; the chance of a share
+        this low if each were inside with probability 0.9 independently.
+    """
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    inside = (low <= truth) & (truth <= high)
+    rank = (draws < truth).mean(0)
+    count, n = int(inside.sum()), len(names)
+    chance = sum(math.comb(n, k) * 0.9**k * 0.1 ** (n - k) for k in range(count + 1))
+    rows: list[Mapping[str, Any]] = [
+        {"name": name, "truth": float(t), "low": float(a), "high": float(b), "rank": float(r), "inside": bool(i)}
+        for name, t, a, b, r, i in zip(names, truth, low, high, rank, inside, strict=True)
+    ]
+    return {"parameters": rows, "inside": count, "of": n, "share": count / n, "chance_of_so_few": chance}
