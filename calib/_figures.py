@@ -189,7 +189,7 @@ def draw_shares_over_time(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if forecast_from in weeks:
+    if forecast_from is not None and forecast_from in weeks:
         axes.axvline(list(weeks).index(forecast_from) - 0.5, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, format=lambda v, _: f"{100 * v:.0f} %")
     bar.outline.set_visible(False)
@@ -237,7 +237,7 @@ def draw_scores(scores: Mapping[str, Mapping[str, Any]], titles: Mapping[str, st
         left.set_title(f"{titles[target]}: WIS (lower is better)")
         thousands(left)
         for key, nominal, colour in (("coverage_95", 0.95, ACCENT), ("coverage_50", 0.5, SECOND)):
-            right.axhline(nominal, color=colour, linewidth=0.8, linestyle=(0, (4, 3)))
+            right.hlines(nominal, horizon[0], horizon[-1], color=colour, linewidth=0.8, linestyle=(0, (4, 3)))
             right.plot(horizon, column(key), color=colour, marker="o", markersize=3, linewidth=1.5)
             right.annotate(
                 f"{100 * nominal:.0f} % intervals",

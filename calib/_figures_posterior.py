@@ -52,8 +52,8 @@ def draw_pairs(draws: ArrayLike, names: Sequence[str], prior: ArrayLike | None =
                 continue
             axes.set_xlim(*ends[:, column])
             if row == column:
-                bins = np.linspace(*ends[:, column], 23)
-                axes.hist(values[:, column], bins=bins, density=True, color=ACCENT, alpha=0.85)
+                bins = np.linspace(float(ends[0, column]), float(ends[1, column]), 23)
+                axes.hist(values[:, column], bins=bins.tolist(), density=True, color=ACCENT, alpha=0.85)
                 if prior is not None:
                     before = np.asarray(prior, dtype=float)[:, column]
                     # density over all prior draws, not over those that fall into the window
@@ -124,7 +124,7 @@ def draw_forest(
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    for row in rows:
+    for row in range(len(names)):
         unit = f" {units[row]}" if units is not None and units[row] else ""
         text = interval(q[2, row], q[0, row], q[4, row]) + unit
         axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
@@ -157,7 +157,8 @@ def draw_shrinkage(groups: Sequence[tuple[str, ArrayLike]], title: str = "") -> 
         axes.plot(np.maximum(dots, -0.3), np.full(dots.size, row), "o", color=ACCENT, markersize=4, alpha=0.65)
     axes.set_yticks(range(len(groups)), [name for name, _ in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.set_xlim(-0.32, 1.02)
+    lowest = min(0.0, *(float(np.min(values)) for _, values in groups))
+    axes.set_xlim(max(-0.3, lowest) - 0.03, 1.02)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["as wide as\nthe prior", "25 %", "50 %", "75 %", "known\nexactly"])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
@@ -249,7 +250,7 @@ def draw_fans(
         axes.xaxis.set_major_locator(mdates.MonthLocator())
         axes.xaxis.set_major_formatter(mdates.DateFormatter("%b"))
         axes.tick_params(axis="x", labelbottom=index + columns >= len(panels))
-    marker = {"color": "none", "marker": "o", "linestyle": "none"}
+    marker: dict[str, Any] = {"color": "none", "marker": "o", "linestyle": "none"}
     handles: list[Any] = [
         Line2D([], [], **marker, markerfacecolor=INK, markeredgecolor=INK, markersize=4, label="figure, fitted"),
         Line2D([], [], **marker, markerfacecolor="white", markeredgecolor=INK, markersize=4, label="figure, not seen"),

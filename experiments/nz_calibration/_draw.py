@@ -65,7 +65,7 @@ def forecast_national(run: RunFiles) -> Figure:
         Panel("Admissions a week", run.predicted("admissions_age").sum(-1), run.observed("admissions_age").sum(-1)),
     ]
     if "infections_district" in run.groups["posterior_predictive"]:
-        panels.append(Panel("Infections a week (never counted)", run.predicted("infections_district").sum(-1)))
+        panels.append(Panel("Infections a week (estimate)", run.predicted("infections_district").sum(-1)))
     return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), "New Zealand", height=2.7)
 
 
@@ -261,9 +261,11 @@ def draw_all(folder: Path) -> list[Path]:
         The files, in the order of the report.
 
     Raises:
+        RunFolderError: the folder holds no run.
         StudyError: a file of the run is missing or damaged.
     """
     run = RunFiles(Path(folder))
+    run.require()
     paths = []
     for name, draw in ALL.items():
         path = run.folder / FIGURES / f"{name}.png"

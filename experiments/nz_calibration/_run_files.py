@@ -17,10 +17,13 @@ from calib._idata import datasets_of, load_inference_data
 from calib._jacobian_file import load_jacobian
 from calib._runfolder import RunFolder
 from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._labels import label
 
 Array = NDArray[np.float64]
 
-ACRONYMS = {"pcr": "PCR", "rat": "rapid tests"}
+
+FILES = ("posterior.nc", "jacobian.nc", "history.csv", "sensitivity.csv", "scores.json", "forecast.csv")
+"""What a run leaves beside its manifest."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,20 @@ class RunFiles:
     """
 
     folder: Path
+
+    def require(self) -> None:
+        """Check that the run left every file that figures and report are made of.
+
+        Raises:
+            RunFolderError: the folder holds no run.
+            StudyError: one of its files is not there.
+        """
+        status = self.manifest["status"]
+        missing = [name for name in FILES if not (self.folder / name).is_file()]
+        if missing:
+            raise StudyError(
+                f"{self.folder} (a run with status {status}) lacks {', '.join(missing)}; run the study to its end before drawing."
+            )
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -150,11 +167,7 @@ class RunFiles:
         return self.parameters.get(name) or self.parameters.get(name.split("[")[0]) or {"name": name}
 
     def label(self, name: str) -> str:
-        """Printed name of a flat parameter: the manifest's own label, else its name in words."""
-        site, _, element = name.partition("[")
+        """Printed name of a flat parameter: the manifest's own label, else the study's."""
         given = self.parameters.get(name, {}).get("label")
-        if given and given not in (name, name.replace("_", " ")):
-            return str(given)
-        site_label = self.parameters.get(site, {}).get("label") or site
-        words = " ".join(ACRONYMS.get(word, word) for word in str(site_label).replace("_", " ").split())
-        return f"{words}: {element.rstrip(']')}" if element else words
+        plain = (name, name.replace("_", " "))
+        return str(given) if given and given not in plain else label(name)

@@ -1,0 +1,46 @@
+"""Printed names of the parameters, for readers of figures and report."""
+
+from __future__ import annotations
+
+LABELS: dict[str, str] = {
+    "viral_growth": "virus: growth in host",
+    "immune_clearance": "virus: clearance in host",
+    "antibody_per_dose": "antibody per vaccine dose",
+    "waning_rate": "waning of antibody",
+    "protection_midpoint": "titre that protects half",
+    "protection_slope": "steepness of protection",
+    "age_effect": "virus: clearance with age",
+    "transmission_household": "transmission at home",
+    "transmission_school": "transmission at school",
+    "transmission_work": "transmission at work",
+    "transmission_community": "transmission elsewhere",
+    "assortativity": "contacts within own age",
+    "coupling": "contacts across districts",
+    "aversion": "caution as the wave grows",
+    "forgetting": "return to old habits",
+    "district_spread": "spread between districts",
+    "district_effect": "transmission in district",
+    "seed_level": "infections at the start",
+    "seed_spread": "spread of the start",
+    "seed_growth": "growth of the start",
+    "district_seed": "start in district",
+    "age_contact": "contacts at age",
+    "drift": "change of transmission",
+    "ascertainment_pcr": "share reported, PCR period",
+    "ascertainment_rat": "share reported, rapid tests",
+    "severity_level": "admissions per infection",
+    "severity_age": "severity, per decade of age",
+    "severity_child": "severity under 10 years",
+    "severity_dose": "severity, per vaccine dose",
+    "dispersion_district": "scatter of district cases",
+    "dispersion_age": "scatter of cases by age",
+    "dispersion_admissions": "scatter of admissions",
+}
+"""Short names that fit beside a bar; a parameter that is not here is printed by its own name in words."""
+
+
+def label(name: str) -> str:
+    """Printed name of a flat parameter such as `district_effect[Northland]`."""
+    site, _, element = name.partition("[")
+    text = LABELS.get(site, site.replace("_", " "))
+    return f"{text}: {element.rstrip(']')}" if element else text

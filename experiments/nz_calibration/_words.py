@@ -1,0 +1,197 @@
+"""Numbers of a run turned into sentences: what the report says, computed from the run's files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib import importance, judge_k_hat
+from calib._style import number
+from experiments.nz_calibration._functionals import HEADLINES
+from experiments.nz_calibration._run_files import RunFiles
+
+COUNTED = {
+    "cases_district": "weekly cases by district",
+    "cases_age": "weekly cases by age",
+    "admissions_age": "weekly admissions by age",
+}
+
+
+def percent(value: float | None, decimals: int = 0) -> str:
+    """`93 %`."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{decimals}f}\u00a0%"
+
+
+def about(value: float) -> str:
+    """A size rounded to three digits: `6,180,000`."""
+    size = abs(value)
+    return number(size) if size < 1000 else f"{round(size, 2 - math.floor(math.log10(size))):,.0f}"
+
+
+def day(iso: str) -> str:
+    """`13 March 2022`."""
+    when = date.fromisoformat(iso[:10])
+    return f"{when.day} {when:%B %Y}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
+
+
+def duration(seconds: float) -> str:
+    """`8 min 12 s`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def coverage_verdict(share: float | None) -> str:
+    """What the observed coverage of 95 % intervals means."""
+    if share is None:
+        return "no figures to compare with"
+    if share < 0.90:
+        return "too narrow: the forecast is surer than it should be"
+    return "wider than they need to be" if share > 0.99 else "about right"
+
+
+def skill_words(scores: Mapping[str, Any]) -> list[str]:
+    """One sentence for every target and period: score, against the baseline, coverage."""
+    sentences = []
+    for target, counted in COUNTED.items():
+        for period, row in scores.get(target, {}).get("overall", {}).items():
+            if row["wis"] is None or row["relative_wis"] is None:
+                continue
+            ratio = row["relative_wis"]
+            verdict = (
+                f"{percent(1 - ratio)} smaller than the baseline's" if ratio < 0.995
+                else "the same as the baseline's" if ratio <= 1.005
+                else f"{percent(ratio - 1)} larger than the baseline's"
+            )  # fmt: skip
+            sentences.append(
+                f"{counted[0].upper()}{counted[1:]}, {period} weeks ahead: the error (WIS) was {number(row['wis'])}, {verdict} "
+                f"({number(row['baseline_wis'])}; relative WIS {ratio:.2f}). The 95 % intervals held "
+                f"{percent(row['coverage_95'])} of the figures ({coverage_verdict(row['coverage_95'])}), "
+                f"the 50 % intervals {percent(row['coverage_50'])}."
+            )
+    return sentences
+
+
+def extremes(scores: Mapping[str, Any], target: str = "cases_district") -> str:
+    """Where the forecast did best and worst against the baseline."""
+    rows = [row for row in scores.get(target, {}).get("by_place", []) if row["relative_wis"] is not None]
+    if len(rows) < 4:
+        return ""
+    rows.sort(key=lambda row: row["relative_wis"])
+    worse = [row["place"] for row in rows if row["relative_wis"] > 1]
+
+    def shown(chosen: Sequence[Mapping[str, Any]]) -> str:
+        return listed([f"{row['place']} ({row['relative_wis']:.2f})" for row in chosen])
+
+    tail = (
+        f"It did worse than the baseline in {listed(worse)}."
+        if 0 < len(worse) <= 6
+        else f"It did worse than the baseline in {len(worse)} of {len(rows)} districts."
+        if worse
+        else "It beat the baseline in every district."
+    )
+    return f"Against the baseline the forecast did best in {shown(rows[:3])} and least well in {shown(rows[:-4:-1])}. {tail}"
+
+
+def leading(run: RunFiles, output: str, measure: str, count: int = 3, level: str = "parameter") -> pd.DataFrame:
+    """The first rows of a ranking."""
+    table = run.sensitivity
+    rows = table[(table.output == output) & (table.measure == measure) & (table.level == level)]
+    return rows.sort_values("rank", kind="stable").head(count)
+
+
+def sensitivity_words(run: RunFiles) -> list[str]:
+    """What matters most for each headline output, in its own unit."""
+    sentences = []
+    for output in HEADLINES:
+        top = leading(run, output, "derivative_share")
+        if top.empty:
+            continue
+        shares = listed([f"{run.label(row.parameter)} ({percent(row['index'])})" for _, row in top.iterrows()])
+        swing = leading(run, output, "prior_swing", 1).iloc[0]
+        narrow = run.sensitivity[
+            (run.sensitivity.output == output)
+            & (run.sensitivity.measure == "posterior_swing")
+            & (run.sensitivity.parameter == swing.parameter)
+            & (run.sensitivity.level == "parameter")
+        ].iloc[0]
+        direction = "raises" if swing["index"] > 0 else "lowers"
+        ends = sorted(abs(end) for end in (swing.low, swing.high))
+        left = leading(run, output, "posterior_share", 1).iloc[0]
+        sentences.append(
+            f"{output[0].upper()}{output[1:]} hang most on {shares}. Moving {run.label(swing.parameter)} from its prior 5 % to "
+            f"its prior 95 % point {direction} them by about {about(swing['index'])} "
+            f"(95 % interval {about(ends[0])} to {about(ends[1])}, linearised); within what the fit leaves open the same "
+            f"parameter still moves them by {about(narrow['index'])}. Most of the uncertainty that is left comes from "
+            f"{run.label(left.parameter)} ({percent(left['index'])} of the linearised variance)."
+        )
+    stable = leading(run, HEADLINES[0], "derivative_share", 5)
+    if not stable.empty:
+        least = float(stable.top_five.min())
+        dropped = int(stable.dropped.iloc[0])
+        sentences.append(
+            f"The ranking rests on {int(stable.draws.iloc[0])} draws with a Jacobian"
+            + (f" ({dropped} more left out because values in them were not finite)" if dropped else "")
+            + f". In resamples of these draws each of the five leading parameters stays among the first five at least "
+            f"{percent(least)} of the time" + (": the top of the ranking is settled." if least >= 0.9 else
+            ": the order near fifth place is not settled.")
+        )  # fmt: skip
+    return sentences
+
+
+def fit_words(run: RunFiles) -> list[str]:
+    """How the computation went."""
+    manifest, history = run.manifest, run.history
+    steps = int(history["step"].iloc[-1])
+    reason = str(manifest.get("stop_reason") or "not recorded")
+    sentences = [f"The fit took {steps:,} steps and stopped for this reason: {reason}."]
+    tail = history["elbo_smoothed"].to_numpy()[-max(10, steps // 10) :]
+    tail = tail[np.isfinite(tail)]
+    if tail.size > 1:
+        sentences.append(
+            f"Over its last tenth the running mean of the evidence lower bound changed by {tail[-1] - tail[0]:+.1f} nats "
+            f"and ended at {tail[-1]:,.0f}."
+        )
+    sentences.append(k_hat_words(run))
+    skipped = {key: int(value) for key, value in manifest.get("skipped", {}).items() if value}
+    sentences.append(
+        "Skipped because something was not finite: " + listed([f"{n:,} {what}" for what, n in skipped.items()]) + "."
+        if skipped
+        else "No step and no draw was skipped."
+    )
+    simulations = manifest.get("simulations", {})
+    after = sum(n for purpose, n in simulations.items() if purpose not in ("fit", "warm_start", "population"))
+    sentences.append(
+        f"{sum(simulations.values()):,} epidemics were simulated, {after:,} of them after the fit; "
+        "the sensitivity ranking needed none of its own."
+    )
+    return sentences
+
+
+def k_hat_words(run: RunFiles) -> str:
+    """The Pareto k-hat of the importance weights, judged, from the saved log densities."""
+    stats = run.groups.get("sample_stats")
+    if stats is None or not {"lp", "log_q"} <= set(stats):
+        return (
+            "The run kept no log densities, so how well the fitted distribution matches the posterior was not checked."
+        )
+    try:
+        weights = importance(stats["lp"].values.ravel(), stats["log_q"].values.ravel())
+    except ValueError as error:
+        return f"How well the fitted distribution matches the posterior could not be checked: {error}."
+    verdict = judge_k_hat(weights.k_hat, weights.draws)
+    return (
+        f"Check of the fitted distribution against the posterior: {verdict.text}. "
+        f"Reweighted, the {weights.draws:,} draws are worth {weights.effective:,.0f}."
+    )

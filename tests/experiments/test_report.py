@@ -1,0 +1,194 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calib._atomic import atomic_write_json
+from calib._baseline import baseline_quantiles
+from calib._runfolder import RunFolderError
+from calib._scores import weighted_interval_score
+from experiments.nz_calibration._draw import ALL, draw_all
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._figures import DISTRICTS, load_figures
+from experiments.nz_calibration._functionals import HEADLINES, functionals
+from experiments.nz_calibration._labels import LABELS, label
+from experiments.nz_calibration._report import content, write_report
+from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._words import about, coverage_verdict, duration, extremes, percent, skill_words
+from tests.experiments.synthetic_run import make_run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = make_run(tmp_path_factory.mktemp("results") / "run", draws=80, kept=30)
+    draw_all(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.open, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in ("img", "meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(path):
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    return page, " ".join(" ".join(page.text).replace("\u00a0", " ").split())
+
+
+def test_every_figure_is_drawn(run_folder):
+    drawn = sorted(path.stem for path in (run_folder / "figures").glob("*.png"))
+    assert drawn == sorted(ALL)
+    assert all((run_folder / "figures" / f"{name}.png").stat().st_size > 8000 for name in ALL)
+
+
+def test_the_page_is_whole_and_loads_nothing(run_folder):
+    page, text = read(write_report(run_folder))
+    assert len(page.loaded) == len(ALL)
+    assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
+    raw = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"url\(|<script|@import|http-equiv", raw)
+    for heading in ("What was fitted", "How well it did", "What is uncertain", "What matters most", "Limits"):
+        assert heading in text
+    assert "CC BY-SA 4.0" in text
+    for district in DISTRICTS:
+        assert district in text
+
+
+def test_the_page_says_what_the_files_say(run_folder):
+    _, text = read(write_report(run_folder))
+    scores = json.loads((run_folder / "scores.json").read_text())
+    overall = scores["cases_district"]["overall"]["1-4"]
+    assert f"relative WIS {overall['relative_wis']:.2f}" in text
+    assert "6 February 2022 to 13 March 2022" in text
+    assert "The week ending 27 February 2022 was left out" in text
+    assert "The fit was stopped by its time limit of 8 minutes" in text
+    assert "7,500 epidemics were simulated, 300 of them after the fit" in text
+    assert "2 steps" in text
+    assert "k-hat" in text
+    assert "the log likelihood still varies by 38.0 nats" in text
+    table = pd.read_csv(run_folder / "sensitivity.csv")
+    first = table[(table.output == HEADLINES[0]) & (table.measure == "derivative_share") & (table["rank"] == 1)]
+    assert label(first[first.level == "parameter"].parameter.iloc[0]) in text
+
+
+def test_a_run_without_extras_still_reports(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for key in ("notices", "skipped", "simulator_noise", "population", "stop_reason", "stop_step", "k_hat"):
+        manifest.pop(key)
+    manifest["notices"], manifest["status"] = [], "failed"
+    atomic_write_json(copy / "manifest.json", manifest)
+    _, text = read(write_report(copy))
+    assert "No step and no draw was skipped." in text
+    assert "did not measure how much the simulator's own noise" in text
+    assert "status is “failed”" in text
+
+
+def test_text_from_files_is_escaped(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["notices"] = ["<script>alert(1)</script> & more"]
+    atomic_write_json(copy / "manifest.json", manifest)
+    raw = write_report(copy).read_text()
+    assert "<script>" not in raw
+    assert "&lt;script&gt;" in raw
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("scores.json", "lacks scores.json; run the study"), ("sensitivity.csv", "lacks sensitivity.csv"),
+     ("figures/fit_elbo.png", "draw the figures"), ("posterior.nc", "status complete. lacks posterior.nc")],
+)  # fmt: skip
+def test_a_missing_file_is_named(copy, name, message):
+    (copy / name).unlink()
+    with pytest.raises(StudyError, match=message):
+        write_report(copy)
+
+
+def test_damaged_files_are_named(copy):
+    (copy / "scores.json").write_text("{")
+    with pytest.raises(StudyError, match=r"scores\.json is damaged"):
+        write_report(copy)
+    (copy / "history.csv").write_text("step,elbo\n1,2\n")
+    with pytest.raises(StudyError, match="lacks the column elbo_smoothed"):
+        _ = RunFiles(copy).history
+    (copy / "manifest.json").unlink()
+    with pytest.raises(RunFolderError, match="holds no manifest"):
+        draw_all(copy)
+
+
+def test_functionals_cover_each_signal_once(run_folder):
+    run = RunFiles(run_folder)
+    table = {f.name: np.asarray(f.weights) for f in functionals(run.jacobian, run.forecast_from)}
+    assert table[HEADLINES[0]].sum() == 11 * 20
+    assert table[HEADLINES[1]].sum() == 11 * 8
+    weekly = sum(weights for name, weights in table.items() if name.startswith("cases, week ending"))
+    assert weekly.sum() == 17 * 20
+    districts = sum(weights for name, weights in table.items() if name.startswith("cases in ") and name != HEADLINES[0])
+    np.testing.assert_array_equal(districts, table[HEADLINES[0]])
+
+
+def test_content_counts_parameters_not_sites(run_folder):
+    values = content(RunFiles(run_folder))
+    assert values["parameter_count"] == 13 + 20 + 8 + 3
+    assert values["draw_count"] == 80
+    assert len(values["places"]) == 20
+
+
+def test_words():
+    assert percent(0.934) == "93\u00a0%"
+    assert percent(None) == "–"
+    assert about(-6179833) == "6,180,000"
+    assert about(0.0391) == "0.039"
+    assert duration(492) == "8 min 12 s"
+    assert duration(7300) == "2 h 1 min"
+    assert coverage_verdict(0.6).startswith("too narrow")
+    assert coverage_verdict(0.95) == "about right"
+    assert coverage_verdict(1.0).startswith("wider")
+    row = {"wis": 12.0, "baseline_wis": 10.0, "relative_wis": 1.2, "coverage_50": 0.5, "coverage_95": 0.8}
+    (sentence,) = skill_words({"cases_district": {"overall": {"1-4": row}}})
+    assert "20\u00a0% larger than the baseline's" in sentence
+    places = [
+        {"place": name, "relative_wis": ratio} for name, ratio in zip("abcde", (0.5, 0.6, 0.7, 0.8, 1.3), strict=True)
+    ]
+    assert extremes({"cases_district": {"by_place": places}}).endswith("It did worse than the baseline in e.")
+
+
+def test_labels_cover_the_model():
+    from experiments.nz_calibration._model import parameter_space
+
+    assert {p.name for p in parameter_space().parameters} <= set(LABELS)
+    assert label("district_effect[Hawke's Bay]") == "transmission in district: Hawke's Bay"
+    assert label("new_rate") == "new rate"
+
+
+def test_the_baseline_scores_what_the_documentation_says():
+    figures = load_figures()
+    history = figures.cases_district.loc["2022-01-30":"2022-03-13"].to_numpy(float)
+    later = figures.cases_district.loc["2022-03-20":"2022-05-29"].to_numpy(float)
+    quantiles = baseline_quantiles(history, 11, np.random.default_rng(0))
+    wis = weighted_interval_score(quantiles, later).wis.mean(axis=1)
+    assert wis[:4].mean() == pytest.approx(1582, abs=6)
+    assert wis[4:].mean() == pytest.approx(2362, abs=10)
