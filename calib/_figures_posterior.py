@@ -89,7 +89,12 @@ def _wrap(text: str, width: int = 18) -> str:
 
 @styled
 def draw_forest(
-    posterior: ArrayLike, prior: ArrayLike, names: Sequence[str], units: Sequence[str] | None = None, title: str = ""
+    posterior: ArrayLike,
+    prior: ArrayLike,
+    names: Sequence[str],
+    units: Sequence[str] | None = None,
+    title: str = "",
+    truth: ArrayLike | None = None,
 ) -> Figure:
     """Posterior beside prior intervals, one parameter a row, each on the scale of its own prior.
 
@@ -102,6 +107,7 @@ def draw_forest(
         names: `[parameter]`, ready to print.
         units: `[parameter]`.
         title: Title.
+        truth: `[parameter]`, the values that simulated figures were made with; NaN where unknown.
     """
     after, before = np.asarray(posterior, dtype=float), np.asarray(prior, dtype=float)
     low, high = np.quantile(before, (0.05, 0.95), axis=0)
@@ -109,7 +115,7 @@ def draw_forest(
     q = np.quantile(after, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
     scaled = (q - low) / width
     rows = np.arange(len(names))
-    figure = blank(8.6, 0.265 * len(names) + 0.95)
+    figure = blank(8.6, 0.265 * len(names) + 1.15)
     axes = figure.add_subplot()
     axes.barh(rows, 1.0, height=0.72, color=LIGHT)
     middle = (np.quantile(before, 0.5, axis=0) - low) / width
@@ -117,6 +123,9 @@ def draw_forest(
     axes.hlines(rows, scaled[0], scaled[4], color=ACCENT, linewidth=1.3)
     axes.hlines(rows, scaled[1], scaled[3], color=ACCENT, linewidth=4.5)
     axes.plot(scaled[2], rows, "o", color="white", markeredgecolor=ACCENT, markersize=4.5)
+    if truth is not None:
+        known = (np.asarray(truth, dtype=float) - low) / width
+        axes.plot(np.clip(known, -0.34, 1.34), rows, "D", color=SECOND, markersize=4.5)
     axes.set_xlim(-0.35, 1.35)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(rows, names)
@@ -136,7 +145,7 @@ def draw_forest(
         fontsize=8,
         color="#6b7177",
     )
-    axes.set_title(title)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     return figure
 
 

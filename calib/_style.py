@@ -62,7 +62,6 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with mpl.rc_context(_RC):
             figure = draw(*args, **kwargs)
             FigureCanvasAgg(figure)
-            figure.draw_without_rendering()  # ticks and layout are decided here, while the style holds
             return figure
 
     return wrapper

@@ -88,7 +88,9 @@ def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
     prior = before[:, [before_names.index(names[i]) for i in keep]]
     units = [str(run.entry(names[i]).get("unit") or "") for i in keep]
     units = ["" if unit == "standardised" else unit for unit in units]
-    return draw_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title)
+    truth = [run.truth.get(names[i], np.nan) for i in keep] if run.truth else None
+    title += ", true value (diamond)" if truth else ""
+    return draw_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title, truth)
 
 
 def parameters_pairs(run: RunFiles) -> Figure:

@@ -56,7 +56,7 @@ def content(run: RunFiles) -> dict[str, Any]:
     configuration = manifest["configuration"]
     return {
         "manifest": manifest,
-        "notices": list(manifest.get("notices", [])),
+        "notices": [*synthetic_words(run), *manifest.get("notices", [])],
         "image": {name: _image(run, name) for name in ALL},
         "first_week": words.day(fitted[0]),
         "last_week": words.day(fitted[-1]),
@@ -104,6 +104,23 @@ def summary(run: RunFiles) -> list[str]:
     sentences += words.sensitivity_words(run)[:1]
     sentences.append(words.k_hat_words(run))
     return sentences
+
+
+def synthetic_words(run: RunFiles) -> list[str]:
+    """That the figures are simulated, and how many of the known parameters were found again."""
+    if not run.truth and not run.manifest["configuration"].get("synthetic"):
+        return []
+    sentence = (
+        "The figures of this run were simulated from known parameter values: nothing on this page is about New Zealand."
+    )
+    names, draws = run.draws()
+    known = [i for i, name in enumerate(names) if name in run.truth]
+    if known:
+        low, high = np.quantile(draws[:, known], (0.05, 0.95), axis=0)
+        truth = np.array([run.truth[names[i]] for i in known])
+        inside = int(((low <= truth) & (truth <= high)).sum())
+        sentence += f" {inside} of {len(known)} true values lie inside the posterior's central 90 % intervals."
+    return [sentence]
 
 
 def parameter_rows(run: RunFiles) -> list[dict[str, str]]:
@@ -213,8 +230,7 @@ def limits(run: RunFiles) -> list[str]:
         "far it can be trusted.",
         "Sensitivities are derivatives where the posterior lies, extended along straight lines; far from there, for instance "
         "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
-        "The model knows one variant and no waning of immunity: it is not meant for weeks after May 2022.",
-        "The forecast weeks were not used in the fit and are scored once; the model is not tuned on them.",
+        "The model knows one variant and infects nobody twice: it is not meant for weeks after May 2022.",
     ]
     if run.manifest.get("status") != "complete":
         texts.insert(

@@ -158,6 +158,11 @@ class RunFiles:
         return names, np.concatenate(columns, axis=1)
 
     @cached_property
+    def truth(self) -> dict[str, float]:
+        """Known values of flat parameters where the figures were simulated (`manifest["truth"]`), else empty."""
+        return {str(name): float(value) for name, value in (self.manifest.get("truth") or {}).items()}
+
+    @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Entries of `manifest["parameters"]` by name."""
         return {str(entry["name"]): entry for entry in self.manifest.get("parameters", [])}

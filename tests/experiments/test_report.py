@@ -107,6 +107,18 @@ def test_a_run_without_extras_still_reports(copy):
     assert "status is “failed”" in text
 
 
+def test_a_synthetic_run_says_so_and_counts_what_it_found(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    names, draws = RunFiles(copy).draws()
+    truth = dict(zip(names, np.median(draws, axis=0).tolist(), strict=True))
+    truth["decay"] = 1e6
+    atomic_write_json(copy / "manifest.json", manifest | {"truth": truth})
+    _, text = read(write_report(copy))
+    assert "nothing on this page is about New Zealand" in text
+    assert "43 of 44 true values lie inside" in text
+    assert any("diamond" in t.get_text() for t in [ALL["parameters_forest"](RunFiles(copy))._suptitle])
+
+
 def test_text_from_files_is_escaped(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["notices"] = ["<script>alert(1)</script> & more"]
