@@ -13,7 +13,7 @@ from calib._problem import GRADIENTS, Gradient
 from calib._stopping import StopRule
 
 Noise = Literal["antithetic", "independent", "sobol"]
-Estimator = Literal["auto", "path", "total"]
+Estimator = Literal["path", "total"]
 
 # What may change when a run is resumed: how long it goes on, not what it does at a step.
 LIMITS = ("max_steps", "max_seconds", "checkpoint_seconds")
@@ -31,11 +31,11 @@ class FitConfig:
         seed: of everything random; the numbers of a step follow from (seed, step) alone.
         particles: simulations a step, P.
         gradient: path through the simulator, `"reverse"`, `"forward"` or `"score"`.
-        noise: base noise of the particles: `"antithetic"` pairs, `"independent"`, or scrambled `"sobol"`
+        noise: base noise of the particles: `"independent"`, `"antithetic"` pairs, or scrambled `"sobol"`
             points.
-        estimator: `"total"` derivative of the objective, `"path"` derivative (Roeder, Wu & Duvenaud 2017: the
-            score of q, zero in
-            mean, is left out), or `"auto"`: path where log q costs one pass, else total.
+        estimator: `"path"` derivative (Roeder, Wu & Duvenaud 2017: the score of q, zero in mean, is left out,
+            so
+            the noise vanishes where q is the posterior) or `"total"` derivative of the objective.
         learning_rate: of Adam, after the warm-up.
         betas: of Adam; a short second memory forgets the huge gradients of a far-off start.
         warmup_steps: steps over which the rate rises linearly.
@@ -59,14 +59,14 @@ class FitConfig:
     seed: int = 0
     particles: int = 8
     gradient: Gradient = "reverse"
-    noise: Noise = "antithetic"
-    estimator: Estimator = "auto"
+    noise: Noise = "independent"
+    estimator: Estimator = "path"
     learning_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 20
     anneal_fraction: float = 0.3
     final_rate: float = 0.02
-    average_fraction: float = 0.5
+    average_fraction: float = 0.2
     clip_factor: float = 3.0
     temper_steps: int = 0
     temper_start: float = 0.05
@@ -80,7 +80,7 @@ class FitConfig:
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        noises, estimators = ("antithetic", "independent", "sobol"), ("auto", "path", "total")
+        noises, estimators = ("independent", "antithetic", "sobol"), ("path", "total")
         checks: list[tuple[str, Any, bool, str]] = [
             ("particles", self.particles, self.particles >= 1, "at least 1"),
             ("gradient", self.gradient, self.gradient in GRADIENTS, f"one of {', '.join(GRADIENTS)}"),

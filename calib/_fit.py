@@ -42,7 +42,12 @@ class _Run:
     def __init__(self, problem: Problem, flow: Flow, config: FitConfig) -> None:
         self.problem, self.flow, self.config = problem, copy.deepcopy(flow), config
         self.weights = dict(self.flow.named_parameters())
-        self.adam = torch.optim.Adam(self.weights.values(), lr=config.learning_rate, betas=config.betas)
+        rates = self.flow.rates()
+        groups = [
+            {"params": [p for name, p in self.weights.items() if rates[name] == scale], "scale": scale}
+            for scale in sorted(set(rates.values()))
+        ]
+        self.adam = torch.optim.Adam(groups, lr=config.learning_rate, betas=config.betas)
         self.average = {name: torch.zeros_like(p) for name, p in self.weights.items()}
         self.averaged = 0
         self.rows: list[tuple[float, ...]] = []
@@ -183,25 +188,33 @@ class _Run:
         (slope,) = torch.autograd.grad(value[finite].sum(), leaf)
         return value.detach().to(z), slope
 
-    def objective(self, z: Tensor, log_q: Tensor, value: Tensor, slope: Tensor, weight: float) -> Tensor:
-        """Per particle, something whose gradient in the flow's weights is that of the objective."""
-        c = self.config
-        pull = weight * slope - z.detach()  # derivative of weight * log likelihood + log N(z; 0, I)
-        if c.gradient == "score":
-            held = self.flow.log_prob(z.detach())
-            return score_function(weight * value, held) + (pull * z).sum(-1) - log_q
-        if c.estimator == "path" or (c.estimator == "auto" and self.flow.cheap_inverse):
-            leaf = z.detach().requires_grad_()
-            (score,) = torch.autograd.grad(self.flow.log_prob(leaf).sum(), leaf)
-            return ((pull - score) * z).sum(-1)
-        return (pull * z).sum(-1) - log_q
+    def objective(self, noise: Tensor, z: Tensor, log_q: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """Per particle, something whose gradient in the flow's weights is that of the objective.
+
+        Args:
+            noise: base noise `[particle, D]`.
+            z: where it was sent, `[particle, D]`.
+            log_q: `[particle]`.
+            value: weighted log likelihood, `[particle]`.
+            slope: its derivative in z, `[particle, D]`.
+
+        Returns:
+            `[particle]`.
+        """
+        pull = slope - z.detach()  # derivative of weighted log likelihood + log N(z; 0, I)
+        path = self.config.estimator == "path"
+        surrogate = ((pull - self.flow.score(noise)) * z).sum(-1) if path else (pull * z).sum(-1) - log_q
+        if self.config.gradient == "score":
+            surrogate = surrogate + score_function(value, self.flow.log_prob(z.detach()))
+        return surrogate
 
     def advance(self, step: int) -> None:
         """Do one step and write its row."""
         c, started = self.config, time.perf_counter()
         self.adam.zero_grad(set_to_none=True)
         noise = base_noise(c.noise, c.particles, self.flow.dim, derive_seed(c.seed, step, "noise"))
-        z, log_q = self.flow.sample_with_log_prob(noise.to(self.flow.like))
+        noise = noise.to(self.flow.like)
+        z, log_q = self.flow.sample_with_log_prob(noise)
         sampled = time.perf_counter()
         value, slope = self.likelihood(z, derive_seed(c.seed, step, "simulate"))
         simulated = time.perf_counter()
@@ -214,7 +227,7 @@ class _Run:
         usable = kept >= max(c.min_particles * c.particles, 2 if c.gradient == "score" else 1)
         if usable:
             weight = self.temper(step) * c.loss_weight
-            goal = self.objective(z[good], log_q[good], value[good], slope[good], weight)
+            goal = self.objective(noise[good], z[good], log_q[good], weight * value[good], weight * slope[good])
             (-goal.mean()).backward()
             norm = self.gradient_norm()
             usable = math.isfinite(norm)
@@ -245,7 +258,7 @@ class _Run:
                 if p.grad is not None:
                     p.grad.mul_(scale)
         for group in self.adam.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * group["scale"]
         self.adam.step()
         if self.anneal_start is not None and self.annealed(step) > 1 - c.average_fraction:
             self.averaged += 1

@@ -15,7 +15,15 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class Layer(nn.Module):
-    """One invertible map u -> z."""
+    """One invertible map u -> z.
+
+    Attributes:
+        rates: learning rates of some weights relative to the others', by name; the empty name means all of
+            them. Many
+            weights that act on one coordinate together must each move less.
+    """
+
+    rates: dict[str, float] = {}  # noqa: RUF012 (replaced, never changed)
 
     def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Map `u [*batch, D]` to `(z [*batch, D], log |det dz/du| [*batch])`."""
@@ -23,6 +31,20 @@ class Layer(nn.Module):
 
     def pull(self, z: Tensor) -> Tensor:
         """Inverse of `push`: `z [*batch, D]` to `u [*batch, D]`."""
+        raise NotImplementedError
+
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        """Carry the derivative of a log density through the layer.
+
+        With log q(z) = log q(u) - log |det J(u)|, the derivative in z is J^-T (score - d log |det J| / du).
+
+        Args:
+            u: `[particle, D]`.
+            score: derivative of log q(u) in u, `[particle, D]`.
+
+        Returns:
+            Derivative of log q(z) in z = push(u), `[particle, D]`.
+        """
         raise NotImplementedError
 
 
@@ -40,6 +62,9 @@ class Diagonal(Layer):
     def pull(self, z: Tensor) -> Tensor:
         return (z - self.loc) * (-self.log_scale).exp()
 
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        return score * (-self.log_scale).exp()
+
 
 class FullRank(Layer):
     """z = loc + S (I + N) u with S diagonal and N strictly lower triangular, so any Gaussian.
@@ -54,6 +79,7 @@ class FullRank(Layer):
         self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
         self.lower = nn.Parameter(torch.zeros(dim, dim, dtype=torch.float64))
+        self.rates = {"lower": min(1.0, 2 / math.sqrt(dim))}
         self.register_buffer("strict", torch.ones(dim, dim, dtype=torch.float64).tril(-1), persistent=False)
 
     def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +93,11 @@ class FullRank(Layer):
         solved = torch.linalg.solve_triangular(unit, flat.mT, upper=False, unitriangular=True).mT
         return solved.reshape(mixed.shape)
 
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        unit = (self.lower * self.strict).mT
+        solved = torch.linalg.solve_triangular(unit, score.mT, upper=True, unitriangular=True).mT
+        return solved * (-self.log_scale).exp()
+
 
 class LowRank(Layer):
     """z = loc + S (I + U V') u with U, V of rank r: directions may widen or narrow, at 2 r D numbers."""
@@ -75,6 +106,7 @@ class LowRank(Layer):
         super().__init__()
         self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
+        self.rates = {"u": min(1.0, 2 / math.sqrt(dim)), "v": min(1.0, 2 / math.sqrt(dim))}
         self.u = nn.Parameter(torch.zeros(dim, rank, dtype=torch.float64))
         self.v = nn.Parameter(torch.randn(dim, rank, generator=generator, dtype=torch.float64) / math.sqrt(dim))
 
@@ -90,6 +122,10 @@ class LowRank(Layer):
         mixed = (z - self.loc) * (-self.log_scale).exp()  # Woodbury: (I + U V')^-1 = I - U (I + V'U)^-1 V'
         inner = torch.linalg.solve(self._small(), (mixed @ self.v).unsqueeze(-1)).squeeze(-1)
         return mixed - inner @ self.u.mT
+
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        inner = torch.linalg.solve(self._small().mT, (score @ self.u).unsqueeze(-1)).squeeze(-1)
+        return (score - inner @ self.v.mT) * (-self.log_scale).exp()
 
 
 class Autoregressive(Layer):
@@ -108,6 +144,8 @@ class Autoregressive(Layer):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.reverse = reverse
+        self.rates = {"": 0.1}
         order = torch.arange(dim)
         with torch.random.fork_rng(devices=[]):  # zuko's own start draws from the global state; it is replaced below
             self.net = MaskedAutoregressiveTransform(
@@ -136,6 +174,17 @@ class Autoregressive(Layer):
     def pull(self, z: Tensor) -> Tensor:
         return self.net().inv(z)
 
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = u.detach().requires_grad_()
+            z, log_det = self.push(leaf)
+            (slope,) = torch.autograd.grad(log_det.sum(), leaf, retain_graph=True, materialize_grads=True)
+            rows = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)[:, None].expand(-1, *u.shape)
+            (jacobian,) = torch.autograd.grad(z, leaf, rows, is_grads_batched=True)  # [row, particle, column]
+        transposed, right = jacobian.permute(1, 2, 0), (score - slope).unsqueeze(-1)
+        # J is triangular in the order of the layer, so its transpose is in the other
+        return torch.linalg.solve_triangular(transposed, right, upper=not self.reverse).squeeze(-1)
+
 
 class Flow(nn.Module):
     """A distribution q(z) made by pushing N(0, I) noise through layers.
@@ -152,14 +201,18 @@ class Flow(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     @property
-    def cheap_inverse(self) -> bool:
-        """Whether `log_prob` costs about as much as sampling (no autoregressive layer)."""
-        return not any(isinstance(layer, Autoregressive) for layer in self.layers)
-
-    @property
     def like(self) -> Tensor:
         """A parameter, to read dtype and device from."""
         return next(self.parameters())
+
+    def rates(self) -> dict[str, float]:
+        """Learning rate of each weight relative to the common one, by the names of `named_parameters`."""
+        out = {}
+        for i, layer in enumerate(self.layers):
+            own: dict[str, float] = layer.rates  # type: ignore[assignment]
+            for name, _ in layer.named_parameters():
+                out[f"layers.{i}.{name}"] = own.get(name, own.get("", 1.0))
+        return out
 
     def sample_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Push base noise through the flow, reparameterised.
@@ -210,6 +263,25 @@ class Flow(nn.Module):
         """
         u = self.inverse(z)
         return self.sample_with_log_prob(u)[1]
+
+    def score(self, noise: Tensor) -> Tensor:
+        """Derivative of log q(z) in z, at the z that the noise is sent to, with the weights held fixed.
+
+        One pass for Gaussian layers; an autoregressive layer needs its Jacobian, D batched backward passes
+        (Vaitl et al. 2022). Neither inverts the flow.
+
+        Args:
+            noise: `[particle, D]`.
+
+        Returns:
+            `[particle, D]`, without a graph.
+        """
+        with torch.no_grad():
+            u, score = noise, -noise
+            for layer in self.layers:
+                score = layer.pull_score(u, score)  # type: ignore[operator]
+                u = layer.push(u)[0]  # type: ignore[operator]
+        return score
 
     def inverse(self, z: Tensor) -> Tensor:
         """The base noise `[*batch, D]` that the flow sends to `z [*batch, D]`."""

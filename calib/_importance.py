@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import arviz as az
 import numpy as np
@@ -54,7 +54,7 @@ class Importance:
         dropped: draws left out because a term was not finite.
     """
 
-    log_weights: np.ndarray
+    log_weights: np.ndarray = field(repr=False)
     k_hat: float
     effective: float
     log_evidence: float

@@ -41,6 +41,11 @@ def _like(value: Tensor | float, z: Tensor) -> Tensor:
     return torch.as_tensor(value).to(dtype=z.dtype, device=z.device)
 
 
+def _cdf(z: Tensor) -> Tensor:
+    """Phi(z), accurate in the lower tail, where torch.special.ndtr is 0 below about -8."""
+    return 0.5 * torch.special.erfc(-z / _SQRT2)
+
+
 def _affine(family: str, loc: Tensor, scale: Tensor) -> NormalMap:
     return NormalMap(
         family,
@@ -52,7 +57,7 @@ def _affine(family: str, loc: Tensor, scale: Tensor) -> NormalMap:
 def _uniform(low: Tensor, high: Tensor) -> NormalMap:
     def forward(z: Tensor) -> Tensor:
         a, b = _like(low, z), _like(high, z)
-        return a + (b - a) * torch.special.ndtr(z)
+        return a + (b - a) * _cdf(z)
 
     def inverse(x: Tensor) -> Tensor:
         a, b = _like(low, x), _like(high, x)
@@ -64,8 +69,8 @@ def _uniform(low: Tensor, high: Tensor) -> NormalMap:
 def _half_normal(scale: Tensor) -> NormalMap:
     # Two branches, each accurate in its own tail: erfinv near 0, ndtri of the upper tail far out.
     def forward(z: Tensor) -> Tensor:
-        low = _SQRT2 * torch.special.erfinv(torch.special.ndtr(z.clamp(max=0.0)))
-        high = -torch.special.ndtri(0.5 * torch.special.ndtr(-z.clamp(min=0.0)))
+        low = _SQRT2 * torch.special.erfinv(_cdf(z.clamp(max=0.0)))
+        high = -torch.special.ndtri(0.5 * _cdf(-z.clamp(min=0.0)))
         return _like(scale, z) * torch.where(z < 0, low, high)
 
     def inverse(x: Tensor) -> Tensor:
@@ -77,12 +82,18 @@ def _half_normal(scale: Tensor) -> NormalMap:
 
 
 def _exponential(rate: Tensor) -> NormalMap:
+    # Again a branch for each tail; log_ndtr would do for both, but has no batching rule for vmap.
+    def forward(z: Tensor) -> Tensor:
+        low = -torch.log1p(-_cdf(z.clamp(max=0.0)))
+        high = -torch.log(_cdf(-z.clamp(min=0.0)))
+        return torch.where(z < 0, low, high) / _like(rate, z)
+
     def inverse(x: Tensor) -> Tensor:
         y = x * _like(rate, x)
         lower, upper = -torch.expm1(-y), torch.exp(-y)
         return torch.where(lower < 0.5, torch.special.ndtri(lower), -torch.special.ndtri(upper))
 
-    return NormalMap("Exponential", lambda z: -torch.special.log_ndtr(-z) / _like(rate, z), inverse)
+    return NormalMap("Exponential", forward, inverse)
 
 
 class _Quantile(torch.autograd.Function):
@@ -117,7 +128,7 @@ def _numerical(family: str, frozen: Any) -> NormalMap:
 
     def solve(z: Tensor) -> tuple[Tensor, Tensor]:
         v = z.detach().cpu().double().numpy()
-        cdf, sf = torch.special.ndtr(torch.from_numpy(v)), torch.special.ndtr(-torch.from_numpy(v))
+        cdf, sf = _cdf(torch.from_numpy(v)), _cdf(-torch.from_numpy(v))
         x = np.where(v < 0, frozen.ppf(cdf.numpy()), frozen.isf(sf.numpy()))
         log_phi = -0.5 * v**2 - 0.5 * math.log(2 * math.pi)
         slope = np.exp(log_phi - frozen.logpdf(x))

@@ -293,7 +293,8 @@ def flow_guide(space: ParameterSpace, flow: Flow, *, site: str = "_z") -> Callab
 
     def guide(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
         del args, kwargs  # a guide takes what its model takes
-        pyro.module("flow", flow)
+        if any(p.requires_grad for p in flow.parameters()):  # a fitted flow has nothing left to learn
+            pyro.module("flow", flow)
         z = pyro.sample(site, FlowDist(flow), infer={"is_auxiliary": True})
         theta, log_slope = space.to_theta(z), space.log_slope(z)
         return {
