@@ -1,5 +1,6 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
+from calib._baseline import baseline_quantiles as baseline_quantiles
 from calib._checkpoint import CheckpointError as CheckpointError
 from calib._checkpoint import has_checkpoint as has_checkpoint
 from calib._config import FitConfig as FitConfig
@@ -14,12 +15,22 @@ from calib._gradients import attach_jacobian as attach_jacobian
 from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
 from calib._gradients import score_function as score_function
+from calib._hub import HUB_LEVELS as HUB_LEVELS
+from calib._hub import hub_rows as hub_rows
+from calib._hub import quantile_table as quantile_table
+from calib._idata import datasets_of as datasets_of
+from calib._idata import load_inference_data as load_inference_data
+from calib._idata import save_inference_data as save_inference_data
+from calib._idata import to_inference_data as to_inference_data
 from calib._importance import Draws as Draws
 from calib._importance import Importance as Importance
 from calib._importance import KHatVerdict as KHatVerdict
 from calib._importance import draw_weighted as draw_weighted
 from calib._importance import importance as importance
 from calib._importance import judge_k_hat as judge_k_hat
+from calib._jacobian_file import load_jacobian as load_jacobian
+from calib._jacobian_file import save_jacobian as save_jacobian
+from calib._noise import derive_seed as derive_seed
 from calib._problem import GRADIENTS as GRADIENTS
 from calib._problem import Gradient as Gradient
 from calib._problem import Problem as Problem
@@ -30,9 +41,26 @@ from calib._pyro import flow_guide as flow_guide
 from calib._pyro import log_likelihood as log_likelihood
 from calib._pyro import run_particles as run_particles
 from calib._pyro import space_from_pyro as space_from_pyro
+from calib._runfolder import RunFolder as RunFolder
+from calib._runfolder import RunFolderError as RunFolderError
+from calib._scores import Forecast as Forecast
+from calib._scores import Scores as Scores
+from calib._scores import covered as covered
+from calib._scores import score_forecast as score_forecast
+from calib._scores import score_run as score_run
+from calib._scores import weighted_interval_score as weighted_interval_score
+from calib._sensitivity import Functional as Functional
+from calib._sensitivity import Sensitivity as Sensitivity
+from calib._sensitivity import SensitivityError as SensitivityError
+from calib._sensitivity import derivative_measure as derivative_measure
+from calib._sensitivity import sensitivity as sensitivity
+from calib._sensitivity import sensitivity_frame as sensitivity_frame
 from calib._space import Parameter as Parameter
 from calib._space import ParameterSpace as ParameterSpace
 from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._warm_start import WarmStart as WarmStart
+from calib._warm_start import gauss_newton as gauss_newton
+from calib._warm_start import start_flow as start_flow

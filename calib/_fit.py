@@ -55,6 +55,7 @@ class _Run:
         self.anneal_steps = 0
         self.reason = ""  # why the anneal began
         self.stopped = ""
+        self.fallen = 0.0  # how far the rate's fall has come
         self.seconds = 0.0
         self.timings = {"simulate": 0.0, "flow": 0.0, "rest": 0.0}
         self.failures = Failures(problem)
@@ -136,6 +137,7 @@ class _Run:
                 self.reason = "settled" if has_settled(self.column("elbo")[started:], c.stop).settled else ""
             if self.reason:
                 self.anneal_start, self.anneal_steps = step, length
+        self.fallen = self.progress_of_fall(step)
         if self.anneal_start is not None and step >= self.anneal_start + self.anneal_steps:
             self.stopped = self.reason
         elif step >= c.max_steps:
@@ -143,16 +145,21 @@ class _Run:
         elif step and c.max_seconds is not None and self.seconds >= c.max_seconds:
             self.stopped = "max_seconds"
 
-    def annealed(self, step: int) -> float:
-        """How far the rate's fall has come, 0 to 1."""
+    def progress_of_fall(self, step: int) -> float:
+        """How far the rate's fall has come, 0 to 1: by steps, or by time where that would run out first."""
         if self.anneal_start is None:
             return 0.0
-        return min(1.0, (step - self.anneal_start + 1) / self.anneal_steps)
+        done = (step - self.anneal_start + 1) / self.anneal_steps
+        if self.config.max_seconds is not None:
+            began = float(self.column("seconds")[self.anneal_start - 1]) if self.anneal_start else 0.0
+            passed = self.seconds + self.seconds_per_step() - began
+            done = max(done, passed / max(self.config.max_seconds - began, 1e-9))
+        return min(1.0, done)
 
     def rate(self, step: int) -> float:
         c = self.config
         warm = min(1.0, (step + 1) / c.warmup_steps) if c.warmup_steps else 1.0
-        fall = c.final_rate + (1 - c.final_rate) * 0.5 * (1 + math.cos(math.pi * self.annealed(step)))
+        fall = c.final_rate + (1 - c.final_rate) * 0.5 * (1 + math.cos(math.pi * self.fallen))
         return c.learning_rate * warm * fall
 
     def temper(self, step: int) -> float:
@@ -260,7 +267,7 @@ class _Run:
         for group in self.adam.param_groups:
             group["lr"] = self.rate(step) * group["scale"]
         self.adam.step()
-        if self.anneal_start is not None and self.annealed(step) > 1 - c.average_fraction:
+        if self.anneal_start is not None and self.fallen > 1 - c.average_fraction:
             self.averaged += 1
             with torch.no_grad():
                 for name, p in self.weights.items():

@@ -24,10 +24,10 @@ class StopRule:
         check_every: steps between verdicts (each look is another chance to stop early).
     """
 
-    min_steps: int = 150
-    min_window: int = 80
-    window_fraction: float = 0.4
-    z: float = 1.0
+    min_steps: int = 200
+    min_window: int = 100
+    window_fraction: float = 0.5
+    z: float = 0.5
     tolerance: float = 0.05
     check_every: int = 10
 

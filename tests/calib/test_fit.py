@@ -92,7 +92,7 @@ def test_a_mean_field_fit_of_a_correlated_posterior_is_called_out():
     problem = Problem(6, log_likelihood)
     words = {}
     for name in ("gaussian-diagonal", "gaussian"):
-        flow = fit(problem, make_flow(name, 6, seed=0), FitConfig(max_steps=800)).flow
+        flow = fit(problem, make_flow(name, 6, seed=0), FitConfig(max_steps=1500)).flow
         draws = draw_weighted(problem, flow, 2000, seed=1, batch=1000)
         words[name] = judge_k_hat(importance(draws.log_joint, draws.log_q).k_hat, 2000).word
     assert words == {"gaussian-diagonal": "poor", "gaussian": "good"}
@@ -296,9 +296,9 @@ def test_limits():
     problem, *_ = linear_gaussian()
     by_steps = fit(problem, make_flow("gaussian", 4, seed=0), quick(max_steps=30))
     assert (by_steps.steps, by_steps.stopped_because, by_steps.simulations) == (30, "max_steps", 240)
-    by_time = fit(problem, make_flow("gaussian", 4, seed=0), quick(max_steps=10**6, max_seconds=0.5))
+    by_time = fit(problem, make_flow("gaussian", 4, seed=0), quick(max_steps=10**6, max_seconds=1.0))
     assert by_time.stopped_because == "max_seconds"
-    assert by_time.history["seconds"][-1] < 1.0
+    assert by_time.history["seconds"][-1] < 2.0
     assert by_time.history["learning_rate"][-1] < 0.1 * by_time.history["learning_rate"].max()  # the fall had its time
     assert sum(by_time.timings.values()) == pytest.approx(by_time.history["seconds"][-1], abs=0.05)
 

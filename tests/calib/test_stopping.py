@@ -13,7 +13,7 @@ def rng():
 
 def test_settles_on_noise_around_a_constant(rng):
     verdicts = [has_settled(rng.normal(-500, 3, 300), RULE).settled for _ in range(200)]
-    assert np.mean(verdicts) > 0.75  # one standard error: 84 % of looks
+    assert np.mean(verdicts) > 0.6  # half a standard error: 69 % of looks
 
 
 def test_does_not_settle_on_a_ramp(rng):
@@ -30,7 +30,7 @@ def test_a_slow_ramp_is_seen_once_the_window_is_long(rng):
 def test_does_not_settle_on_an_exponential_approach_until_it_has_arrived(rng):
     steps = np.arange(4000)
     history = -1e5 * np.exp(-steps / 100) + rng.normal(0, 2, steps.size)
-    stops = next(n for n in range(150, 4000, 10) if has_settled(history[:n], RULE).settled)
+    stops = next(n for n in range(200, 4000, 10) if has_settled(history[:n], RULE).settled)
     assert 1e5 * np.exp(-stops / 100) < 20
 
 
@@ -59,11 +59,11 @@ def test_a_certain_rise_that_is_too_small_to_matter():
 
 
 def test_short_histories_and_gaps(rng):
-    assert not has_settled(np.zeros(149), RULE).settled
-    assert has_settled(np.zeros(150), RULE).settled
-    gappy = np.zeros(200)
+    assert not has_settled(np.zeros(199), RULE).settled
+    assert has_settled(np.zeros(200), RULE).settled
+    gappy = np.zeros(250)
     gappy[:60] = np.nan
-    assert not has_settled(gappy, RULE).settled  # 140 values
+    assert not has_settled(gappy, RULE).settled  # 190 values
     assert not has_settled([], RULE).settled
 
 
