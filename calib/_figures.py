@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, styled, thousands
+from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, styled, thousands
 
 
 def _rows(count: int, least: float = 1.8) -> float:
@@ -96,7 +96,7 @@ def draw_ranking(
     axes.set_xlim(min(0.0, float(lower.min())), float(upper.max()) * 1.03)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
     axes.set_xlabel(label)
-    axes.set_title(title)
+    heading(figure, title)
     if top_five is not None:
         for row, probability in zip(rows, np.asarray(top_five), strict=True):
             axes.annotate(
@@ -148,7 +148,7 @@ def draw_tornado(
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
     axes.set_xlabel(f"change of the output, {unit}")
     thousands(axes, "x")
-    axes.set_title(title)
+    heading(figure, title)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
@@ -193,7 +193,7 @@ def draw_shares_over_time(
         axes.axvline(list(weeks).index(forecast_from) - 0.5, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, format=lambda v, _: f"{100 * v:.0f} %")
     bar.outline.set_visible(False)
-    axes.set_title(title)
+    heading(figure, title)
     axes.set_xlabel("week ending")
     return figure
 

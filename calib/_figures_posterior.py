@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import gaussian_kde
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, interval, styled, thousands
+from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, interval, styled, thousands
 
 
 @styled
@@ -24,7 +25,7 @@ def draw_pairs(draws: ArrayLike, names: Sequence[str], prior: ArrayLike | None =
     Args:
         draws: `[draw, parameter]`.
         names: `[parameter]`, ready to print; up to about 7.
-        prior: `[draw, parameter]`, drawn as a grey outline on the diagonal.
+        prior: `[draw, parameter]`, drawn as a grey line on the diagonal.
         title: Title.
     """
     values = np.asarray(draws, dtype=float)
@@ -52,18 +53,26 @@ def draw_pairs(draws: ArrayLike, names: Sequence[str], prior: ArrayLike | None =
                 continue
             axes.set_xlim(*ends[:, column])
             if row == column:
-                bins = np.linspace(float(ends[0, column]), float(ends[1, column]), 23)
+                bins = np.linspace(
+                    float(ends[0, column]), float(ends[1, column]), 1 + min(22, max(6, int(len(values) ** 0.5)))
+                )
                 axes.hist(values[:, column], bins=bins.tolist(), density=True, color=ACCENT, alpha=0.85)
                 if prior is not None:
                     before = np.asarray(prior, dtype=float)[:, column]
-                    # density over all prior draws, not over those that fall into the window
-                    heights = np.histogram(before, bins)[0] / (before.size * np.diff(bins))
-                    axes.stairs(heights, bins, color="#6b7177", linewidth=1.0)
+                    # smoothed: a run keeps few draws of the prior
+                    grid_points = np.linspace(bins[0], bins[-1], 80)
+                    axes.plot(grid_points, gaussian_kde(before)(grid_points), color="#6b7177", linewidth=1.1)
                 axes.set_yticks([])
                 axes.spines["left"].set_visible(False)
             else:
                 axes.plot(
-                    thin[:, column], thin[:, row], ".", markersize=3.2, color=ACCENT, alpha=0.4, markeredgewidth=0
+                    thin[:, column],
+                    thin[:, row],
+                    ".",
+                    markersize=3.2 if len(thin) > 200 else 6.0,
+                    color=ACCENT,
+                    alpha=0.4,
+                    markeredgewidth=0,
                 )
                 axes.set_ylim(*ends[:, row])
             axes.locator_params(nbins=3)
@@ -72,7 +81,7 @@ def draw_pairs(draws: ArrayLike, names: Sequence[str], prior: ArrayLike | None =
                 axes.set_xlabel(_wrap(names[column]), fontsize=8)
             if column == 0 and row > 0:
                 axes.set_ylabel(_wrap(names[row]), fontsize=8)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    heading(figure, title)
     return figure
 
 
@@ -99,18 +108,19 @@ def draw_forest(
     """Posterior beside prior intervals, one parameter a row, each on the scale of its own prior.
 
     The grey bar is the prior's central 90 %, drawn from 0 to 1; the blue line is the posterior's central 90 % (thin)
-    and 50 % (thick) on the same linear scale, with its median and 90 % interval in figures at the right.
+    and 50 % (thick) on the same linear scale (an arrow where
+    they leave it), with its median and 90 % interval in figures at the right.
 
     Args:
         posterior: `[draw, parameter]`.
-        prior: `[draw, parameter]`.
+        prior: `[3, parameter]`, the prior's 5 %, 50 % and 95 % points.
         names: `[parameter]`, ready to print.
         units: `[parameter]`.
         title: Title.
         truth: `[parameter]`, the values that simulated figures were made with; NaN where unknown.
     """
-    after, before = np.asarray(posterior, dtype=float), np.asarray(prior, dtype=float)
-    low, high = np.quantile(before, (0.05, 0.95), axis=0)
+    after = np.asarray(posterior, dtype=float)
+    low, centre, high = np.asarray(prior, dtype=float)
     width = np.where(high > low, high - low, 1.0)
     q = np.quantile(after, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
     scaled = (q - low) / width
@@ -118,7 +128,7 @@ def draw_forest(
     figure = blank(8.6, 0.265 * len(names) + 1.15)
     axes = figure.add_subplot()
     axes.barh(rows, 1.0, height=0.72, color=LIGHT)
-    middle = (np.quantile(before, 0.5, axis=0) - low) / width
+    middle = (centre - low) / width
     axes.vlines(middle, rows - 0.36, rows + 0.36, color="white", linewidth=1.4)
     axes.hlines(rows, scaled[0], scaled[4], color=ACCENT, linewidth=1.3)
     axes.hlines(rows, scaled[1], scaled[3], color=ACCENT, linewidth=4.5)
@@ -126,6 +136,8 @@ def draw_forest(
     if truth is not None:
         known = (np.asarray(truth, dtype=float) - low) / width
         axes.plot(np.clip(known, -0.34, 1.34), rows, "D", color=SECOND, markersize=4.5)
+    for beyond, at, marker in ((scaled[2] > 1.34, 1.32, ">"), (scaled[2] < -0.34, -0.32, "<")):
+        axes.plot(np.full(beyond.sum(), at), rows[beyond], marker, color=ACCENT, markersize=7)
     axes.set_xlim(-0.35, 1.35)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(rows, names)
@@ -145,7 +157,7 @@ def draw_forest(
         fontsize=8,
         color="#6b7177",
     )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    heading(figure, title)
     return figure
 
 
@@ -171,7 +183,7 @@ def draw_shrinkage(groups: Sequence[tuple[str, ArrayLike]], title: str = "") -> 
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["as wide as\nthe prior", "25 %", "50 %", "75 %", "known\nexactly"])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
-    axes.set_title(title)
+    heading(figure, title)
     return figure
 
 
@@ -278,5 +290,5 @@ def draw_fans(
     if last is not None:
         handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="forecast starts"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    heading(figure, title)
     return figure

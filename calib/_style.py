@@ -72,6 +72,12 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def heading(figure: Figure, title: str) -> None:
+    """A title from the figure's left edge, for axes whose own left edge lies far in, behind long row labels."""
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 140) -> None:
     """Write a figure as PNG, atomically; the same figure gives the same bytes."""
     with mpl.rc_context(_RC), atomic_path(path) as temporary:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
 from calib._figures import draw_elbo, draw_rank_path, draw_ranking, draw_scores, draw_shares_over_time, draw_tornado
 from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
@@ -15,6 +16,7 @@ from calib._sensitivity import Functional, sensitivity
 from calib._style import save_figure
 from experiments.nz_calibration._functionals import HEADLINES, functionals, week_name
 from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._words import stop_words
 
 FIGURES = "figures"
 SHOWN = 12
@@ -83,9 +85,8 @@ def parameters_forest_elements(run: RunFiles) -> Figure:
 
 def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
     names, after = run.draws("posterior")
-    before_names, before = run.draws("prior")
     keep = [i for i, name in enumerate(names) if chosen(name)]
-    prior = before[:, [before_names.index(names[i]) for i in keep]]
+    prior = np.array([[run.entry(names[i])[f"prior_{end}"] for i in keep] for end in ("low", "median", "high")])
     units = [str(run.entry(names[i]).get("unit") or "") for i in keep]
     units = ["" if unit == "standardised" else unit for unit in units]
     truth = [run.truth.get(names[i], np.nan) for i in keep] if run.truth else None
@@ -102,22 +103,20 @@ def parameters_pairs(run: RunFiles) -> Figure:
         after[:, [names.index(name) for name in chosen]],
         [run.label(name) for name in chosen],
         before[:, [prior_names.index(name) for name in chosen]],
-        "Joint posterior: pairs below, each with its prior (grey outline) on the diagonal, correlations above",
+        "Joint posterior: pairs below, each with its prior (grey line) on the diagonal, correlations above",
     )
 
 
 def shrinkage(run: RunFiles) -> dict[str, np.ndarray]:
     """`1 - posterior interquartile range / prior interquartile range` of every site, `[element]` each.
 
-    Computed on the quantiles of the prior, so that a log-normal parameter is not favoured over a normal one.
+    Computed on z, where every prior is the standard normal, so that no family of priors is favoured.
     """
-    names, after = run.draws("posterior")
-    prior_names, before = run.draws("prior")
+    z = run.jacobian["z"].values
+    width = np.diff(np.quantile(z, (0.25, 0.75), axis=0), axis=0)[0] / (norm.ppf(0.75) - norm.ppf(0.25))
     result: dict[str, list[float]] = {}
-    for i, name in enumerate(names):
-        reference = np.sort(before[:, prior_names.index(name)])
-        ends = np.searchsorted(reference, np.quantile(after[:, i], (0.25, 0.75))) / len(reference)
-        result.setdefault(name.split("[")[0], []).append(1.0 - float(ends[1] - ends[0]) / 0.5)
+    for name, ratio in zip(run.jacobian["parameter"].values, width, strict=True):
+        result.setdefault(str(name).split("[")[0], []).append(1.0 - float(ratio))
     return {site: np.asarray(values) for site, values in result.items()}
 
 
@@ -132,9 +131,8 @@ def parameters_shrinkage(run: RunFiles) -> Figure:
 def fit_elbo(run: RunFiles) -> Figure:
     """History of the ELBO with the step at which it stopped."""
     table = run.history
-    stop = run.manifest.get("stop_step", int(table["step"].iloc[-1]))
-    reason = str(run.manifest.get("stop_reason", ""))
-    return draw_elbo(table["step"], table["elbo"], table["elbo_smoothed"], stop, reason)
+    reason = stop_words(run)[0]
+    return draw_elbo(table["step"], table["elbo"], table["elbo_smoothed"], int(table["step"].iloc[-1]), reason)
 
 
 def scores(run: RunFiles) -> Figure:

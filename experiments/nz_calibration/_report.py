@@ -77,6 +77,8 @@ def content(run: RunFiles) -> dict[str, Any]:
         "what_matters": words.sensitivity_words(run),
         "fit": words.fit_words(run),
         "scale": scale_words(run),
+        "population": list(manifest.get("population", [])),
+        "status": {"drawing": "complete"}.get(manifest["status"], manifest["status"]),
         "timings": timing_rows(manifest.get("timings", {})),
         "simulations": [(name.replace("_", " "), f"{n:,}") for name, n in manifest.get("simulations", {}).items()],
         "configuration": [(key.replace("_", " "), _shown(value)) for key, value in configuration.items()],
@@ -108,7 +110,7 @@ def summary(run: RunFiles) -> list[str]:
 
 def synthetic_words(run: RunFiles) -> list[str]:
     """That the figures are simulated, and how many of the known parameters were found again."""
-    if not run.truth and not run.manifest["configuration"].get("synthetic"):
+    if run.manifest["configuration"].get("synthetic") is None and not run.truth:
         return []
     sentence = (
         "The figures of this run were simulated from known parameter values: nothing on this page is about New Zealand."
@@ -198,26 +200,29 @@ def timing_rows(timings: dict[str, float]) -> list[tuple[str, str, str]]:
 def scale_words(run: RunFiles) -> list[str]:
     """What the scale of the population and the simulator's own noise do to the result."""
     manifest = run.manifest
-    population = manifest.get("population", {})
-    scale = manifest["configuration"].get("scale", population.get("scale"))
     people = float(run.groups["constant_data"]["population_district"].sum())
     sentences = []
-    if scale is not None:
-        agents = int(population.get("agents") or round(people * float(scale)))
+    if "agents" in manifest:
+        agents = int(manifest["agents"])
         sentences.append(
-            f"The simulated country has {agents:,} agents for {people:,.0f} people: one agent stands for about "
-            f"{people / agents:,.0f}. The smaller the scale, the more the luck of a few simulated people decides when an "
-            "epidemic takes off in a district."
+            f"The simulated country has {agents:,} agents for {people:,.0f} people: on average one agent stands for "
+            f"{number(people / agents)}. The fewer the agents, the more the luck of a few decides when an epidemic takes off "
+            "in a district."
         )
     noise = manifest.get("simulator_noise", {})
-    if "log_likelihood_sd" in noise:
+    if "relative_sd_district" in noise:
+        by_district = sorted(noise["relative_sd_district"].items(), key=lambda row: row[1])
+        (quiet, least), (loud, most) = by_district[0], by_district[-1]
         sentences.append(
-            f"With the parameters fixed, the log likelihood still varies by {number(float(noise['log_likelihood_sd']))} nats "
-            "(standard deviation) from one simulation seed to the next. The fit sees this as noise: it slows it down, and the "
-            "posterior cannot be sharper than the simulator's own luck allows."
+            f"With the parameters fixed, chance alone moves the expected weekly cases from one simulation to the next by "
+            f"{words.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
+            f"simulations) for the country, and between {words.percent(least)} ({quiet}) and {words.percent(most)} ({loud}) for a "
+            f"district. The fitted scatter of district cases is {words.percent(noise['dispersion_district'])}: where chance is "
+            "of that size or larger, part of what looks like scatter of the figures is the simulator's own luck, and the "
+            "intervals of that district are wider than a larger population would make them."
         )
-    elif scale is not None:
-        sentences.append("This run did not measure how much the simulator's own noise moves the log likelihood.")
+    else:
+        sentences.append("This run did not measure how much the simulator's own noise moves its results.")
     return sentences
 
 
@@ -232,7 +237,7 @@ def limits(run: RunFiles) -> list[str]:
         "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
         "The model knows one variant and infects nobody twice: it is not meant for weeks after May 2022.",
     ]
-    if run.manifest.get("status") != "complete":
+    if run.manifest["status"] not in ("complete", "drawing"):
         texts.insert(
             0, f"This run's status is “{run.manifest.get('status')}”, not “complete”: some numbers may be missing."
         )

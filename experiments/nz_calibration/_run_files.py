@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from calib._jacobian_file import load_jacobian
 from calib._runfolder import RunFolder
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._labels import label
+from experiments.nz_calibration._model import parameter_space
 
 Array = NDArray[np.float64]
 
@@ -159,8 +161,15 @@ class RunFiles:
 
     @cached_property
     def truth(self) -> dict[str, float]:
-        """Known values of flat parameters where the figures were simulated (`manifest["truth"]`), else empty."""
-        return {str(name): float(value) for name, value in (self.manifest.get("truth") or {}).items()}
+        """Known values of flat parameters where the figures were simulated (`recovery.json`, z), else empty."""
+        file = self.folder / "recovery.json"
+        if not file.is_file():
+            return {}
+        rows = json.loads(file.read_text(encoding="utf-8"))["parameters"]
+        space = parameter_space()
+        z = {str(row["name"]): float(row["truth"]) for row in rows}
+        theta = space.flatten(space.to_theta(torch.tensor([z[name] for name in space.names], dtype=torch.float64)))
+        return dict(zip(space.names, theta.tolist(), strict=True))
 
     @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:

@@ -150,15 +150,27 @@ def sensitivity_words(run: RunFiles) -> list[str]:
     return sentences
 
 
+def stop_words(run: RunFiles) -> tuple[str, str]:
+    """Why the fit stopped: a few words for a figure, and a sentence."""
+    reason = str(run.manifest.get("fit", {}).get("stopped_because", "not recorded"))
+    return {
+        "settled": ("ELBO settled", "stopped by itself, because the evidence lower bound had settled"),
+        "max_steps": (
+            "limit of steps",
+            "stopped at its limit of steps, before the evidence lower bound was seen to settle",
+        ),
+        "max_seconds": ("time limit", "stopped at its time limit, before the evidence lower bound was seen to settle"),
+    }.get(reason, (reason, f"stopped for this reason: {reason}"))
+
+
 def fit_words(run: RunFiles) -> list[str]:
     """How the computation went."""
     manifest, history = run.manifest, run.history
-    steps = int(history["step"].iloc[-1])
-    reason = str(manifest.get("stop_reason") or "not recorded")
-    sentences = [f"The fit took {steps:,} steps and stopped for this reason: {reason}."]
+    steps = len(history)
+    sentences = [f"The fit took {steps:,} step{'' if steps == 1 else 's'} and {stop_words(run)[1]}."]
     tail = history["elbo_smoothed"].to_numpy()[-max(10, steps // 10) :]
     tail = tail[np.isfinite(tail)]
-    if tail.size > 1:
+    if steps >= 50 and tail.size > 1:
         sentences.append(
             f"Over its last tenth the running mean of the evidence lower bound changed by {tail[-1] - tail[0]:+.1f} nats "
             f"and ended at {tail[-1]:,.0f}."
@@ -171,10 +183,10 @@ def fit_words(run: RunFiles) -> list[str]:
         else "No step and no draw was skipped."
     )
     simulations = manifest.get("simulations", {})
-    after = sum(n for purpose, n in simulations.items() if purpose not in ("fit", "warm_start", "population"))
+    forecast = simulations.get("forecast", 0)
     sentences.append(
-        f"{sum(simulations.values()):,} epidemics were simulated, {after:,} of them after the fit; "
-        "the sensitivity ranking needed none of its own."
+        f"{sum(simulations.values()):,} epidemics were simulated. After the fit the forecast needed {forecast:,}, each "
+        "kept with its derivatives, and the sensitivity ranking none of its own."
     )
     return sentences
 

@@ -69,7 +69,7 @@ def test_a_wild_interval_does_not_flatten_the_data(weeks):
 
 
 def test_forest_prints_the_posterior_in_its_own_unit(rng):
-    prior = rng.normal(10, 3, size=(4000, 2))
+    prior = [[5.0, 5.0], [10.0, 10.0], [15.0, 15.0]]
     posterior = rng.normal(10, 1, size=(4000, 2))
     figure = draw_forest(posterior, prior, ["rate", "share"], ["per day", ""])
     assert any(text.startswith("10.0 (8.") and text.endswith("per day") for text in texts(figure))

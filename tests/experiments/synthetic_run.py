@@ -187,9 +187,12 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     if notices:
         run.notice("The fit was stopped by its time limit of 8 minutes before the ELBO had settled.")
     run.update(
-        parameters=parameters, stop_reason="time limit", stop_step=900, k_hat=0.63, device="CPU, 2 threads",
-        population={"agents": 104092, "households": 39211, "scale": 0.02},
-        simulator_noise={"elbo_sd": 41.2, "log_likelihood_sd": 38.0},
+        parameters=parameters, agents=104092, population=["104,092 agents in 39,211 households"],
+        fit={"stopped_because": "max_seconds", "steps": 900},
+        simulator_noise={
+            "runs": 16, "relative_sd_national": 0.031, "dispersion_district": 0.19,
+            "relative_sd_district": {name: 0.05 + 0.02 * i for i, name in enumerate(DISTRICTS)},
+        },
     )  # fmt: skip
     run.update(status="complete")
     return folder

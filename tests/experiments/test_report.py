@@ -16,6 +16,7 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import DISTRICTS, load_figures
 from experiments.nz_calibration._functionals import HEADLINES, functionals
 from experiments.nz_calibration._labels import LABELS, label
+from experiments.nz_calibration._model import parameter_space
 from experiments.nz_calibration._report import content, write_report
 from experiments.nz_calibration._run_files import RunFiles
 from experiments.nz_calibration._words import about, coverage_verdict, duration, extremes, percent, skill_words
@@ -86,10 +87,12 @@ def test_the_page_says_what_the_files_say(run_folder):
     assert "6 February 2022 to 13 March 2022" in text
     assert "The week ending 27 February 2022 was left out" in text
     assert "The fit was stopped by its time limit of 8 minutes" in text
-    assert "7,500 epidemics were simulated, 300 of them after the fit" in text
+    assert "7,500 epidemics were simulated. After the fit the forecast needed 300" in text
+    assert "stopped at its time limit" in text
     assert "2 steps" in text
     assert "k-hat" in text
-    assert "the log likelihood still varies by 38.0 nats" in text
+    assert "by 3.1 % (relative standard deviation, fitted weeks, 16 simulations)" in text
+    assert "between 5 % (Northland) and 43 % (Southern)" in text
     table = pd.read_csv(run_folder / "sensitivity.csv")
     first = table[(table.output == HEADLINES[0]) & (table.measure == "derivative_share") & (table["rank"] == 1)]
     assert label(first[first.level == "parameter"].parameter.iloc[0]) in text
@@ -97,7 +100,7 @@ def test_the_page_says_what_the_files_say(run_folder):
 
 def test_a_run_without_extras_still_reports(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
-    for key in ("notices", "skipped", "simulator_noise", "population", "stop_reason", "stop_step", "k_hat"):
+    for key in ("notices", "skipped", "simulator_noise", "population", "agents", "fit"):
         manifest.pop(key)
     manifest["notices"], manifest["status"] = [], "failed"
     atomic_write_json(copy / "manifest.json", manifest)
@@ -109,14 +112,22 @@ def test_a_run_without_extras_still_reports(copy):
 
 def test_a_synthetic_run_says_so_and_counts_what_it_found(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
-    names, draws = RunFiles(copy).draws()
-    truth = dict(zip(names, np.median(draws, axis=0).tolist(), strict=True))
-    truth["decay"] = 1e6
-    atomic_write_json(copy / "manifest.json", manifest | {"truth": truth})
+    assert RunFiles(copy).truth == {}
+    manifest["configuration"]["synthetic"] = 0
+    atomic_write_json(copy / "manifest.json", manifest)
+    space = parameter_space()
+    rows = [{"name": name, "truth": 0.0} for name in space.names]
+    atomic_write_json(copy / "recovery.json", {"parameters": rows})
+    truth = RunFiles(copy).truth
+    assert truth["transmission_school"] == pytest.approx(0.7)  # z = 0 is the prior's median
     _, text = read(write_report(copy))
     assert "nothing on this page is about New Zealand" in text
-    assert "43 of 44 true values lie inside" in text
-    assert any("diamond" in t.get_text() for t in [ALL["parameters_forest"](RunFiles(copy))._suptitle])
+    names, draws = RunFiles(copy).draws()
+    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    known = [i for i, name in enumerate(names) if name in truth]
+    inside = sum(low[i] <= truth[names[i]] <= high[i] for i in known)
+    assert f"{inside} of {len(known)} true values lie inside" in text
+    assert "diamond" in ALL["parameters_forest"](RunFiles(copy)).get_suptitle()
 
 
 def test_text_from_files_is_escaped(copy):
@@ -189,8 +200,6 @@ def test_words():
 
 
 def test_labels_cover_the_model():
-    from experiments.nz_calibration._model import parameter_space
-
     assert {p.name for p in parameter_space().parameters} <= set(LABELS)
     assert label("district_effect[Hawke's Bay]") == "transmission in district: Hawke's Bay"
     assert label("new_rate") == "new rate"
