@@ -1,0 +1,279 @@
+"""The epidemic and its reverse gradient as fused GPU kernels: `_reference` name by name, the same draws bit for bit.
+
+Pressures and adjoints are single precision, sums over many agents whole numbers or float64. Same seed, same incidence
+bit for bit, whatever the order of atomics; gradients repeat to single-precision rounding. The random bits are those of
+the other backends, so epidemics differ only where a draw and its probability agree to about 1e-7.
+
+A day is a handful of kernel launches; they are captured once and replayed for every day, with the day in device memory.
+On a CPU the same kernels run in Triton's interpreter (`TRITON_INTERPRET=1` before triton is imported), for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import triton
+from torch import Tensor
+
+from sim import _reference
+from sim import _triton_forward as fore
+from sim import _triton_reverse as back
+from sim._columns import Columns
+from sim._random import day_key, stream_key
+from sim._reference import NEVER, Epidemic
+from sim._triton_layout import Layout, layout
+from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
+
+QUANTA = 2.0**30
+"""Quanta of the highest pressure a household or venue group can reach; one quantum more an infectious agent still fits 32 bits."""
+EVENTS = 256
+"""Infectious agents a program takes at a time."""
+
+
+def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+    """As `_reference.run`."""
+    return forward(layout(c), rates, seed, streams)
+
+
+def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
+    """As `_reference.vjp`."""
+    return reverse(layout(c), rates, epidemic, cotangent)
+
+
+def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
+    """As `_reference.jvp`, and computed by it: forward mode has no kernel of its own, and needs memory for agents times directions."""
+    return _reference.jvp(c, rates, tangents, epidemic)
+
+
+def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+    """Simulate every day forward on a layout.
+
+    Args:
+        a: the population.
+        rates: on the layout's device.
+        seed: as for `sim.epidemic`.
+        streams: `[P]` int64.
+
+    Returns:
+        As `_reference.run`.
+    """
+    x = rates.map(_single)
+    P, T, G = rates.particles, rates.days, len(a.group_size)
+    s = _State(a, x)
+    keys = [[_signed(day_key(stream_key(seed, int(i)), t)) for t in range(T)] for i in streams]
+    key = torch.tensor(keys, dtype=torch.int64, device=a.order.device)
+    memory = s.zeros(P, T, len(a.region_size))
+    F, response, base = s.zeros(P, G), s.zeros(P, G), s.zeros(P, G)
+    highest = s.zeros(P, max(s.layers, 1), dtype=torch.int32)
+    s.on.fill_(NEVER)
+
+    def day() -> None:
+        s.spread(1)
+        fore.force[(G, P)](
+            s.day, s.counts, x.infectiousness, a.cell_start, a.cell_archetype, a.group_size, F, s.K, s.D, T, s.C, G,
+            CELLS=s.cells_of_group, DAYS=_power(s.D),
+        )  # fmt: skip
+        fore.everywhere[(G, P)](
+            s.day, s.counts, a.cell_region, a.region_of_group, a.region_size, x.mixing, x.importation, x.transmission,
+            x.aversion, x.forgetting, F, memory, response, base, highest, s.begin, s.rows, T, s.C, G, s.R,
+            CELLS=_power(s.C), GROUPS=_power(G), LAYERS=s.layers,
+        )  # fmt: skip
+        if s.layers:
+            fore.peak[(triton.cdiv(s.venues, 1024), P)](
+                s.V, a.venue_start, highest, s.venues, LAYERS=s.layers, BLOCK=1024
+            )
+        fore.infect[(len(a.tile_cell), P)](
+            s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.order, a.household,
+            a.venue, key, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
+            highest, s.on, s.counts, s.begin, s.event, s.event_cell, s.n, a.agents, s.households, s.venues, s.rows,
+            s.K, T, s.C, G, LAYERS=s.layers, BLOCK=a.block,
+        )  # fmt: skip
+        s.day.add_(1)
+
+    _repeat(day, T)
+    infected_on = torch.empty(P, a.agents, dtype=torch.int16, device=a.order.device)
+    fore.deliver[(len(a.tile_cell), P)](
+        a.tile_first, a.tile_count, a.order, s.on, infected_on, s.n, a.agents, BLOCK=a.block
+    )
+    like = rates.mixing.dtype
+    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like))
+
+
+def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
+    """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`."""
+    x = rates.map(_single)
+    P, T, G = rates.particles, rates.days, len(a.group_size)
+    s = _State(a, x)
+    tiles = (len(a.tile_cell), P)
+    back.recall[tiles](
+        a.tile_first, a.tile_count, a.tile_cell, a.order, epidemic.infected_on.contiguous(), s.on, s.counts, s.n,
+        a.agents, T, s.C, BLOCK=a.block,
+    )  # fmt: skip
+    s.begin[:, 1:] = s.counts.sum(2).cumsum(1)
+    back.enlist[tiles](
+        a.tile_first, a.tile_count, a.tile_cell, s.on, s.begin.clone(), s.event, s.event_cell, s.n, a.agents, T,
+        BLOCK=a.block,
+    )  # fmt: skip
+
+    # what reaches whole groups, all days at once
+    A = epidemic.memory.float()
+    community = x.transmission[:, COMMUNITY, :, None]
+    F = _by_group(a, sum((since[:, :, :] * x.infectiousness[:, None, a.cell_archetype, d] for d, since in _past(s)), s.zeros(P, T, s.C)))
+    F = F / a.group_size
+    C = torch.einsum("pgh,pth->ptg", x.mixing, F)
+    response = torch.exp(-x.aversion[:, None, None] * A)[..., a.region_of_group].contiguous()
+    outside = community * C
+    base = response * outside + x.importation
+
+    incidence, cotangent = _single(epidemic.incidence), _single(cotangent)
+    WG, HG = s.zeros(P, s.households), s.zeros(P, s.households)
+    VG, PG = s.zeros(P, max(s.venues, 1)), s.zeros(P, max(a.pairs, 1))
+    AG, AG_of_day = s.zeros(P, s.R), s.zeros(P, T, s.R)
+    xG, XG, RG, FG = s.zeros(P, G), s.zeros(P, T, G), s.zeros(P, T, G), s.zeros(P, T, G)
+    double = torch.float64
+    centre, cells = s.zeros(P, s.R, dtype=double), s.zeros(P, s.C, 2 + s.layers, dtype=double)
+    sigmaG, betaG = s.zeros(P, s.C, dtype=double), s.zeros(P, s.rows, T, G)
+    rhoG = s.zeros(P, s.K, s.D, dtype=double)
+
+    def day() -> None:
+        back.read_out[(s.R, P)](
+            s.day, cotangent, incidence, a.region_of_group, a.region_size, a.households_in_region, x.aversion,
+            x.forgetting, response, RG, AG, AG_of_day, xG, centre, T, G, s.R, GROUPS=_power(G),
+        )  # fmt: skip
+        back.own_infections[(s.blocks, P)](
+            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.household, xG, WG, a.agents, s.households, T, G,
+            BLOCK=EVENTS,
+        )  # fmt: skip
+        back.hazards[tiles](
+            s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household,
+            a.venue, a.pair, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
+            s.on, WG, centre, HG, VG, PG, cells, s.n, s.households, s.venues, a.pairs, s.rows, s.K, T, s.C, G, s.R,
+            LAYERS=s.layers, BLOCK=a.block,
+        )  # fmt: skip
+        back.collect[(G, P)](
+            s.day, a.cell_start, a.cell_archetype, cells, x.susceptibility, x.transmission, base, response, outside,
+            sigmaG, betaG, XG, RG, s.rows, s.K, T, s.C, G, LAYERS=s.layers, CELLS=s.cells_of_group,
+        )  # fmt: skip
+        back.mixed[(G, P)](
+            s.day, x.mixing, x.transmission, response, a.group_size, XG, FG, s.rows, T, G, GROUPS=_power(G)
+        )
+        back.infectious[(s.blocks, s.D, P)](
+            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household, a.venue,
+            a.pair, a.household_weight, a.venue_weight, a.households_in_region, x.infectiousness, x.transmission, FG,
+            HG, VG, PG, WG, centre, rhoG, a.agents, s.households, s.venues, a.pairs, s.rows, s.K, s.D, T, G, s.R,
+            LAYERS=s.layers, BLOCK=EVENTS,
+        )  # fmt: skip
+        s.day.sub_(1)
+        s.spread(-1, HG, VG, PG)
+
+    s.day.fill_(T - 1)
+    s.spread(0)
+    _repeat(day, T)
+
+    bar = rates.map(torch.zeros_like)
+    bar.importation.copy_(XG)
+    CG = response * XG
+    betaG[:, COMMUNITY] = CG * C
+    bar.transmission.copy_(betaG.double().sum(3))
+    bar.mixing.copy_(torch.einsum("ptg,pth->pgh", (community * CG).double(), F.double()))
+    bar.susceptibility.index_add_(1, a.cell_archetype, sigmaG.to(bar.susceptibility.dtype))
+    memory = A[..., a.region_of_group]
+    bar.aversion.copy_(-(RG * response * memory).double().sum((1, 2)))
+    percent = 100 * s.zeros(P, T, s.R).index_add_(2, a.region_of_group, incidence) / a.region_size
+    bar.forgetting.copy_((AG_of_day * (percent - A)).double().sum((1, 2)))
+    reached = FG[..., a.cell_group]
+    for d, since in _past(s):
+        by_cell = (reached * since).double().sum(1)
+        rhoG[:, :, d] += rhoG.new_zeros(P, s.K).index_add_(1, a.cell_archetype, by_cell)
+    bar.infectiousness.copy_(rhoG)
+    return bar
+
+
+class _State:
+    """What both directions keep on the device: pressures, events, the day."""
+
+    def __init__(self, a: Layout, x: Rates) -> None:
+        self.a, self.x = a, x
+        P, T = x.particles, x.days
+        self.n, self.C, self.R = len(a.order), len(a.cell_group), len(a.region_size)
+        self.K, self.D, self.rows, self.layers = *x.infectiousness.shape[1:], x.transmission.shape[1], a.venue.shape[1]
+        self.households, self.venues = len(a.household_weight), len(a.venue_weight)
+        self.cells_of_group = _power(int(torch.diff(a.cell_start).max()))
+        self.blocks = min(128, triton.cdiv(a.agents, 20_000))
+        if self.C > 32_767:
+            raise ValueError(
+                f"{self.C} pairs of group and archetype do not fit the GPU kernels' 16-bit cells; use backend='reference'."
+            )
+        most = x.infectiousness.flatten(1).amax(1)
+        self.home_unit, self.per_home = _quantum(most * a.household_bound)
+        self.venue_unit, self.per_venue = _quantum(most * a.venue_bound)
+        whole = torch.int32
+        self.H, self.V = self.zeros(P, self.households, dtype=whole), self.zeros(P, max(self.venues, 1), dtype=whole)
+        self.on = torch.empty(P, self.n, dtype=torch.int16, device=a.order.device)
+        self.counts, self.begin = self.zeros(P, T, self.C, dtype=whole), self.zeros(P, T + 1, dtype=whole)
+        self.event = torch.empty(P, a.agents, dtype=whole, device=a.order.device)
+        self.event_cell = torch.empty(P, a.agents, dtype=torch.int16, device=a.order.device)
+        self.day = self.zeros(1, dtype=whole)
+
+    def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self.a.order.device)
+
+    def spread(self, mode: int, *adjoints: Tensor) -> None:
+        """Pressures of the day, from those of the day before (1), the day after (-1, clearing its adjoints) or none (0)."""
+        a, x = self.a, self.x
+        HG, VG, PG = adjoints or (self.H, self.V, self.V)
+        fore.spread[(self.blocks, self.D + 1, x.particles)](
+            self.day, self.begin, self.event, self.event_cell, a.cell_archetype, a.household, a.venue, a.pair,
+            a.household_weight, a.venue_weight, x.infectiousness, self.per_home, self.per_venue, self.H, self.V,
+            HG, VG, PG, a.agents, self.households, self.venues, a.pairs, self.K, self.D, x.days,
+            LAYERS=self.layers, MODE=mode, BLOCK=EVENTS,
+        )  # fmt: skip
+
+
+def _repeat(day: Callable[[], None], times: int) -> None:
+    """Run a day many times: once as it is, which compiles its kernels, then captured and replayed where there is a GPU."""
+    day()
+    if not torch.cuda.is_available() or times < 3:
+        for _ in range(times - 1):
+            day()
+        return
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        graph.capture_begin(capture_error_mode="thread_local")
+        day()
+        graph.capture_end()
+    torch.cuda.current_stream().wait_stream(side)
+    for _ in range(times - 1):
+        graph.replay()
+    torch.cuda.current_stream().synchronize()
+
+
+def _past(s: _State) -> list[tuple[int, Tensor]]:
+    """Infections `[P, T, C]` by cell, d + 1 days before each day."""
+    T = s.counts.shape[1]
+    padded = torch.nn.functional.pad(s.counts, (0, 0, s.D, 0))
+    return [(d, padded[:, s.D - 1 - d : s.D - 1 - d + T].float()) for d in range(s.D)]
+
+
+def _by_group(a: Layout, values: Tensor) -> Tensor:
+    """Sums over the cells of each group: `[P, T, C] -> [P, T, G]`."""
+    return values.new_zeros(*values.shape[:2], len(a.group_size)).index_add_(2, a.cell_group, values)
+
+
+def _quantum(most: Tensor) -> tuple[Tensor, Tensor]:
+    """Pressure of one quantum and quanta of one unit of pressure, for the highest pressure `[P]`; both zero where that is."""
+    return most / QUANTA, torch.where(most > 0, QUANTA / most, 0.0)
+
+
+def _power(x: int) -> int:
+    return int(triton.next_power_of_2(x))
+
+
+def _single(x: Tensor) -> Tensor:
+    return x.detach().to(torch.float32).contiguous()
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 64) if x >= 1 << 63 else x

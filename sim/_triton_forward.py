@@ -1,0 +1,199 @@
+"""GPU kernels of a day: names and order of steps as in `_reference`.
+
+Pressures of households and venue groups are sums of whole quanta, kept from day to day: an infectious agent adds the
+difference between today's and yesterday's quanta, so nothing is cleared, the order of atomics does not matter, and a group
+holds zero exactly when nobody in it is infectious (every infectious agent counts at least one quantum, 2**-30 of the
+highest pressure). Community groups need no sum over agents: infections by cell and day say it all.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: ANN001, ANN201, ANN202
+# Triton's compiler gives the arguments of kernels their types: pointers to the tensors of `Layout`, sizes, constants.
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+NEVER = tl.constexpr(32_767)
+
+
+@triton.jit
+def expm1(x):
+    """`exp(x) - 1` without cancellation near zero."""
+    near = x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6)))))
+    return tl.where(tl.abs(x) < 0.25, near, tl.exp(x) - 1)
+
+
+@triton.jit
+def uniform(key, agent):
+    """splitmix64 as in `_random.uniform`: 53 random bits, rounded to single precision (relative error 2**-24)."""
+    z = key + (agent + 1).to(tl.uint64) * 0x9E3779B97F4A7C15
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+    z = z ^ (z >> 31)
+    return (z >> 11).to(tl.int64).to(tl.float32) * 1.1102230246251565e-16
+
+
+@triton.jit
+def quanta(x, count):
+    """Whole quanta of a contribution, at least one where `count`, else none."""
+    return tl.where(count, tl.floor(x).to(tl.int32) + 1, 0)
+
+
+@triton.jit
+def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, pair, household_weight, venue_weight, rho,
+           per_home, per_venue, H, V, HG, VG, PG, events, households, venues, pairs, K, D, T,
+           LAYERS: tl.constexpr, MODE: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Bring the pressures to the day. MODE 1: from the day before; -1: from the day after, clearing the adjoints; 0: from nothing.
+
+    Grid: blocks, days since infection (D + 1), particles; an axis of the grid knows the day of infection of its events.
+    """
+    t = tl.load(day_at)
+    p = tl.program_id(2).to(tl.int64)
+    since = tl.program_id(1) - (1 if MODE == -1 else 0)
+    before = since - MODE
+    s = t - 1 - since
+    if (s >= 0) & (s < T):
+        last = tl.load(begin + p * (T + 1) + s + 1)
+        last_now = tl.where((since >= 0) & (since < D), last, 0)
+        last_old = tl.where((before >= 0) & (before < D) & (before != since), last, 0)
+        home, there = tl.load(per_home + p), tl.load(per_venue + p)
+        low = tl.load(begin + p * (T + 1) + s) + tl.program_id(0) * BLOCK
+        for e in range(low, last, tl.num_programs(0) * BLOCK):
+            lane = e + tl.arange(0, BLOCK)
+            ok = lane < last
+            j = tl.load(event + p * events + lane, mask=ok, other=0).to(tl.int64)
+            k = tl.load(cell_archetype + tl.load(event_cell + p * events + lane, mask=ok, other=0), mask=ok, other=0)
+            row = rho + (p * K + k) * D
+            has, had = lane < last_now, lane < last_old
+            now = tl.load(row + since, mask=has, other=0.0)
+            old = tl.load(row + before, mask=had, other=0.0)
+            h = tl.load(household + j, mask=ok, other=0)
+            w = tl.load(household_weight + h, mask=ok, other=0.0) * home
+            step = quanta(now * w, has) - quanta(old * w, had)
+            tl.atomic_add(H + p * households + h, step, mask=ok & (step != 0), sem="relaxed")
+            if MODE == -1:
+                tl.store(HG + p * households + h, 0.0, mask=ok)
+            for v in tl.static_range(LAYERS):
+                m = tl.load(venue + j * LAYERS + v, mask=ok, other=-1)
+                inside = ok & (m >= 0)
+                w = tl.load(venue_weight + m, mask=inside, other=0.0) * there
+                step = quanta(now * w, has) - quanta(old * w, had)
+                tl.atomic_add(V + p * venues + m, step, mask=inside & (step != 0), sem="relaxed")
+                if MODE == -1:
+                    tl.store(VG + p * venues + m, 0.0, mask=inside)
+                    q = tl.load(pair + j * LAYERS + v, mask=inside, other=-1)
+                    tl.store(PG + p * pairs + q, 0.0, mask=inside & (q >= 0))
+
+
+@triton.jit
+def force(day_at, counts, rho, cell_start, cell_archetype, group_size, F, K, D, T, C, G,
+          CELLS: tl.constexpr, DAYS: tl.constexpr):  # fmt: skip
+    """Mean infectiousness `F` of each community group. Grid: groups, particles."""
+    t = tl.load(day_at)
+    g, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    c = tl.load(cell_start + g) + tl.arange(0, CELLS)[:, None]
+    d = tl.arange(0, DAYS)[None, :]
+    s = t - 1 - d
+    ok = (c < tl.load(cell_start + g + 1)) & (d < D) & (s >= 0)
+    number = tl.load(counts + (p * T + s) * C + c, mask=ok, other=0).to(tl.float32)
+    k = tl.load(cell_archetype + c, mask=ok, other=0)
+    x = number * tl.load(rho + (p * K + k) * D + d, mask=ok, other=0.0)
+    tl.store(F + p * G + g, tl.sum(tl.sum(x, 1), 0) / tl.load(group_size + g))
+
+
+@triton.jit
+def everywhere(day_at, counts, cell_region, region_of_group, region_size, mixing, importation, beta, aversion,
+               forgetting, F, memory, response, base, highest, begin, rows, T, C, G, R,
+               CELLS: tl.constexpr, GROUPS: tl.constexpr, LAYERS: tl.constexpr):  # fmt: skip
+    """Memory, response and the hazard that reaches a whole group. Grid: groups, particles."""
+    t = tl.load(day_at)
+    g, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    r = tl.load(region_of_group + g)
+    A = 0.0
+    if t > 0:
+        c = tl.arange(0, CELLS)
+        mine = (c < C) & (tl.load(cell_region + c, mask=c < C, other=-1) == r)
+        infected = tl.sum(tl.load(counts + (p * T + t - 1) * C + c, mask=mine, other=0), 0).to(tl.float32)
+        A = tl.load(memory + (p * T + t - 1) * R + r)
+        A += tl.load(forgetting + p) * (100 * infected / tl.load(region_size + r) - A)
+    tl.store(memory + (p * T + t) * R + r, A)
+    k = tl.arange(0, GROUPS)
+    row = tl.load(mixing + (p * G + g) * G + k, mask=k < G, other=0.0)
+    pressure = tl.sum(row * tl.load(F + p * G + k, mask=k < G, other=0.0), 0)
+    answer = tl.exp(-tl.load(aversion + p) * A)
+    all_in = answer * tl.load(beta + (p * rows + 1) * T + t) * pressure + tl.load(importation + (p * T + t) * G + g)
+    tl.store(response + p * G + g, answer)
+    tl.store(base + p * G + g, all_in)
+    if g == 0:  # the events of the day are appended after those of the days before
+        tl.store(begin + p * (T + 1) + t + 1, tl.load(begin + p * (T + 1) + t))
+        for v in tl.static_range(LAYERS):
+            tl.store(highest + p * LAYERS + v, 0)
+
+
+@triton.jit
+def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.constexpr):
+    """Highest pressure in each venue layer: the bound by which `infect` passes over most agents. Grid: blocks, particles."""
+    p = tl.program_id(1).to(tl.int64)
+    m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(V + p * venues + m, mask=m < venues, other=0)
+    for v in tl.static_range(LAYERS):
+        inside = (m >= tl.load(venue_start + v)) & (m < tl.load(venue_start + v + 1))
+        top = tl.max(tl.where(inside, x, 0), 0)
+        if top > 0:
+            tl.atomic_max(highest + p * LAYERS + v, top, sem="relaxed")
+
+
+@triton.jit
+def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, order, household, venue, keys, sigma,
+           beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
+           n, events, households, venues, rows, K, T, C, G, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Draw the infections of the day. Grid: tiles, particles."""
+    t = tl.load(day_at)
+    tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    c = tl.load(tile_cell + tile)
+    g, k = tl.load(cell_group + c), tl.load(cell_archetype + c)
+    lane = tl.arange(0, BLOCK)
+    inside = lane < tl.load(tile_count + tile)
+    j = tl.multiple_of(tl.load(tile_first + tile), 16) + lane
+    free = tl.load(on + p * n + j, mask=inside, other=0) == NEVER
+
+    s, there = tl.load(sigma + p * K + k), tl.load(response + p * G + g) * tl.load(venue_unit + p)
+    X = tl.load(base + p * G + g)
+    most = X
+    for v in tl.static_range(LAYERS):
+        top = tl.load(highest + p * LAYERS + v).to(tl.float32)
+        most += there * tl.load(beta + (p * rows + 2 + v) * T + t) * top
+    h = tl.load(household + j, mask=free, other=0)
+    own = tl.load(H + p * households + h, mask=free, other=0).to(tl.float32)
+    own = tl.load(beta + p * rows * T + t) * tl.load(home_unit + p) * own
+    u = uniform(tl.load(keys + p * T + t).to(tl.uint64, bitcast=True), tl.load(order + j, mask=free, other=0))
+
+    # 1 - exp(-x) <= x: only draws under the highest hazard that the day allows need the venues
+    near = free & (u <= s * (own + most) * 1.00001)
+    X += own
+    for v in tl.static_range(LAYERS):
+        m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=near, other=-1)
+        x = tl.load(V + p * venues + m, mask=near & (m >= 0), other=0).to(tl.float32)
+        X += there * tl.load(beta + (p * rows + 2 + v) * T + t) * x
+    caught = near & (u < -expm1(-s * X))
+    number = tl.sum(caught.to(tl.int32), 0)
+    if number > 0:
+        tl.store(on + p * n + j, t.to(tl.int16), mask=caught)
+        tl.atomic_add(counts + (p * T + t) * C + c, number, sem="relaxed")
+        slot = tl.atomic_add(begin + p * (T + 1) + t + 1, number, sem="relaxed")
+        slot += tl.cumsum(caught.to(tl.int32), 0) - 1
+        tl.store(event + p * events + slot, j, mask=caught)
+        tl.store(event_cell + p * events + slot, c.to(tl.int16), mask=caught)
+
+
+@triton.jit
+def deliver(tile_first, tile_count, order, on, infected_on, n, agents, BLOCK: tl.constexpr):
+    """Days of infection in the order of the population. Grid: tiles, particles."""
+    tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    inside = lane < tl.load(tile_count + tile)
+    j = tl.load(tile_first + tile) + lane
+    day = tl.load(on + p * n + j, mask=inside, other=0)
+    tl.store(infected_on + p * agents + tl.load(order + j, mask=inside, other=0), day, mask=inside)
