@@ -1,0 +1,171 @@
+"""Times and memory of one size, and the agreement of two backends: everything here returns plain data."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.benchmark_simulator._world import make_population, make_rates, tiled
+from sim import Rates, _compiled, _reference
+from sim._columns import columns
+
+FLOOR_BYTES = 13
+"""Bytes that an agent-step must move at least: day of infection, household, venue groups, the draw's counter."""
+DIRECTIONS = 16
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes per second read and written by a copy far larger than any cache."""
+    size = 2**31 if device.type == "cuda" else 2**28
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds, _ = _timed(lambda: target.copy_(source), device, 5)
+    return 2 * size / seconds
+
+
+def measure(agents: int, particles: int, days: int, device: torch.device, seed: int, repeats: int) -> dict[str, Any]:
+    """Forward, reverse and (on the CPU) forward-mode times of about so many agents.
+
+    Returns:
+        A row of the table: sizes, seconds (of all particles together), agent-steps a second, peak memory above the
+        population in MiB, attack rate, and seconds by part.
+    """
+    population, copies = make_population(agents, seed)
+    dtype = torch.float32 if device.type == "cuda" else torch.float64
+    rates = make_rates(population, particles, days, device, dtype)
+    streams = torch.arange(particles)
+    if device.type == "cuda":
+        from sim import _triton
+        from sim._triton_layout import layout, repeated
+
+        place = repeated(layout(columns(population, device)), copies)
+        number = place.agents
+
+        def forward() -> Any:
+            return _triton.forward(place, rates, seed, streams)
+
+        def reverse(past: Any, cotangent: Tensor) -> Any:
+            return _triton.reverse(place, rates, past, cotangent)
+
+    else:
+        whole = tiled(population, copies)
+        c, number = columns(whole, device), whole.agents
+
+        def forward() -> Any:
+            return _compiled.run(c, rates, seed, streams)
+
+        def reverse(past: Any, cotangent: Tensor) -> Any:
+            return _compiled.vjp(c, rates, past, cotangent)
+
+    past = forward()
+    seconds, again = _timed(forward, device, repeats)
+    identical = bool(torch.equal(past.incidence, again.incidence))
+    del again
+    cotangent = torch.ones_like(past.incidence)
+    reverse(past, cotangent)
+    reverse_seconds, _ = _timed(lambda: reverse(past, cotangent), device, repeats)
+    steps = number * particles * days
+    row = {
+        "agents": number,
+        "particles": particles,
+        "days": days,
+        "attack_rate": float(past.incidence.sum()) / (number * particles),
+        "forward_seconds": seconds,
+        "reverse_seconds": reverse_seconds,
+        "forward_mode_seconds": None,
+        "agent_steps_per_second": steps / seconds,
+        "reverse_over_forward": reverse_seconds / seconds,
+        "repeats_bit_for_bit": identical,
+        "forward_peak_mib": _peak(forward, device),
+        "reverse_peak_mib": _peak(lambda: reverse(past, cotangent), device),
+    }
+    if device.type == "cuda":
+        row["forward_kernels_ms"] = _kernels(forward)
+        row["reverse_kernels_ms"] = _kernels(lambda: reverse(past, cotangent))
+    else:
+        tangents = rates.map(lambda x: x[..., None].expand(*x.shape, DIRECTIONS).contiguous())
+        row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
+    return row
+
+
+def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[str, Any]:
+    """The kernels of a GPU against the reference on the same device: same draws, so the same epidemic but for near ties.
+
+    Returns:
+        Attack rate, share of agents whose day of infection differs, relative difference of total incidence, and of each
+        rate's gradient at the same epidemic (largest difference over largest entry).
+    """
+    from sim import _triton
+
+    population, _ = make_population(agents, seed)
+    rates = make_rates(population, 2, days, device, torch.float64)
+    c, streams = columns(population, device), torch.arange(2)
+    ours, theirs = _triton.run(c, rates, seed, streams), _reference.run(c, rates, seed, streams)
+    weights = torch.randn(theirs.incidence.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    a = _triton.vjp(c, rates, theirs, weights.to(device))
+    b = _reference.vjp(c, rates, theirs, weights.to(device))
+    return {
+        "agents": population.agents,
+        "days": days,
+        "attack_rate": float(theirs.incidence.sum()) / (2 * population.agents),
+        "agents_that_differ": float((ours.infected_on != theirs.infected_on).double().mean()),
+        "incidence_difference": float((ours.incidence.sum() / theirs.incidence.sum() - 1).abs()),
+        "gradient_difference": {
+            name: float((x - y).abs().max() / y.abs().max())
+            for name, x, y in zip(Rates.__annotations__, a.tensors(), b.tensors(), strict=True)
+        },
+    }
+
+
+def _timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[float, Any]:
+    """Median wall seconds, the device idle before and after, and the last result."""
+    times, result = [], None
+    for _ in range(repeats):
+        result = None
+        _wait(device)
+        begun = time.perf_counter()
+        result = work()
+        _wait(device)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times), result
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _kernels(work: Callable[[], Any]) -> dict[str, float]:
+    """Milliseconds on the GPU by kernel, the five longest; empty where no profiler can attach."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        work()
+        torch.cuda.synchronize()
+    times = {e.key: e.device_time_total / 1000 for e in profile.key_averages()}
+    return dict(sorted(times.items(), key=lambda x: -x[1])[:6])
+
+
+def _peak(work: Callable[[], Any], device: torch.device) -> float | None:
+    """MiB that a call needs above what is held before it; None where the system does not say."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not clear.exists():
+        return None
+    clear.write_text("5")  # the high-water mark starts again from what is resident
+    before = _resident(status, "VmRSS")
+    work()
+    return _resident(status, "VmHWM") - before
+
+
+def _resident(status: Path, field: str) -> float:
+    line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+    return float(line.split()[1]) / 1024
