@@ -1,7 +1,7 @@
 """The epidemic and its derivatives as compiled CPU kernels: `_reference` line by line, one thread a particle.
 
 A particle is walked by one thread from its first day to its last, so the result does not depend on the number of threads.
-Only groups that somebody infectious belongs to carry a pressure; the others hold -1 and are passed over.
+Only households and venues that somebody infectious belongs to are touched; the others are passed over.
 """
 
 from __future__ import annotations
@@ -97,10 +97,17 @@ def _spread(
     active: np.ndarray,
     H: np.ndarray,
     V: np.ndarray,
+    touched: np.ndarray,
+    highest: np.ndarray,
     F: np.ndarray,
 ) -> None:
-    """Pressures of the infectious of a day: `H` households, `V` venue groups (-1 where nobody is infectious), `F` groups."""
+    """Pressures of the infectious of a day.
+
+    `H` households (-1 where nobody is infectious), `V` venue groups and which of them are `touched`, the `highest` venue
+    pressure of each layer, `F` community groups.
+    """
     F[:] = 0.0
+    highest[:] = 0.0
     for i in active:
         x = rho[p.archetype[i], t - 1 - infected_on[i]]
         h = p.household[i]
@@ -108,18 +115,21 @@ def _spread(
         for v in range(p.venue.shape[0]):
             m = p.venue[v, i]
             if m >= 0:
-                V[m] = max(V[m], 0.0) + x * p.venue_weight[m]
+                V[m] += x * p.venue_weight[m]
+                touched[m] = 1
+                highest[v] = max(highest[v], V[m])
         F[p.group[i]] += x
     F /= p.group_size
 
 
 @_jit
-def _clear(p: Packed, active: np.ndarray, H: np.ndarray, V: np.ndarray) -> None:
+def _clear(p: Packed, active: np.ndarray, H: np.ndarray, V: np.ndarray, touched: np.ndarray) -> None:
     for i in active:
         H[p.household[i]] = -1.0
         for v in range(p.venue.shape[0]):
             if p.venue[v, i] >= 0:
-                V[p.venue[v, i]] = -1.0
+                V[p.venue[v, i]] = 0.0
+                touched[p.venue[v, i]] = 0
 
 
 @_jit
@@ -152,32 +162,45 @@ def _run(
     memory: np.ndarray,
 ) -> None:
     rho, sigma, beta, mixing, importation, aversion, forgetting = rates
-    T, G, R, D = beta.shape[2], len(p.group_size), len(p.region_size), rho.shape[2]
+    T, G, R, D, layers = beta.shape[2], len(p.group_size), len(p.region_size), rho.shape[2], p.venue.shape[0]
     for q in prange(rho.shape[0]):
         on, b = infected_on[q], beta[q]
-        H, V = np.full(len(p.household_weight), -1.0), np.full(len(p.venue_weight), -1.0)
+        H, V = np.full(len(p.household_weight), -1.0), np.zeros(len(p.venue_weight))
         F, C, response, base = np.zeros(G), np.zeros(G), np.zeros(R), np.zeros(G)
+        touched, highest = np.zeros(len(V), dtype=np.uint8), np.zeros(layers)
+        table, most = np.zeros(len(p.cell_group)), sigma[q].max()
         events, begin = np.empty(len(on), dtype=np.int32), np.zeros(T + 1, dtype=np.int64)
         for t in range(T):
             active = events[begin[max(0, t - D)] : begin[t]]
-            _spread(p, rho[q], t, on, active, H, V, F)
+            _spread(p, rho[q], t, on, active, H, V, touched, highest, F)
             _everywhere(p, mixing[q], F, aversion[q], memory[q, t], C, response)
             for g in range(G):
                 base[g] = response[p.region_of_group[g]] * b[COMMUNITY, t] * C[g] + importation[q, t, g]
-            count = begin[t]
+            everywhere = 0.0
+            for cell in range(len(table)):
+                table[cell] = sigma[q, p.cell_archetype[cell]] * base[p.cell_group[cell]]
+                everywhere = max(everywhere, table[cell])
+            venues = 0.0
+            for v in range(layers):
+                venues += b[VENUES + v, t] * highest[v]
+            count, key = begin[t], keys[q, t]
             for h in range(len(H)):
                 at_home = b[HOUSEHOLD, t] * max(H[h], 0.0)
                 there = response[p.household_region[h]]
+                # nobody here has a higher hazard: most draws are above it, and their groups need not be looked up
+                bound = everywhere + most * (at_home + there * venues)
                 for i in range(p.household_start[h], p.household_start[h + 1]):
                     if on[i] != NEVER:
                         continue
-                    X = at_home + base[p.group[i]]
-                    for v in range(p.venue.shape[0]):
+                    u = _uniform(key, i)
+                    if u >= bound:
+                        continue
+                    X = at_home
+                    for v in range(layers):
                         m = p.venue[v, i]
-                        if m >= 0 and V[m] > 0.0:
+                        if m >= 0 and touched[m]:
                             X += there * b[VENUES + v, t] * V[m]
-                    hazard = sigma[q, p.archetype[i]] * X
-                    u = _uniform(keys[q, t], i)
+                    hazard = table[p.cell[i]] + sigma[q, p.archetype[i]] * X
                     # 1 - exp(-x) <= x: the exponential is needed only under the hazard
                     if u < hazard and u < -np.expm1(-hazard):
                         on[i] = t
@@ -185,7 +208,7 @@ def _run(
                         count += 1
                         incidence[q, t, p.group[i]] += 1.0
             begin[t + 1] = count
-            _clear(p, active, H, V)
+            _clear(p, active, H, V, touched)
             if t + 1 < T:
                 memory[q, t + 1] = memory[q, t] * (1.0 - forgetting[q])
                 for g in range(G):
@@ -208,16 +231,18 @@ def _vjp(
     T, G, R, D, layers = beta.shape[2], len(p.group_size), len(p.region_size), rho.shape[2], p.venue.shape[0]
     for q in prange(rho.shape[0]):
         on, b, bG = infected_on[q], beta[q], betaG[q]
-        H, V = np.full(len(p.household_weight), -1.0), np.full(len(p.venue_weight), -1.0)
+        H, V = np.full(len(p.household_weight), -1.0), np.zeros(len(p.venue_weight))
         HG, VG = np.zeros(len(H)), np.zeros(len(V))
         F, C, response, base, outside = np.zeros(G), np.zeros(G), np.zeros(R), np.zeros(G), np.zeros(G)
         xG, XG_group, FG, responseG = np.zeros(G), np.zeros(G), np.zeros(G), np.zeros(R)
         WG, centre, AG, XG = np.zeros(len(H)), np.zeros(R), np.zeros(R), np.zeros(len(on))
+        cellG, bvG = np.zeros(len(p.cell_group)), np.zeros(layers)
+        touched, highest = np.zeros(len(V), dtype=np.uint8), np.zeros(layers)
         events, begin = _ordered(on, T)
         for t in range(T - 1, -1, -1):
             A = memory[q, t]
             active = events[begin[max(0, t - D)] : begin[t]]
-            _spread(p, rho[q], t, on, active, H, V, F)
+            _spread(p, rho[q], t, on, active, H, V, touched, highest, F)
             _everywhere(p, mixing[q], F, aversion[q], A, C, response)
             for g in range(G):
                 r = p.region_of_group[g]
@@ -235,37 +260,51 @@ def _vjp(
             for i in events[begin[t] : begin[t + 1]]:
                 WG[p.household[i]] += xG[p.group[i]]
 
+            cellG[:] = 0.0
+            bvG[:] = 0.0
             for h in range(len(H)):
                 first, last, r = p.household_start[h], p.household_start[h + 1], p.household_region[h]
-                score = WG[h] + centre[r]
+                score, here, kin = WG[h] + centre[r], response[r], p.has_kin[h]
                 at_home = b[HOUSEHOLD, t] * max(H[h], 0.0)
-                home = 0.0
+                home, Q_home = 0.0, 0.0
                 for i in range(first, last):
                     if on[i] < t:
-                        XG[i] = 0.0
+                        if kin:
+                            XG[i] = 0.0
                         continue
-                    k, g = p.archetype[i], p.group[i]
-                    Q = outside[g]
+                    cell, k = p.cell[i], p.archetype[i]
+                    Q = 0.0  # venues; the community's part is added cell by cell below
                     for v in range(layers):
                         m = p.venue[v, i]
-                        if m >= 0 and V[m] > 0.0:
+                        if m >= 0 and touched[m]:
                             Q += b[VENUES + v, t] * V[m]
-                    X = at_home + base[g] + response[r] * (Q - outside[g])
-                    w = 1.0 / np.expm1(max(sigma[q, k] * X, 1e-300)) if on[i] == t else -1.0
-                    sigmaG[q, k] += score * w * X
-                    x = score * w * sigma[q, k]
-                    XG[i] = x
-                    XG_group[g] += x
+                    X = at_home + here * Q
+                    a = -score
+                    if on[i] == t:
+                        a = score / np.expm1(max(sigma[q, k] * (X + base[p.cell_group[cell]]), 1e-300))
+                    cellG[cell] += a
+                    sigmaG[q, k] += a * X
+                    x = a * sigma[q, k]
                     home += x
-                    responseG[r] += x * Q
+                    Q_home += x * Q
+                    if kin:
+                        XG[i] = x
                     for v in range(layers):
                         m = p.venue[v, i]
-                        if m >= 0 and V[m] >= 0.0:
-                            bG[VENUES + v, t] += x * response[r] * V[m]
-                            VG[m] += x * response[r] * b[VENUES + v, t] * p.venue_weight[m]
+                        if m >= 0 and touched[m]:
+                            bvG[v] += x * here * V[m]
+                            VG[m] += x * here * b[VENUES + v, t] * p.venue_weight[m]
+                responseG[r] += Q_home
                 if H[h] >= 0.0:
                     HG[h] = home
                     bG[HOUSEHOLD, t] += home * H[h]
+            for v in range(layers):
+                bG[VENUES + v, t] = bvG[v]
+            for cell in range(len(cellG)):
+                g, k = p.cell_group[cell], p.cell_archetype[cell]
+                sigmaG[q, k] += cellG[cell] * base[g]
+                XG_group[g] += cellG[cell] * sigma[q, k]
+                responseG[p.region_of_group[g]] += cellG[cell] * sigma[q, k] * outside[g]
 
             FG[:] = 0.0
             for r in range(R):
@@ -302,7 +341,7 @@ def _vjp(
                 for v in range(layers):
                     if p.venue[v, j] >= 0:
                         VG[p.venue[v, j]] = 0.0
-            _clear(p, active, H, V)
+            _clear(p, active, H, V, touched)
 
 
 @_jit_parallel
@@ -321,7 +360,7 @@ def _jvp(
     Z = out.shape[3]
     for q in prange(rho.shape[0]):
         on, b, db = infected_on[q], beta[q], dbeta[q]
-        H, V = np.full(len(p.household_weight), -1.0), np.full(len(p.venue_weight), -1.0)
+        H, V = np.full(len(p.household_weight), -1.0), np.zeros(len(p.venue_weight))
         F, C, response = np.zeros(G), np.zeros(G), np.zeros(R)
         W, mean, dA, dresponse = np.zeros((len(H), Z)), np.zeros((R, Z)), np.zeros((R, Z)), np.zeros((R, Z))
         dV, dF, dC = np.zeros((len(V), Z)), np.zeros((G, Z)), np.zeros(Z)
@@ -331,11 +370,12 @@ def _jvp(
             np.zeros(Z),
             np.zeros(Z),
         )
+        touched, highest = np.zeros(len(V), dtype=np.uint8), np.zeros(layers)
         events, begin = _ordered(on, T)
         for t in range(T):
             A = memory[q, t]
             active = events[begin[max(0, t - D)] : begin[t]]
-            _spread(p, rho[q], t, on, active, H, V, F)
+            _spread(p, rho[q], t, on, active, H, V, touched, highest, F)
             _everywhere(p, mixing[q], F, aversion[q], A, C, response)
             dF[:] = 0.0
             for j in active:
@@ -389,7 +429,7 @@ def _jvp(
                     X = b[HOUSEHOLD, t] * max(H[h], 0.0) + response[r] * b[COMMUNITY, t] * C[g] + importation[q, t, g]
                     for v in range(layers):
                         m = p.venue[v, i]
-                        if m >= 0 and V[m] > 0.0:
+                        if m >= 0 and touched[m]:
                             X += response[r] * b[VENUES + v, t] * V[m]
                     w = 1.0 / np.expm1(max(sigma[q, k] * X, 1e-300)) if on[i] == t else -1.0
                     for z in range(Z):
@@ -399,7 +439,7 @@ def _jvp(
                             change[z] += w * (dsigma[q, k, z] * b[HOUSEHOLD, t] * H[h] + sigma[q, k] * dhome[z])
                     for v in range(layers):
                         m = p.venue[v, i]
-                        if m < 0 or V[m] < 0.0:
+                        if m < 0 or not touched[m]:
                             continue
                         own = 0.0
                         if p.has_kin[h]:
@@ -441,4 +481,4 @@ def _jvp(
                 for v in range(layers):
                     if p.venue[v, j] >= 0:
                         dV[p.venue[v, j], :] = 0.0
-            _clear(p, active, H, V)
+            _clear(p, active, H, V, touched)
