@@ -1,47 +1,61 @@
-"""A start near the mode: damped Gauss-Newton on the log posterior, from Jacobians of a noisy simulator."""
+"""A start near the mode: Gauss-Newton on a local model of a noisy simulator's mean outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from calib._flows import Flow, FullRank
-from calib._noise import derive_seed
+from calib._local_mean import LocalMean, local_mean
+from calib._noise import base_noise, derive_seed
 
-
-class Linearised(NamedTuple):
-    """A log likelihood to second order at P particles: `value [P]`, `gradient [P, D]`, Fisher `information [P, D, D]`."""
-
-    value: Tensor
-    gradient: Tensor
-    information: Tensor
-
-
-Linearise = Callable[[Tensor, int], Linearised]
-"""`(z [P, D], seed) -> Linearised`; not-finite rows are left out."""
+INNER_STEPS = 12
+NEAR = 1.5  # prior standard deviations within which earlier runs are still carried to the present point
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """A simulator and the likelihood of its outputs, taken apart.
+
+    Attributes:
+        jacobian: `(z [P, D], seed) -> (outputs [P, M], jacobian [P, M, D])`; not-finite rows are left out.
+        log_likelihood: `(z [P, D], mean outputs [P, M]) -> [P]`, differentiable in both.
+        information: `(z [P, D], mean outputs [P, M], jacobian [P, M, D]) -> [P, D, D]` Fisher information in z.
+        floor: smallest output that the likelihood tells from zero.
+    """
+
+    jacobian: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+    log_likelihood: Callable[[Tensor, Tensor], Tensor]
+    information: Callable[[Tensor, Tensor, Tensor], Tensor]
+    floor: float
+
+
+@dataclass(frozen=True, eq=False)
 class WarmStart:
     """Where Gauss-Newton has come to.
 
     Attributes:
-        z: `[D]`, mean of the last points.
-        information: `[D, D]`, likelihood information there, mean over seeds.
-        log_likelihood: mean log likelihood of each iteration, nats.
-        simulations: particles simulated.
-        iteration: iterations done.
+        z: `[D]`. information: `[D, D]` of the likelihood at z.
+        pool_z, pool_outputs, pool_jacobian: `[S, ...]` the runs that the local mean rests on.
+        objective: log posterior (up to a constant) at each point reached, nats.
+        simulations: runs made.
     """
 
     z: Tensor
     information: Tensor
-    log_likelihood: tuple[float, ...]
-    simulations: int
-    iteration: int
+    pool_z: Tensor
+    pool_outputs: Tensor
+    pool_jacobian: Tensor
+    objective: tuple[float, ...] = ()
+    simulations: int = 0
+
+    @property
+    def iteration(self) -> int:
+        """Steps done."""
+        return len(self.objective)
 
     @property
     def covariance(self) -> Tensor:
@@ -49,59 +63,104 @@ class WarmStart:
         eye = torch.eye(len(self.z), dtype=self.z.dtype, device=self.z.device)
         return torch.cholesky_inverse(torch.linalg.cholesky(eye + self.information))
 
+    def local(self, floor: float) -> LocalMean:
+        """The local mean of the pool."""
+        return local_mean(self.pool_z, self.pool_outputs, self.pool_jacobian, floor=floor)
+
 
 def cold_start(dim: int, like: Tensor) -> WarmStart:
-    """The prior mode with nothing learnt."""
-    zero = torch.zeros(dim, dtype=like.dtype, device=like.device)
-    return WarmStart(zero, torch.zeros(dim, dim, dtype=like.dtype, device=like.device), (), 0, 0)
+    """The prior mode with nothing learnt, in the dtype and on the device of `like`."""
+    none = like.new_zeros(0, dim)
+    return WarmStart(
+        like.new_zeros(dim), like.new_zeros(dim, dim), none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim)
+    )
 
 
 def gauss_newton(
-    linearise: Linearise, state: WarmStart, *, particles: int, seed: int, radius: float = 1.0, memory: float = 0.5
+    outputs: Outputs,
+    state: WarmStart,
+    *,
+    particles: int,
+    seed: int,
+    radius: float = 1.0,
+    spread: float = 0.0,
+    keep: int = 64,
 ) -> WarmStart:
-    """One step towards the mode of `log p(y | z) + log N(z; 0, I)`.
-
-    Gradient and information are means over `particles` random streams at one z; the information also remembers
-    earlier steps, since one batch of a noisy simulator says little about curvature. A step longer than `radius` in any
-    coordinate is shortened (Levenberg's damping in its simplest form: z is standardised to the prior).
+    """Simulate around the present point, then climb the log posterior of the local mean inside a trust region.
 
     Args:
-        linearise: the log likelihood.
+        outputs: simulator and likelihood.
         state: where to start.
-        particles: simulations of the step.
+        particles: runs of this step, in antithetic pairs.
         seed: of the whole warm start; steps derive theirs from it and the iteration.
-        radius: longest move of a coordinate, prior standard deviations.
-        memory: weight of the earlier information, in [0, 1).
+        radius: furthest move of a coordinate, prior standard deviations.
+        spread: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
+        keep: most runs in the pool; runs further than 1.5 prior standard deviations from the point are left out.
 
     Returns:
         The state after the step.
 
     Raises:
-        ValueError: no particle was finite.
+        ValueError: fewer than two runs were finite.
     """
-    z = state.z
-    at = linearise(z.expand(particles, -1), derive_seed(seed, state.iteration, "warm-start"))
-    good = (
-        torch.isfinite(at.value)
-        & torch.isfinite(at.gradient).all(-1)
-        & torch.isfinite(at.information).flatten(1).all(-1)
+    noise = base_noise("antithetic", particles, len(state.z), derive_seed(seed, state.iteration, "warm-noise")).to(
+        state.z
     )
-    if not bool(good.any()):
+    points = state.z + spread * noise @ torch.linalg.cholesky(state.covariance).mT
+    value, jacobian = outputs.jacobian(points, derive_seed(seed, state.iteration, "warm-start"))
+    good = torch.isfinite(value).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
+    if int(good.sum()) < 2:
         raise ValueError(
-            f"none of {particles} simulations at the starting point was finite; check the priors' medians."
+            f"{int(good.sum())} of {particles} simulations were finite, and 2 are needed; check the priors' medians."
         )
-    fresh = at.information[good].mean(0)
-    information = fresh if state.iteration == 0 else memory * state.information + (1 - memory) * fresh
-    precision = torch.eye(len(z), dtype=z.dtype, device=z.device) + information
-    step = torch.linalg.solve(precision, at.gradient[good].mean(0) - z)
-    step = step * min(1.0, radius / float(step.abs().max().clamp_min(1e-12)))
-    return WarmStart(
-        z + step,
-        information,
-        (*state.log_likelihood, float(at.value[good].mean())),
-        state.simulations + particles,
-        state.iteration + 1,
+    state = _remember(state, points[good], value[good], jacobian[good], keep, particles)
+    local = state.local(outputs.floor)
+    z, reached = state.z, _objective(outputs, local, state.z)
+    for _ in range(INNER_STEPS):
+        _, gradient, information = _linearise(outputs, local, z)
+        step = torch.linalg.solve(torch.eye(len(z)).to(z) + information, gradient - z)
+        for shorter in (1.0, 0.5, 0.25, 0.1):
+            trial = state.z + (z + shorter * step - state.z).clamp(-radius, radius)
+            height = _objective(outputs, local, trial)
+            if height > reached:
+                break
+        else:
+            break
+        gained, z, reached = height - reached, trial, height
+        if gained < 0.01:
+            break
+    _, _, information = _linearise(outputs, local, z)
+    return replace(state, z=z, information=information, objective=(*state.objective, reached))
+
+
+def _remember(state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, made: int) -> WarmStart:
+    near = (state.pool_z - state.z).abs().amax(1) < NEAR if len(state.pool_z) else torch.zeros(0, dtype=torch.bool)
+    near = near.nonzero()[:, 0].flip(0)[: keep - len(z)].flip(0)
+
+    def joined(old: Tensor, new: Tensor) -> Tensor:
+        return torch.cat([old[near], new]) if len(near) else new
+
+    return replace(
+        state,
+        pool_z=joined(state.pool_z, z),
+        pool_outputs=joined(state.pool_outputs, value),
+        pool_jacobian=joined(state.pool_jacobian, jacobian),
+        simulations=state.simulations + made,
     )
+
+
+def _objective(outputs: Outputs, local: LocalMean, z: Tensor) -> float:
+    with torch.no_grad():
+        value = float(outputs.log_likelihood(z[None], local(z[None]))[0] - 0.5 * (z**2).sum())
+    return value if value == value else -float("inf")
+
+
+def _linearise(outputs: Outputs, local: LocalMean, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    leaf = z[None].detach().clone().requires_grad_()
+    value = outputs.log_likelihood(leaf, local(leaf))
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    point = leaf.detach()
+    return value.detach()[0], gradient[0], outputs.information(point, local(point), local.jacobian(point))[0]
 
 
 def start_flow(flow: Flow, warm: WarmStart, *, widen: float = 1.0) -> None:

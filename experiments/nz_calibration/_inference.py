@@ -1,15 +1,17 @@
-"""The study as a problem for `calib`: likelihood with either gradient, and its linearisation for the warm start."""
+"""The study as a problem for `calib`: likelihood with either gradient, and its parts for the warm start."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from calib import Gradient, Problem, attach_jacobian, log_likelihood
-from calib._warm_start import Linearised
-from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, SMALLEST_MEAN, Data, Simulator, model
+from calib import Gradient, Problem, log_likelihood
+from calib._local_mean import LocalMean
+from calib._warm_start import Outputs
+from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, SMALLEST_MEAN, Data, Simulate, Simulator, model
 from experiments.nz_calibration._observation import Expected
 
 
@@ -17,13 +19,18 @@ from experiments.nz_calibration._observation import Expected
 class Inference:
     """Likelihood of the fitted weeks.
 
+    With a `local` mean the likelihood compares the data with the expectation over random streams instead of with one
+    run: a run's value is replaced by the local mean at its parameters, while its gradient still passes through the run.
+
     Attributes:
         simulator: over the fitted weeks. data: the counts. batch: particles simulated at once, bounds memory.
+        local: mean expected counts near the posterior, or None to compare single runs.
     """
 
     simulator: Simulator
     data: Data
     batch: int = 8
+    local: LocalMean | None = None
 
     def problem(self, fingerprint: str) -> Problem:
         """The log likelihood on z as `calib.fit` wants it."""
@@ -42,25 +49,37 @@ class Inference:
         for start in range(0, len(z), self.batch):
             part = z[start : start + self.batch]
             streams = torch.arange(start, start + len(part))
-            if gradient == "forward":
-                simulate = self.simulator.bind_forward(part, seed, streams)
-            else:
-                simulate = self.simulator.bind(seed, streams)
-            sites = log_likelihood(model, self.simulator.space.to_theta(part), simulate, self.data)
-            rows.append(torch.stack([sites[name] for name in SIGNALS]).sum(0))
+            forward = gradient == "forward"
+            simulate = (
+                self.simulator.bind_forward(part, seed, streams) if forward else self.simulator.bind(seed, streams)
+            )
+            rows.append(self._likelihood(part, self._averaged(simulate, part)))
         return torch.cat(rows)
 
-    def linearise(self, z: Tensor, seed: int) -> Linearised:
-        """Value, gradient and Fisher information of the log likelihood, from one forward-mode pass a particle."""
-        space, sim = self.simulator.space, self.simulator
-        flat, jacobian = sim.jacobian(z, seed)
-        leaf = z.detach().clone().requires_grad_()
-        theta = space.to_theta(leaf)
-        attached = attach_jacobian(leaf, flat, jacobian)
-        sites = log_likelihood(model, theta, lambda _: Expected.from_flat(attached, sim.weeks), self.data)
-        value = torch.stack([sites[name] for name in SIGNALS]).sum(0)
-        (gradient,) = torch.autograd.grad(value[torch.isfinite(value)].sum(), leaf)
-        return Linearised(value.detach(), gradient, self._information(leaf.detach(), flat, jacobian))
+    def outputs(self) -> Outputs:
+        """Simulator and likelihood taken apart, for the warm start."""
+        return Outputs(self.simulator.jacobian, self.likelihood_of_means, self._information, SMALLEST_MEAN)
+
+    def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
+        """`[P]` log likelihood if `flat [P, M]` are the expected counts."""
+        return self._likelihood(z, lambda _: Expected.from_flat(flat, self.simulator.weeks))
+
+    def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
+        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data)
+        return torch.stack([sites[name] for name in SIGNALS]).sum(0)
+
+    def _averaged(self, simulate: Simulate, z: Tensor) -> Simulate:
+        if self.local is None:
+            return simulate
+        mean = Expected.from_flat(self.local(z.detach()), self.simulator.weeks)
+
+        def with_mean(theta: Mapping[str, Tensor]) -> Expected:
+            run = simulate(theta)
+            # value of the mean, derivative of the run; a failed run stays failed
+            pairs = ((getattr(run, f.name), getattr(mean, f.name)) for f in fields(Expected))
+            return Expected(*(m + (r - r.detach()) for r, m in pairs))
+
+        return with_mean
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
         """Fisher information of negative-binomial counts, `[P, D, D]`: of their means, and of their dispersions as of a variance."""

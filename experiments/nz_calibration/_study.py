@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from calib import (
     ParameterSpace,
     StopRule,
     fit,
-    has_checkpoint,
+
     make_flow,
     rich_progress,
 )
@@ -131,16 +132,16 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     inference = study.inference()
     like = torch.zeros((), dtype=config.dtype, device=config.device)
     flow = make_flow(config.flow, study.space.dim, seed=config.seed, dtype=config.dtype, device=config.device)
-    if config.warm_start and not has_checkpoint(run.path):
+    if config.warm_start:
         if config.flow not in FULL_RANK:
             raise StudyError(
                 f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
             )
         with run.phase("warm_start"):
-            start_flow(flow, _warm_start(study, inference, run, console, like))
-    before = 0
-    if has_checkpoint(run.path):
-        before = run.manifest["simulations"].get("fit", 0)
+            warm = _warm_start(study, inference, run, console, like)
+        start_flow(flow, warm)
+        inference = replace(inference, local=warm.local(inference.outputs().floor))
+    before = run.manifest["simulations"].get("fit", 0)
     settings = FitConfig(
         seed=config.seed,
         particles=config.particles,
@@ -148,7 +149,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
         learning_rate=config.learning_rate,
         max_steps=config.max_steps,
         max_seconds=config.max_seconds,
-        stop=StopRule(min_steps=120, min_window=60),
+        stop=StopRule(min_steps=60, min_window=40),
         checkpoint_seconds=15.0,
     )
     with run.phase("fit"), rich_progress(console) as progress:
@@ -177,23 +178,55 @@ def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Con
     config, file = study.config, run.path / WARM_START
     state = cold_start(study.space.dim, like)
     if file.exists():
-        kept = load_file(file, device=config.device)
-        trace = tuple(kept["log_likelihood"].tolist())
-        state = WarmStart(kept["z"], kept["information"], trace, len(trace) * config.warm_particles, len(trace))
+        state = _load(file, config.device)
     with steps(console, "warm start", config.warm_start) as advance:
         advance(state.iteration)
         while state.iteration < config.warm_start:
+            # first to the mode with all runs at one point, then around it, as wide as the posterior
+            around = state.iteration >= config.warm_start // 2
             try:
-                state = gauss_newton(inference.linearise, state, particles=config.warm_particles, seed=config.seed)
+                state = gauss_newton(
+                    inference.outputs(),
+                    state,
+                    particles=config.warm_particles * (2 if around else 1),
+                    seed=config.seed,
+                    radius=0.5 if around else 1.0,
+                    spread=1.0 if around else 0.0,
+                )
             except ValueError as error:
                 raise FitError(f"The warm start failed: {error}") from error
-            run.count("warm_start", config.warm_particles)
-            with atomic_path(file) as temporary:
-                trace = torch.tensor(state.log_likelihood, dtype=torch.float64)
-                save_file({"z": state.z, "information": state.information, "log_likelihood": trace}, temporary)
+            run.update(simulations=run.manifest["simulations"] | {"warm_start": state.simulations})
+            _keep(state, file)
             advance(1)
-    run.update(warm_start_log_likelihood=[_number(x) for x in state.log_likelihood])
+    local = state.local(inference.outputs().floor)
+    run.update(
+        warm_start={
+            "objective": [_number(x) for x in state.objective],
+            "runs_in_local_mean": local.runs,
+            "relative_error_of_local_mean": float(local.relative_error.median()),
+        }
+    )
     return state
+
+
+def _keep(state: WarmStart, file: Path) -> None:
+    """Write the warm start atomically: a killed run goes on from its last step."""
+    tensors = {f.name: getattr(state, f.name) for f in fields(state) if isinstance(getattr(state, f.name), Tensor)}
+    numbers = {
+        "objective": torch.tensor(state.objective, dtype=torch.float64),
+        "simulations": torch.tensor(state.simulations),
+    }
+    with atomic_path(file) as temporary:
+        save_file({k: v.contiguous() for k, v in (tensors | numbers).items()}, temporary)
+
+
+def _load(file: Path, device: str) -> WarmStart:
+    try:
+        kept = load_file(file, device=device)
+        objective, simulations = tuple(kept.pop("objective").tolist()), int(kept.pop("simulations"))
+        return WarmStart(**kept, objective=objective, simulations=simulations)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); remove it to start the run anew.") from error
 
 
 def _write_history(run: RunFolder, result: FitResult) -> None:

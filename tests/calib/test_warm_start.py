@@ -1,75 +1,103 @@
-"""Gauss-Newton against linear-Gaussian closed forms, with and without simulator noise."""
+"""Gauss-Newton on local means against closed forms, with and without simulator noise."""
 
 import pytest
 import torch
 
 from calib._flows import make_flow
-from calib._warm_start import Linearised, cold_start, gauss_newton, start_flow
+from calib._local_mean import local_mean
+from calib._warm_start import Outputs, cold_start, gauss_newton, start_flow
 
-DIM = 4
+DIM, OUT, SD = 4, 12, 0.1
 
 
-def linear_gaussian(noise=0.0):
+def log_linear(noise=0.0, broken=False):
+    """Outputs exp(a z + chance), data log-normal around their mean: the posterior is Gaussian and known."""
     g = torch.Generator().manual_seed(0)
-    a = torch.randn(12, DIM, generator=g)
-    y = a @ torch.tensor([1.0, -0.5, 2.0, 0.3]) + 0.1 * torch.randn(12, generator=g)
-    precision = torch.eye(DIM) + a.T @ a / 0.01
-    mean = torch.linalg.solve(precision, a.T @ y / 0.01)
+    a = 0.3 * torch.randn(OUT, DIM, generator=g)
+    log_y = a @ torch.tensor([1.0, -0.5, 2.0, 0.3]) + SD * torch.randn(OUT, generator=g)
+    precision = torch.eye(DIM) + a.T @ a / SD**2
+    mean = torch.linalg.solve(precision, a.T @ log_y / SD**2)
 
-    def linearise(z, seed):
-        jitter = noise * torch.randn(len(z), 12, generator=torch.Generator().manual_seed(seed))
-        residual = y - z @ a.T - jitter
-        return Linearised(
-            -0.5 * (residual**2).sum(-1) / 0.01, residual @ a / 0.01, (a.T @ a / 0.01).expand(len(z), DIM, DIM)
-        )
+    def jacobian(z, seed):
+        chance = noise * torch.randn(len(z), OUT, generator=torch.Generator().manual_seed(seed))
+        value = torch.exp(z @ a.T + chance - 0.5 * noise**2)
+        value = value * float("nan") if broken else value
+        return value, value[..., None] * a
 
-    return linearise, mean, precision
+    outputs = Outputs(
+        jacobian,
+        lambda z, m: -0.5 * ((log_y - m.log()) ** 2).sum(-1) / SD**2,
+        lambda z, m, j: torch.einsum("pmd,pme->pde", j / m[..., None], j / m[..., None]) / SD**2,
+        1e-6,
+    )
+    return outputs, mean, precision
 
 
-def walk(linearise, iterations, particles=4):
+def walk(outputs, iterations, particles=4, spread=0.0):
     state = cold_start(DIM, torch.zeros(1))
     for _ in range(iterations):
-        state = gauss_newton(linearise, state, particles=particles, seed=3)
+        state = gauss_newton(outputs, state, particles=particles, seed=3, spread=spread)
     return state
 
 
 def test_reaches_the_mode_and_its_covariance():
-    linearise, mean, precision = linear_gaussian()
-    state = walk(linearise, 8)
-    torch.testing.assert_close(state.z, mean)
-    torch.testing.assert_close(state.covariance, torch.linalg.inv(precision))
-    assert state.simulations == 32
+    outputs, mean, precision = log_linear()
+    state = walk(outputs, 6)
+    torch.testing.assert_close(state.z, mean, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(state.covariance, torch.linalg.inv(precision), rtol=1e-3, atol=1e-6)
+    assert state.simulations == 24
 
 
-def test_noise_is_averaged_over_particles():
-    linearise, mean, _ = linear_gaussian(noise=0.3)
-    assert float((walk(linearise, 8, particles=64).z - mean).abs().max()) < 0.2
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_the_pool_averages_chance_away(spread):
+    """Single runs scatter by 0.5, five times the noise of the data; the mean of the pool does not."""
+    outputs, mean, precision = log_linear(noise=0.5)
+    off = [float((walk(outputs, n, particles=8, spread=spread).z - mean).norm()) for n in (2, 12)]
+    sd = torch.linalg.inv(precision).diagonal().sqrt()
+    assert off[1] < 4 * float(sd.norm())
+    assert off[1] < off[0]
 
 
 def test_steps_stay_inside_the_radius():
-    linearise, _, _ = linear_gaussian()
-    assert float(walk(linearise, 1).z.abs().max()) <= 1.0 + 1e-9
+    outputs, _, _ = log_linear()
+    assert float(walk(outputs, 1).z.abs().max()) <= 1.0 + 1e-9
+
+
+def test_local_mean_is_exact_for_log_linear_outputs():
+    outputs, _, _ = log_linear()
+    z = torch.randn(6, DIM, generator=torch.Generator().manual_seed(1))
+    local = local_mean(z, *outputs.jacobian(z, 0), floor=1e-9)
+    there = torch.randn(3, DIM, generator=torch.Generator().manual_seed(2))
+    value, jacobian = outputs.jacobian(there, 0)
+    torch.testing.assert_close(local(there), value)
+    torch.testing.assert_close(local.jacobian(there), jacobian)
+    assert float(local.relative_error.max()) < 1e-9
+
+
+def test_relative_error_of_the_local_mean_is_the_scatter():
+    outputs, _, _ = log_linear(noise=0.3)
+    z = torch.zeros(400, DIM)
+    local = local_mean(z, *outputs.jacobian(z, 0), floor=1e-9)
+    expected = (torch.tensor(0.3**2).exp() - 1).sqrt() / 20
+    torch.testing.assert_close(local.relative_error, expected.expand(OUT), rtol=0.25, atol=0)
+    assert float(((local(z[:1])[0] - 1) / local.relative_error).abs().max()) < 4
 
 
 @pytest.mark.parametrize("name", ["gaussian", "gaussian-nsf"])
 def test_flow_starts_at_the_approximation(name):
-    linearise, mean, precision = linear_gaussian()
+    outputs, mean, precision = log_linear()
     flow = make_flow(name, DIM, seed=0)
-    start_flow(flow, walk(linearise, 8))
+    start_flow(flow, walk(outputs, 8))
     z = flow.sample(4000, torch.Generator().manual_seed(1))
     sd = torch.linalg.inv(precision).diagonal().sqrt()
     assert float(((z.mean(0) - mean) / sd).abs().max()) < 0.1
     torch.testing.assert_close(z.std(0) / sd, torch.ones(DIM), rtol=0.05, atol=0)
 
 
-def test_must_fail_without_a_finite_particle_or_a_full_rank_layer():
-    linearise, _, _ = linear_gaussian()
-
-    def broken(z, seed):
-        at = linearise(z, seed)
-        return at._replace(value=at.value * float("nan"))
-
+def test_must_fail_without_finite_runs_or_a_full_rank_layer():
     with pytest.raises(ValueError, match="finite"):
-        walk(broken, 1)
+        walk(log_linear(broken=True)[0], 1)
     with pytest.raises(ValueError, match="no full-rank layer"):
-        start_flow(make_flow("maf", DIM, seed=0), walk(linearise, 1))
+        start_flow(make_flow("maf", DIM, seed=0), walk(log_linear()[0], 1))
+    with pytest.raises(ValueError, match="at least 2"):
+        local_mean(torch.zeros(1, 2), torch.ones(1, 3), torch.ones(1, 3, 2), floor=1.0)
