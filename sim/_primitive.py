@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +17,9 @@ from sim.rates import Rates
 
 __all__ = ["BACKENDS", "epidemic", "jacobian"]
 
-BACKENDS = ("auto", "reference", "compiled")
-"""`compiled` (numba, CPU), `reference` (plain tensors, any device), `auto`: compiled on the CPU, reference elsewhere."""
+BACKENDS = ("auto", "reference", "compiled", "triton")
+"""`reference` (plain tensors, any device), `compiled` (numba, CPU), `triton` (fused kernels, CUDA). `auto`: compiled on the CPU,
+triton on a CUDA device where triton is installed, else reference."""
 
 
 def epidemic(
@@ -140,6 +142,28 @@ def _backend(name: str, device: torch.device) -> ModuleType:
         raise ValueError(f"backend is {name!r}; choose one of {', '.join(BACKENDS)}.")
     if name == "compiled" and device.type != "cpu":
         raise ValueError(
-            f"the compiled backend runs on the CPU and the rates are on {device}; use backend='reference'."
+            f"the compiled backend runs on the CPU and the rates are on {device}; use backend='triton' or 'reference'."
         )
-    return _compiled if name == "compiled" or (name == "auto" and device.type == "cpu") else _reference
+    if name == "compiled" or (name == "auto" and device.type == "cpu"):
+        return _compiled
+    if name == "triton" or (name == "auto" and device.type == "cuda" and find_spec("triton")):
+        return _triton_kernels(device)
+    return _reference
+
+
+def _triton_kernels(device: torch.device) -> ModuleType:
+    """The GPU kernels; imported when asked for, since triton is there on few machines."""
+    try:
+        import triton
+    except ImportError as error:
+        raise ValueError(
+            "the triton backend needs the package triton, which is not installed; use another backend."
+        ) from error
+    if device.type != "cuda" and not triton.knobs.runtime.interpret:
+        raise ValueError(
+            f"the triton backend runs on a CUDA device and the rates are on {device}; use backend='compiled', "
+            "or set TRITON_INTERPRET=1 before triton is imported to interpret its kernels."
+        )
+    from sim import _triton
+
+    return _triton

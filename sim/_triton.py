@@ -23,26 +23,28 @@ from sim._columns import Columns
 from sim._random import day_key, stream_key
 from sim._reference import NEVER, Epidemic
 from sim._triton_layout import Layout, layout
-from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
+from sim.rates import COMMUNITY, Rates
 
 QUANTA = 2.0**30
-"""Quanta of the highest pressure a household or venue group can reach; one quantum more an infectious agent still fits 32 bits."""
+"""Quanta of the highest pressure that a household or venue group can reach: one more an infectious agent still fits 32 bits."""
 EVENTS = 256
 """Infectious agents a program takes at a time."""
 
 
 def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     """As `_reference.run`."""
-    return forward(layout(c), rates, seed, streams)
+    with torch.cuda.device_of(c.group):
+        return forward(layout(c), rates, seed, streams)
 
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_reference.vjp`."""
-    return reverse(layout(c), rates, epidemic, cotangent)
+    with torch.cuda.device_of(c.group):
+        return reverse(layout(c), rates, epidemic, cotangent)
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
-    """As `_reference.jvp`, and computed by it: forward mode has no kernel of its own, and needs memory for agents times directions."""
+    """As `_reference.jvp`, and computed by it: forward mode has no GPU kernel, and takes memory for agents times directions."""
     return _reference.jvp(c, rates, tangents, epidemic)
 
 
@@ -69,7 +71,7 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     s.on.fill_(NEVER)
 
     def day() -> None:
-        s.spread(1)
+        s.spread(afresh=False)
         fore.force[(G, P)](
             s.day, s.counts, x.infectiousness, a.cell_start, a.cell_archetype, a.group_size, F, s.K, s.D, T, s.C, G,
             CELLS=s.cells_of_group, DAYS=_power(s.D),
@@ -83,15 +85,15 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             fore.peak[(triton.cdiv(s.venues, 1024), P)](
                 s.V, a.venue_start, highest, s.venues, LAYERS=s.layers, BLOCK=1024
             )
-        fore.infect[(len(a.tile_cell), P)](
+        fore.infect[(len(a.tile_cell) * P,)](
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.order, a.household,
             a.venue, key, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
-            highest, s.on, s.counts, s.begin, s.event, s.event_cell, s.n, a.agents, s.households, s.venues, s.rows,
+            highest, s.on, s.counts, s.begin, s.event, s.event_cell, P, s.n, a.agents, s.households, s.venues, s.rows,
             s.K, T, s.C, G, LAYERS=s.layers, BLOCK=a.block,
         )  # fmt: skip
         s.day.add_(1)
 
-    _repeat(day, T)
+    _repeat(day, T, s.day.is_cuda)
     infected_on = torch.empty(P, a.agents, dtype=torch.int16, device=a.order.device)
     fore.deliver[(len(a.tile_cell), P)](
         a.tile_first, a.tile_count, a.order, s.on, infected_on, s.n, a.agents, BLOCK=a.block
@@ -104,7 +106,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`."""
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
-    s = _State(a, x)
+    s = _State(a, x, wide=2)
     tiles = (len(a.tile_cell), P)
     back.recall[tiles](
         a.tile_first, a.tile_count, a.tile_cell, a.order, epidemic.infected_on.contiguous(), s.on, s.counts, s.n,
@@ -119,7 +121,13 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     # what reaches whole groups, all days at once
     A = epidemic.memory.float()
     community = x.transmission[:, COMMUNITY, :, None]
-    F = _by_group(a, sum((since[:, :, :] * x.infectiousness[:, None, a.cell_archetype, d] for d, since in _past(s)), s.zeros(P, T, s.C)))
+    F = _by_group(
+        a,
+        sum(
+            (since[:, :, :] * x.infectiousness[:, None, a.cell_archetype, d] for d, since in _past(s)),
+            s.zeros(P, T, s.C),
+        ),
+    )
     F = F / a.group_size
     C = torch.einsum("pgh,pth->ptg", x.mixing, F)
     response = torch.exp(-x.aversion[:, None, None] * A)[..., a.region_of_group].contiguous()
@@ -127,8 +135,8 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     base = response * outside + x.importation
 
     incidence, cotangent = _single(epidemic.incidence), _single(cotangent)
-    WG, HG = s.zeros(P, s.households), s.zeros(P, s.households)
-    VG, PG = s.zeros(P, max(s.venues, 1)), s.zeros(P, max(a.pairs, 1))
+    WG, HG = s.H.view(torch.float32)[:, 1:], s.zeros(2, P, s.households)
+    VG, PG = s.zeros(2, P, max(s.venues, 1)), s.zeros(2, P, max(a.pairs, 1))
     AG, AG_of_day = s.zeros(P, s.R), s.zeros(P, T, s.R)
     xG, XG, RG, FG = s.zeros(P, G), s.zeros(P, T, G), s.zeros(P, T, G), s.zeros(P, T, G)
     double = torch.float64
@@ -141,14 +149,14 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
             s.day, cotangent, incidence, a.region_of_group, a.region_size, a.households_in_region, x.aversion,
             x.forgetting, response, RG, AG, AG_of_day, xG, centre, T, G, s.R, GROUPS=_power(G),
         )  # fmt: skip
-        back.own_infections[(s.blocks, P)](
+        back.own_infections[(1, s.shares, P)](
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.household, xG, WG, a.agents, s.households, T, G,
             BLOCK=EVENTS,
         )  # fmt: skip
-        back.hazards[tiles](
+        back.hazards[(len(a.tile_cell) * P,)](
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household,
             a.venue, a.pair, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
-            s.on, WG, centre, HG, VG, PG, cells, s.n, s.households, s.venues, a.pairs, s.rows, s.K, T, s.C, G, s.R,
+            s.on, WG, centre, HG, VG, PG, cells, P, s.n, s.households, s.venues, a.pairs, s.rows, s.K, T, s.C, G, s.R,
             LAYERS=s.layers, BLOCK=a.block,
         )  # fmt: skip
         back.collect[(G, P)](
@@ -158,18 +166,17 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
         back.mixed[(G, P)](
             s.day, x.mixing, x.transmission, response, a.group_size, XG, FG, s.rows, T, G, GROUPS=_power(G)
         )
-        back.infectious[(s.blocks, s.D, P)](
+        back.infectious[(s.D + 2, s.shares, P)](
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household, a.venue,
-            a.pair, a.household_weight, a.venue_weight, a.households_in_region, x.infectiousness, x.transmission, FG,
-            HG, VG, PG, WG, centre, rhoG, a.agents, s.households, s.venues, a.pairs, s.rows, s.K, s.D, T, G, s.R,
-            LAYERS=s.layers, BLOCK=EVENTS,
+            a.pair, a.household_weight, a.venue_weight, a.households_in_region, x.infectiousness, s.per_home,
+            s.per_venue, x.transmission, FG, s.H, s.V, HG, VG, PG, WG, centre, rhoG, a.agents, s.households, s.venues,
+            a.pairs, s.rows, s.K, s.D, T, G, s.R, LAYERS=s.layers, BLOCK=EVENTS,
         )  # fmt: skip
         s.day.sub_(1)
-        s.spread(-1, HG, VG, PG)
 
     s.day.fill_(T - 1)
-    s.spread(0)
-    _repeat(day, T)
+    s.spread(afresh=True)
+    _repeat(day, T, s.day.is_cuda)
 
     bar = rates.map(torch.zeros_like)
     bar.importation.copy_(XG)
@@ -193,14 +200,14 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
 class _State:
     """What both directions keep on the device: pressures, events, the day."""
 
-    def __init__(self, a: Layout, x: Rates) -> None:
-        self.a, self.x = a, x
+    def __init__(self, a: Layout, x: Rates, wide: int = 1) -> None:
+        self.a, self.x, self.wide = a, x, wide
         P, T = x.particles, x.days
         self.n, self.C, self.R = len(a.order), len(a.cell_group), len(a.region_size)
         self.K, self.D, self.rows, self.layers = *x.infectiousness.shape[1:], x.transmission.shape[1], a.venue.shape[1]
         self.households, self.venues = len(a.household_weight), len(a.venue_weight)
         self.cells_of_group = _power(int(torch.diff(a.cell_start).max()))
-        self.blocks = min(128, triton.cdiv(a.agents, 20_000))
+        self.shares = min(1024, triton.cdiv(a.agents, 60_000))
         if self.C > 32_767:
             raise ValueError(
                 f"{self.C} pairs of group and archetype do not fit the GPU kernels' 16-bit cells; use backend='reference'."
@@ -209,7 +216,8 @@ class _State:
         self.home_unit, self.per_home = _quantum(most * a.household_bound)
         self.venue_unit, self.per_venue = _quantum(most * a.venue_bound)
         whole = torch.int32
-        self.H, self.V = self.zeros(P, self.households, dtype=whole), self.zeros(P, max(self.venues, 1), dtype=whole)
+        self.H = self.zeros(P, self.households * wide, dtype=whole)
+        self.V = self.zeros(P, max(self.venues, 1), dtype=whole)
         self.on = torch.empty(P, self.n, dtype=torch.int16, device=a.order.device)
         self.counts, self.begin = self.zeros(P, T, self.C, dtype=whole), self.zeros(P, T + 1, dtype=whole)
         self.event = torch.empty(P, a.agents, dtype=whole, device=a.order.device)
@@ -219,22 +227,21 @@ class _State:
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.a.order.device)
 
-    def spread(self, mode: int, *adjoints: Tensor) -> None:
-        """Pressures of the day, from those of the day before (1), the day after (-1, clearing its adjoints) or none (0)."""
+    def spread(self, *, afresh: bool) -> None:
+        """Pressures of the day, from those of the day before or from none."""
         a, x = self.a, self.x
-        HG, VG, PG = adjoints or (self.H, self.V, self.V)
-        fore.spread[(self.blocks, self.D + 1, x.particles)](
-            self.day, self.begin, self.event, self.event_cell, a.cell_archetype, a.household, a.venue, a.pair,
+        fore.spread[(self.D + 1, self.shares, x.particles)](
+            self.day, self.begin, self.event, self.event_cell, a.cell_archetype, a.household, a.venue,
             a.household_weight, a.venue_weight, x.infectiousness, self.per_home, self.per_venue, self.H, self.V,
-            HG, VG, PG, a.agents, self.households, self.venues, a.pairs, self.K, self.D, x.days,
-            LAYERS=self.layers, MODE=mode, BLOCK=EVENTS,
+            a.agents, self.households, self.venues, self.K, self.D, x.days,
+            LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, BLOCK=EVENTS,
         )  # fmt: skip
 
 
-def _repeat(day: Callable[[], None], times: int) -> None:
+def _repeat(day: Callable[[], None], times: int, on_gpu: bool) -> None:
     """Run a day many times: once as it is, which compiles its kernels, then captured and replayed where there is a GPU."""
     day()
-    if not torch.cuda.is_available() or times < 3:
+    if not on_gpu or times < 3:
         for _ in range(times - 1):
             day()
         return

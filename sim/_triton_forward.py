@@ -7,7 +7,7 @@ highest pressure). Community groups need no sum over agents: infections by cell 
 """
 
 # mypy: disable-error-code="no-untyped-def"
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN202
 # Triton's compiler gives the arguments of kernels their types: pointers to the tensors of `Layout`, sizes, constants.
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 NEVER = tl.constexpr(32_767)
+TOP = tl.constexpr(1.08e9)  # above the quanta that any household can hold
 
 
 @triton.jit
@@ -42,49 +43,51 @@ def quanta(x, count):
 
 
 @triton.jit
-def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, pair, household_weight, venue_weight, rho,
-           per_home, per_venue, H, V, HG, VG, PG, events, households, venues, pairs, K, D, T,
-           LAYERS: tl.constexpr, MODE: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """Bring the pressures to the day. MODE 1: from the day before; -1: from the day after, clearing the adjoints; 0: from nothing.
+def part_of(low, last, BLOCK: tl.constexpr):
+    """First and last event of this program's share of a day's events; axis 1 of the grid numbers the shares.
 
-    Grid: blocks, days since infection (D + 1), particles; an axis of the grid knows the day of infection of its events.
+    Shares of different days lie in the same part of the population: neighbours in the grid meet in the cache.
+    """
+    share = tl.cdiv(tl.cdiv(last - low, tl.num_programs(1)), BLOCK) * BLOCK
+    first = low + tl.program_id(1) * share
+    return first, tl.minimum(first + share, last)
+
+
+@triton.jit
+def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, household_weight, venue_weight, rho,
+           per_home, per_venue, H, V, events, households, venues, K, D, T,
+           LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Bring the pressures to the day: from those of the day before, or AFRESH from none.
+
+    Grid: days since infection (D + 1), shares, particles; all events of a program were infected on one day. `H` takes
+    every WIDE-th number: in the reverse pass the adjoint of the household's score lies beside it.
     """
     t = tl.load(day_at)
-    p = tl.program_id(2).to(tl.int64)
-    since = tl.program_id(1) - (1 if MODE == -1 else 0)
-    before = since - MODE
-    s = t - 1 - since
-    if (s >= 0) & (s < T):
-        last = tl.load(begin + p * (T + 1) + s + 1)
-        last_now = tl.where((since >= 0) & (since < D), last, 0)
-        last_old = tl.where((before >= 0) & (before < D) & (before != since), last, 0)
+    d, p = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    s = t - 1 - d
+    if s >= 0:
+        low, last = part_of(tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1), BLOCK)
+        last_now = tl.where(d < D, last, 0)
+        last_old = tl.where(d > 0, last, 0)
+        if AFRESH:
+            last_old = last_old * 0
         home, there = tl.load(per_home + p), tl.load(per_venue + p)
-        low = tl.load(begin + p * (T + 1) + s) + tl.program_id(0) * BLOCK
-        for e in range(low, last, tl.num_programs(0) * BLOCK):
+        for e in range(low, last, BLOCK):
             lane = e + tl.arange(0, BLOCK)
-            ok = lane < last
+            ok, has, had = lane < last, lane < last_now, lane < last_old
             j = tl.load(event + p * events + lane, mask=ok, other=0).to(tl.int64)
             k = tl.load(cell_archetype + tl.load(event_cell + p * events + lane, mask=ok, other=0), mask=ok, other=0)
-            row = rho + (p * K + k) * D
-            has, had = lane < last_now, lane < last_old
-            now = tl.load(row + since, mask=has, other=0.0)
-            old = tl.load(row + before, mask=had, other=0.0)
+            row = rho + (p * K + k) * D + d
+            now, old = tl.load(row, mask=has, other=0.0), tl.load(row - 1, mask=had, other=0.0)
             h = tl.load(household + j, mask=ok, other=0)
             w = tl.load(household_weight + h, mask=ok, other=0.0) * home
             step = quanta(now * w, has) - quanta(old * w, had)
-            tl.atomic_add(H + p * households + h, step, mask=ok & (step != 0), sem="relaxed")
-            if MODE == -1:
-                tl.store(HG + p * households + h, 0.0, mask=ok)
+            tl.atomic_add(H + (p * households + h) * WIDE, step, mask=ok & (step != 0), sem="relaxed")
             for v in tl.static_range(LAYERS):
                 m = tl.load(venue + j * LAYERS + v, mask=ok, other=-1)
-                inside = ok & (m >= 0)
-                w = tl.load(venue_weight + m, mask=inside, other=0.0) * there
+                w = tl.load(venue_weight + m, mask=m >= 0, other=0.0) * there
                 step = quanta(now * w, has) - quanta(old * w, had)
-                tl.atomic_add(V + p * venues + m, step, mask=inside & (step != 0), sem="relaxed")
-                if MODE == -1:
-                    tl.store(VG + p * venues + m, 0.0, mask=inside)
-                    q = tl.load(pair + j * LAYERS + v, mask=inside, other=-1)
-                    tl.store(PG + p * pairs + q, 0.0, mask=inside & (q >= 0))
+                tl.atomic_add(V + p * venues + m, step, mask=(m >= 0) & (step != 0), sem="relaxed")
 
 
 @triton.jit
@@ -148,10 +151,10 @@ def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.conste
 @triton.jit
 def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, order, household, venue, keys, sigma,
            beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
-           n, events, households, venues, rows, K, T, C, G, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """Draw the infections of the day. Grid: tiles, particles."""
+           P, n, events, households, venues, rows, K, T, C, G, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Draw the infections of the day. Grid: tiles x particles, so that the particles of a tile meet in the cache."""
     t = tl.load(day_at)
-    tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
     c = tl.load(tile_cell + tile)
     g, k = tl.load(cell_group + c), tl.load(cell_archetype + c)
     lane = tl.arange(0, BLOCK)
@@ -165,13 +168,15 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
     for v in tl.static_range(LAYERS):
         top = tl.load(highest + p * LAYERS + v).to(tl.float32)
         most += there * tl.load(beta + (p * rows + 2 + v) * T + t) * top
-    h = tl.load(household + j, mask=free, other=0)
-    own = tl.load(H + p * households + h, mask=free, other=0).to(tl.float32)
-    own = tl.load(beta + p * rows * T + t) * tl.load(home_unit + p) * own
+    home = tl.load(beta + p * rows * T + t) * tl.load(home_unit + p)
     u = uniform(tl.load(keys + p * T + t).to(tl.uint64, bitcast=True), tl.load(order + j, mask=free, other=0))
 
-    # 1 - exp(-x) <= x: only draws under the highest hazard that the day allows need the venues
-    near = free & (u <= s * (own + most) * 1.00001)
+    # 1 - exp(-x) <= x: a draw above the highest hazard that the day allows needs no look at the household, and one above
+    # the highest with this household none at the venues
+    near = free & (u <= s * (home * TOP + most) * 1.00001)
+    h = tl.load(household + j, mask=near, other=0)
+    own = home * tl.load(H + p * households + h, mask=near, other=0).to(tl.float32)
+    near = near & (u <= s * (own + most) * 1.00001)
     X += own
     for v in tl.static_range(LAYERS):
         m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=near, other=-1)

@@ -8,6 +8,7 @@ in the population (`order`), by which their random draws are counted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import torch
@@ -99,8 +100,8 @@ def _build(c: Columns) -> Layout:
     none = torch.full((n, 0), -1, dtype=torch.int32, device=device)
     weights = torch.cat([*c.venue_weight, c.household_weight.new_zeros(0)])
 
-    # small populations get small tiles: most cells hold few agents
-    block = 1024 if N >= 1_000_000 else 256
+    # measured on an H100: 512 beats 256 and 1,024; cells of small populations hold few agents
+    block = 512 if N >= 1_000_000 else 256
     tiles = (number + block - 1) // block
     tile_cell = torch.repeat_interleave(torch.arange(len(code), device=device), tiles)
     within = (torch.arange(len(tile_cell), device=device) - (tiles.cumsum(0) - tiles)[tile_cell]) * block
@@ -141,33 +142,25 @@ def _build(c: Columns) -> Layout:
 
 def repeated(a: Layout, copies: int) -> Layout:
     """The population beside itself: households and venues anew in each copy, groups and archetypes shared."""
+    if copies == 1:
+        return a
 
     def shifted(x: Tensor, step: int) -> Tensor:
-        by = torch.arange(copies, dtype=torch.int32, device=x.device).mul_(step).reshape(-1, *[1] * x.dim())
-        return (x[None] + by).flatten(0, 1)
+        by = torch.arange(copies, dtype=torch.int32, device=x.device).mul_(step)
+        return (x[None] + by[:, None]).flatten()
 
-    def kept(x: Tensor, step: int) -> Tensor:
-        out = shifted(x, step)
-        blank = (x < 0)[None].expand(copies, *x.shape).reshape(out.shape)
-        return out.masked_fill_(blank, -1)
-
-    layers = len(a.venue_start) - 1
-    # venue groups are numbered layer by layer; copies of a layer follow each other
-    step = torch.diff(a.venue_start)
-    venue = torch.stack(
-        [
-            kept(
-                a.venue[:, v] - torch.where(a.venue[:, v] >= 0, a.venue_start[v], 0) if layers else a.venue[:, v],
-                int(step[v]),
-            )
-            for v in range(layers)
-        ],
-        1,
-    ) if layers else a.venue.repeat(copies, 1)
-    for v in range(layers):
-        column = venue[:, v]
-        column[column >= 0] += int(a.venue_start[v]) * copies
-    parts = [a.venue_weight[int(a.venue_start[v]) : int(a.venue_start[v + 1])].repeat(copies) for v in range(layers)]
+    starts = a.venue_start.tolist()
+    venue, pair = (
+        torch.empty(len(a.order) * copies, a.venue.shape[1], dtype=torch.int32, device=a.order.device) for _ in "vp"
+    )
+    for v, (start, end) in enumerate(pairwise(starts)):
+        # venue groups are numbered layer by layer: the copies of a layer follow each other
+        for old, new, first, step in (
+            (a.venue, venue, start * (copies - 1), end - start),
+            (a.pair, pair, 0, a.pairs),
+        ):
+            none = (old[:, v] < 0).repeat(copies)
+            new[:, v] = shifted(old[:, v] + first, step).masked_fill_(none, -1)
     return replace(
         a,
         agents=a.agents * copies,
@@ -175,12 +168,17 @@ def repeated(a: Layout, copies: int) -> Layout:
         order=shifted(a.order, a.agents),
         household=shifted(a.household, len(a.household_weight)),
         venue=venue,
-        pair=kept(a.pair, a.pairs),
+        pair=pair,
         tile_first=shifted(a.tile_first, len(a.order)),
         tile_count=a.tile_count.repeat(copies),
         tile_cell=a.tile_cell.repeat(copies),
         venue_start=a.venue_start * copies,
-        venue_weight=torch.cat([a.venue_weight[:0], *parts]),
+        venue_weight=torch.cat(
+            [
+                a.venue_weight[:0],
+                *(a.venue_weight[i:j].repeat(copies) for i, j in pairwise(starts)),
+            ]
+        ),
         household_weight=a.household_weight.repeat(copies),
         group_size=a.group_size * copies,
         region_size=a.region_size * copies,

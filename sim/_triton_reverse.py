@@ -1,12 +1,13 @@
 """GPU kernels of the reverse pass over one day: the transpose of `_triton_forward`, as `_reference.vjp` line by line.
 
-`WG` is the adjoint of a household's score, `centre` what the subtracted regional mean adds to it, `HG` and `VG` the
-adjoints of household and venue pressures, `PG` the part of `VG` that comes from the own household. Sums over agents of a
-cell go to float64; sums over the members of a household or venue are single precision and repeat to rounding.
+`WG` is the adjoint of a household's score (beside its pressure `H`, so that one access finds both), `centre` what the
+subtracted regional mean adds to it, `HG` and `VG` the adjoints of household and venue pressures, `PG` the part of `VG` that
+comes from the own household. Sums over agents of a cell go to float64; sums over the members of a household or venue are
+single precision and repeat to rounding.
 """
 
 # mypy: disable-error-code="no-untyped-def"
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN202
 # Triton's compiler gives the arguments of kernels their types: pointers to the tensors of `Layout`, sizes, constants.
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from sim._triton_forward import NEVER, expm1
+from sim._triton_forward import NEVER, expm1, part_of, quanta
 
 
 @triton.jit
@@ -72,30 +73,30 @@ def read_out(day_at, cotangent, incidence, region_of_group, region_size, househo
 @triton.jit
 def own_infections(day_at, begin, event, event_cell, cell_group, household, xG, WG, events, households, T, G,
                    BLOCK: tl.constexpr):  # fmt: skip
-    """The read-out reaches the scores of the households infected on the day. Grid: blocks, particles."""
+    """The read-out reaches the scores of the households infected on the day. Grid: 1, shares, particles."""
     t = tl.load(day_at)
-    p = tl.program_id(1).to(tl.int64)
-    last = tl.load(begin + p * (T + 1) + t + 1)
-    low = tl.load(begin + p * (T + 1) + t) + tl.program_id(0) * BLOCK
-    for e in range(low, last, tl.num_programs(0) * BLOCK):
+    p = tl.program_id(2).to(tl.int64)
+    low, last = part_of(tl.load(begin + p * (T + 1) + t), tl.load(begin + p * (T + 1) + t + 1), BLOCK)
+    for e in range(low, last, BLOCK):
         lane = e + tl.arange(0, BLOCK)
         ok = lane < last
         h = tl.load(household + tl.load(event + p * events + lane, mask=ok, other=0), mask=ok, other=0)
         g = tl.load(cell_group + tl.load(event_cell + p * events + lane, mask=ok, other=0), mask=ok, other=0)
         x = tl.load(xG + p * G + g, mask=ok, other=0.0)
-        tl.atomic_add(WG + p * households + h, x, mask=ok, sem="relaxed")
+        tl.atomic_add(WG + (p * households + h) * 2, x, mask=ok, sem="relaxed")
 
 
 @triton.jit
 def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
             sigma, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells,
-            n, households, venues, pairs, rows, K, T, C, G, R, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """From scores to hazards, and from hazards to pressures. Grid: tiles, particles.
+            P, n, households, venues, pairs, rows, K, T, C, G, R, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """From scores to hazards, and from hazards to pressures. Grid: tiles x particles.
 
     `cells[p, c]`: sums over the agents of a cell of the hazard's adjoint, alone and times each local pressure.
     """
     t = tl.load(day_at)
-    tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
+    side = (t % 2) * P + p  # adjoints of pressures of odd and even days
     c = tl.load(tile_cell + tile)
     g, k = tl.load(cell_group + c), tl.load(cell_archetype + c)
     lane = tl.arange(0, BLOCK)
@@ -106,16 +107,18 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
 
     s, answer = tl.load(sigma + p * K + k), tl.load(response + (p * T + t) * G + g)
     h = tl.load(household + j, mask=live, other=0)
-    at_home = tl.load(H + p * households + h, mask=live, other=0)
+    at_home = tl.load(H + (p * households + h) * 2, mask=live, other=0)
     shared = at_home != 0
     own = at_home.to(tl.float32) * tl.load(home_unit + p)
     X = tl.load(base + (p * T + t) * G + g) + tl.load(beta + p * rows * T + t) * own
     unit = tl.load(venue_unit + p)
-    for v in tl.static_range(LAYERS):
-        m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=live, other=-1)
-        x = tl.load(V + p * venues + m, mask=live & (m >= 0), other=0).to(tl.float32) * unit
+    for v in tl.static_range(LAYERS):  # the whole hazard is needed only of those infected on the day
+        m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=day == t, other=-1)
+        x = tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32) * unit
         X += answer * tl.load(beta + (p * rows + 2 + v) * T + t) * x
-    score = tl.load(WG + p * households + h, mask=live, other=0.0) + tl.load(centre + p * R + tl.load(cell_region + c))
+    score = tl.load(WG + (p * households + h) * 2, mask=live, other=0.0) + tl.load(
+        centre + p * R + tl.load(cell_region + c)
+    )
     weight = tl.where(day == t, 1 / expm1(tl.maximum(s * X, 1e-30)), -1.0)
     hazardG = tl.where(live, score.to(tl.float32) * weight, 0.0)
 
@@ -123,15 +126,15 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
     tl.atomic_add(sums, tl.sum(hazardG, 0).to(tl.float64), sem="relaxed")
     tl.atomic_add(sums + 1, tl.sum(hazardG * own, 0).to(tl.float64), sem="relaxed")
     XG = hazardG * s
-    tl.atomic_add(HG + p * households + h, XG, mask=shared, sem="relaxed")
+    tl.atomic_add(HG + side * households + h, XG, mask=shared, sem="relaxed")
     QG = XG * answer
     for v in tl.static_range(LAYERS):
         m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=live, other=-1)
-        x = tl.load(V + p * venues + m, mask=live & (m >= 0), other=0)
+        x = tl.load(V + p * venues + m, mask=m >= 0, other=0)
         tl.atomic_add(sums + 2 + v, tl.sum(hazardG * x.to(tl.float32) * unit, 0).to(tl.float64), sem="relaxed")
-        tl.atomic_add(VG + p * venues + m, QG, mask=x != 0, sem="relaxed")
+        tl.atomic_add(VG + side * venues + m, QG, mask=x != 0, sem="relaxed")
         q = tl.load(pair + j.to(tl.int64) * LAYERS + v, mask=shared & (x != 0), other=-1)
-        tl.atomic_add(PG + p * pairs + q, QG, mask=q >= 0, sem="relaxed")
+        tl.atomic_add(PG + side * pairs + q, QG, mask=q >= 0, sem="relaxed")
 
 
 @triton.jit
@@ -179,45 +182,60 @@ def mixed(day_at, mixing, beta, response, group_size, XG, FG, rows, T, G, GROUPS
 
 @triton.jit
 def infectious(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
-               household_weight, venue_weight, households_in_region, rho, beta, FG, HG, VG, PG, WG, centre, rhoG,
-               events, households, venues, pairs, rows, K, D, T, G, R,
+               household_weight, venue_weight, households_in_region, rho, per_home, per_venue, beta, FG, H, V, HG, VG,
+               PG, WG, centre, rhoG, events, households, venues, pairs, rows, K, D, T, G, R,
                LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """From pressures to the infectious: directly to their rates, through larger groups to the scores of their households.
 
-    Grid: blocks, days since infection (D), particles. `rhoG` lacks the community groups, which `counts` holds.
+    In passing, the pressures go back to the day before, and the adjoints that the day after left are cleared.
+    Grid: days since infection (D + 2, from -1), shares, particles. `rhoG` lacks the community groups, which `counts` holds.
     """
     t = tl.load(day_at)
-    d, p = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    d, p = tl.program_id(0) - 1, tl.program_id(2).to(tl.int64)
     s = t - 1 - d
     if s >= 0:
-        last = tl.load(begin + p * (T + 1) + s + 1)
-        low = tl.load(begin + p * (T + 1) + s) + tl.program_id(0) * BLOCK
-        for e in range(low, last, tl.num_programs(0) * BLOCK):
+        P = tl.num_programs(2)
+        side, other_side = (t % 2) * P + p, ((t + 1) % 2) * P + p
+        low, last = part_of(tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1), BLOCK)
+        last_now = tl.where((d >= 0) & (d < D), last, 0)
+        last_before = tl.where(d > 0, last, 0)
+        home, there = tl.load(per_home + p), tl.load(per_venue + p)
+        for e in range(low, last, BLOCK):
             lane = e + tl.arange(0, BLOCK)
-            ok = lane < last
+            ok, has, will = lane < last, lane < last_now, lane < last_before
             j = tl.load(event + p * events + lane, mask=ok, other=0).to(tl.int64)
             c = tl.load(event_cell + p * events + lane, mask=ok, other=0)
             k, r = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_region + c, mask=ok, other=0)
+            row = rho + (p * K + k) * D + d
+            now, before = tl.load(row, mask=has, other=0.0), tl.load(row - 1, mask=will, other=0.0)
             h = tl.load(household + j, mask=ok, other=0)
             local, kin = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
             for v in tl.static_range(LAYERS):
                 m = tl.load(venue + j * LAYERS + v, mask=ok, other=-1)
-                w = tl.load(venue_weight + m, mask=ok & (m >= 0), other=0.0)
-                w = w * tl.load(beta + (p * rows + 2 + v) * T + t)
-                local += w * tl.load(VG + p * venues + m, mask=ok & (m >= 0), other=0.0)
                 q = tl.load(pair + j * LAYERS + v, mask=ok, other=-1)
-                kin += w * tl.load(PG + p * pairs + q, mask=ok & (q >= 0), other=0.0)
-            w = tl.load(household_weight + h, mask=ok, other=0.0) * tl.load(beta + p * rows * T + t)
-            direct = local + w * tl.load(HG + p * households + h, mask=ok, other=0.0)
+                weight = tl.load(venue_weight + m, mask=m >= 0, other=0.0)
+                w = weight * tl.load(beta + (p * rows + 2 + v) * T + t)
+                local += w * tl.load(VG + side * venues + m, mask=has & (m >= 0), other=0.0)
+                kin += w * tl.load(PG + side * pairs + q, mask=has & (q >= 0), other=0.0)
+                step = quanta(before * (weight * there), will) - quanta(now * (weight * there), has)
+                tl.atomic_add(V + p * venues + m, step, mask=(m >= 0) & (step != 0), sem="relaxed")
+                tl.store(VG + other_side * venues + m, 0.0, mask=m >= 0)
+                tl.store(PG + other_side * pairs + q, 0.0, mask=q >= 0)
+            weight = tl.load(household_weight + h, mask=ok, other=0.0)
+            w = weight * tl.load(beta + p * rows * T + t)
+            direct = local + w * tl.load(HG + side * households + h, mask=has, other=0.0)
+            step = quanta(before * (weight * home), will) - quanta(now * (weight * home), has)
+            tl.atomic_add(H + (p * households + h) * 2, step, mask=ok & (step != 0), sem="relaxed")
+            tl.store(HG + other_side * households + h, 0.0, mask=ok)
             group = tl.load(cell_group + c, mask=ok, other=0)
-            send = tl.load(FG + (p * T + t) * G + group, mask=ok, other=0.0) + local - kin
-            carried = tl.load(rho + (p * K + k) * D + d, mask=ok, other=0.0) * send
-            tl.atomic_add(WG + p * households + h, carried, mask=ok, sem="relaxed")
+            carried = now * (tl.load(FG + (p * T + t) * G + group, mask=has, other=0.0) + local - kin)
+            tl.atomic_add(WG + (p * households + h) * 2, carried, mask=has, sem="relaxed")
 
             # few archetypes and regions meet in a block: sum each by itself
-            for a in range(tl.min(tl.where(ok, k, K), 0), tl.max(k, 0) + 1):
-                x = tl.sum(tl.where(ok & (k == a), direct, 0.0), 0)
-                tl.atomic_add(rhoG + (p * K + a) * D + d, x.to(tl.float64), sem="relaxed")
-            for a in range(tl.min(tl.where(ok, r, R), 0), tl.max(r, 0) + 1):
-                x = tl.sum(tl.where(ok & (r == a), carried, 0.0), 0).to(tl.float64)
-                tl.atomic_add(centre + p * R + a, -x / tl.load(households_in_region + a), sem="relaxed")
+            if (d >= 0) & (d < D):
+                for a in range(tl.min(tl.where(ok, k, K), 0), tl.max(k, 0) + 1):
+                    x = tl.sum(tl.where(ok & (k == a), direct, 0.0), 0)
+                    tl.atomic_add(rhoG + (p * K + a) * D + d, x.to(tl.float64), sem="relaxed")
+                for a in range(tl.min(tl.where(ok, r, R), 0), tl.max(r, 0) + 1):
+                    x = tl.sum(tl.where(ok & (r == a), carried, 0.0), 0).to(tl.float64)
+                    tl.atomic_add(centre + p * R + a, -x / tl.load(households_in_region + a), sem="relaxed")

@@ -18,7 +18,8 @@ import torch
 
 from experiments.benchmark_simulator._measure import FLOOR_BYTES, agreement, copy_bandwidth, measure
 
-CPU_AGENTS, CUDA_AGENTS = (100_000, 1_000_000), (500_000, 5_100_000, 60_000_000)
+CPU_SIZES = ((100_000, 1), (1_000_000, 1))
+CUDA_SIZES = ((500_000, 1), (5_100_000, 1), (5_100_000, 8), (60_000_000, 1))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,33 +28,34 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("No CUDA device is found here, expected one for --device cuda; use --device cpu.", file=sys.stderr)
         return 2
-    if min([*options.agents, options.days, *options.particles], default=1) < 1:
-        print("Found a number of agents, days or particles below 1; give positive numbers.", file=sys.stderr)
+    if min([options.days, options.repeats, *(x for size in options.agents for x in size)]) < 1:
+        print("Found a number of agents, particles, days or repeats below 1; give positive numbers.", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    sizes = options.agents or (CUDA_AGENTS if device.type == "cuda" else CPU_AGENTS)
-    particles = options.particles or [1]
+    sizes = options.agents or (CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
     document: dict[str, Any] = {"machine": machine(device), "seed": options.seed, "floor_bytes": FLOOR_BYTES}
     if device.type == "cuda" and options.check:
         document["agreement"] = [agreement(n, min(options.days, 90), device, options.seed) for n in options.check]
         print(json.dumps(document["agreement"], indent=1), flush=True)
     bandwidth = document["copy_bytes_per_second"] = copy_bandwidth(device)
     rows = document["rows"] = []
-    for agents in sizes:
-        for count in particles:
-            try:
-                row = measure(agents, count, options.days, device, options.seed, options.repeats)
-            except torch.cuda.OutOfMemoryError as error:
-                row = {"agents": agents, "particles": count, "days": options.days, "failed": str(error).split(".")[0]}
-            else:
-                row["copy_share"] = row["agent_steps_per_second"] * FLOOR_BYTES / bandwidth
-            rows.append(row)
-            print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-            if options.output:
-                write(options.output, document)
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+    kernels = document["kernels_ms"] = {}
+    for agents, particles in sizes:
+        try:
+            row = measure(agents, particles, options.days, device, options.seed, options.repeats)
+        except torch.cuda.OutOfMemoryError as error:
+            row = {"agents": agents, "particles": particles, "days": options.days, "failed": str(error).split(".")[0]}
+        else:
+            row["copy_share"] = row["agent_steps_per_second"] * FLOOR_BYTES / bandwidth
+            if "kernels_ms" in row:
+                kernels[f"{agents}x{particles}"] = row.pop("kernels_ms")
+        rows.append(row)
+        print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        if options.output:
+            write(options.output, document)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     print(f"copy bandwidth {bandwidth / 1e9:.0f} GB/s on {document['machine']['hardware']}")
     print(table(rows).to_string(index=False))
     return 0
@@ -81,7 +83,10 @@ def machine(device: torch.device) -> dict[str, Any]:
 def write(folder: Path, document: dict[str, Any]) -> None:
     """Write `benchmark.json` and `table.csv`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"benchmark.json": json.dumps(document, indent=1) + "\n", "table.csv": table(document["rows"]).to_csv(index=False)}
+    texts = {
+        "benchmark.json": json.dumps(document, indent=1) + "\n",
+        "table.csv": table(document["rows"]).to_csv(index=False),
+    }
     for name, text in texts.items():
         part = folder / f"{name}.part"
         part.write_text(text)
@@ -91,14 +96,28 @@ def write(folder: Path, document: dict[str, Any]) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="experiments.benchmark_simulator", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--agents", type=int, nargs="*", default=[], help="about so many; above 5.1 million in copies of New Zealand")
-    parser.add_argument("--particles", type=int, nargs="*", default=[], help="particles at once (default 1)")
+    parser.add_argument(
+        "--agents",
+        type=_size,
+        nargs="*",
+        default=[],
+        metavar="N[xP]",
+        help="about N agents, P particles at once; above 5.1 million in copies of New Zealand",
+    )
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the median counts")
-    parser.add_argument("--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first")
+    parser.add_argument(
+        "--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=None, help="folder for table.csv and benchmark.json")
     return parser.parse_args(arguments)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`5100000` or `5100000x8`: agents and particles."""
+    agents, _, particles = text.partition("x")
+    return int(agents), int(particles or 1)
 
 
 def _version(name: str) -> str | None:
@@ -118,7 +137,11 @@ def _commit() -> str | None:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []
+    names = (
+        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -23,7 +23,7 @@ DIRECTIONS = 16
 def copy_bandwidth(device: torch.device) -> float:
     """Bytes per second read and written by a copy far larger than any cache."""
     size = 2**31 if device.type == "cuda" else 2**28
-    source = torch.ones(size, dtype=torch.uint8, device=device)
+    source = torch.ones(int(size), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds, _ = _timed(lambda: target.copy_(source), device, 5)
     return 2 * size / seconds
@@ -37,6 +37,7 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
         population in MiB, attack rate, and seconds by part.
     """
     population, copies = make_population(agents, seed)
+    repeats = repeats if copies < 100 else 1
     dtype = torch.float32 if device.type == "cuda" else torch.float64
     rates = make_rates(population, particles, days, device, dtype)
     streams = torch.arange(particles)
@@ -71,7 +72,7 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
     reverse(past, cotangent)
     reverse_seconds, _ = _timed(lambda: reverse(past, cotangent), device, repeats)
     steps = number * particles * days
-    row = {
+    row: dict[str, Any] = {
         "agents": number,
         "particles": particles,
         "days": days,
@@ -79,6 +80,7 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
         "forward_seconds": seconds,
         "reverse_seconds": reverse_seconds,
         "forward_mode_seconds": None,
+        "forward_seconds_per_particle": seconds / particles,
         "agent_steps_per_second": steps / seconds,
         "reverse_over_forward": reverse_seconds / seconds,
         "repeats_bit_for_bit": identical,
@@ -86,8 +88,7 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
         "reverse_peak_mib": _peak(lambda: reverse(past, cotangent), device),
     }
     if device.type == "cuda":
-        row["forward_kernels_ms"] = _kernels(forward)
-        row["reverse_kernels_ms"] = _kernels(lambda: reverse(past, cotangent))
+        row["kernels_ms"] = {"forward": _kernels(forward), "reverse": _kernels(lambda: reverse(past, cotangent))}
     else:
         tangents = rates.map(lambda x: x[..., None].expand(*x.shape, DIRECTIONS).contiguous())
         row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
@@ -125,7 +126,8 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
 
 def _timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[float, Any]:
     """Median wall seconds, the device idle before and after, and the last result."""
-    times, result = [], None
+    times: list[float] = []
+    result = None
     for _ in range(repeats):
         result = None
         _wait(device)
@@ -142,12 +144,12 @@ def _wait(device: torch.device) -> None:
 
 
 def _kernels(work: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds on the GPU by kernel, the five longest; empty where no profiler can attach."""
+    """Milliseconds on the GPU by kernel, the six longest."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
-    times = {e.key: e.device_time_total / 1000 for e in profile.key_averages()}
-    return dict(sorted(times.items(), key=lambda x: -x[1])[:6])
+    times = {e.key.split("<")[0]: e.device_time_total / 1000 for e in profile.key_averages()}
+    return {k: round(v, 3) for k, v in sorted(times.items(), key=lambda x: -x[1])[:6]}
 
 
 def _peak(work: Callable[[], Any], device: torch.device) -> float | None:

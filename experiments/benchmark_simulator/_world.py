@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,8 +20,12 @@ def make_population(agents: int, seed: int) -> tuple[Population, int]:
     """The New Zealand population of about so many agents, and how many copies of it make up the number."""
     figures = load_figures(None)
     people = int(figures.population.sum())
-    population, _ = build_population(figures, min(1.0, agents / people), seed)
-    return population, max(1, round(agents / people))
+    return _built(min(1.0, agents / people), seed), max(1, round(agents / people))
+
+
+@lru_cache(maxsize=1)
+def _built(scale: float, seed: int) -> Population:
+    return build_population(load_figures(None), scale, seed)[0]
 
 
 def tiled(population: Population, copies: int) -> Population:
@@ -53,9 +59,15 @@ def make_rates(population: Population, particles: int, days: int, device: torch.
     day, since = torch.arange(days, dtype=torch.float64), torch.arange(1, INFECTIOUS_DAYS + 1, dtype=torch.float64)
     curve = since**3 * torch.exp(-since / 1.2)
     doses = torch.arange(len(AGE_BANDS) * len(DOSES)) % len(DOSES)
-    level = torch.linspace(0.9, 1.1, particles, dtype=torch.float64) if particles > 1 else torch.ones(1, dtype=torch.float64)
+    level = (
+        torch.linspace(0.9, 1.1, particles, dtype=torch.float64)
+        if particles > 1
+        else torch.ones(1, dtype=torch.float64)
+    )
     opened, weekday = (day >= OPEN).double(), ((day + 3) % 7 < 5).double()
-    transmission = torch.stack([0.6 * torch.ones(days, dtype=torch.float64), 1.1 * opened, 0.7 * opened * weekday, 0.6 * opened * weekday])
+    transmission = torch.stack(
+        [0.6 * torch.ones(days, dtype=torch.float64), 1.1 * opened, 0.7 * opened * weekday, 0.6 * opened * weekday]
+    )
     growth = torch.exp(0.15 * day) * (1 - opened)
     importation = (1e-3 * growth / growth.sum())[:, None].expand(days, population.groups)
 

@@ -1,0 +1,164 @@
+"""The GPU kernels against the reference: on a CUDA device where there is one, else in triton's interpreter on the CPU.
+
+The interpreter must be asked for before triton is imported, and importing torch may import triton: each of its tests runs in
+a process of its own.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sim
+from sim import _reference
+from sim._columns import columns
+from tests.sim.worlds import small_population, some_rates
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="triton is not installed (it comes for Linux on x86-64)"
+)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+PRELUDE = """
+import torch
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(1)
+import sim
+from dataclasses import replace
+from sim import _reference, _triton
+from sim._columns import columns
+from sim._triton_layout import layout, repeated
+from tests.sim.worlds import random_tangents, small_population, some_rates
+CPU = torch.device("cpu")
+
+def same(a, b, rtol):
+    for name, x, y in zip(sim.Rates.__annotations__, a.tensors(), b.tensors(), strict=True):
+        assert float((x - y).abs().max()) <= rtol * float(y.abs().max()), name
+"""
+
+WORLD = """
+population = small_population(300, ages=1, archetypes=2, school=40, work=40)
+rates = some_rates(population, days=7, infectious_days=3)
+c = columns(population, CPU)
+assert min(c.pairs) > 5, "members of one household must share venue groups here"
+past = _reference.run(c, rates, 3, torch.arange(2))
+"""
+
+
+def interpreted(text: str) -> None:
+    """Run statements after the prelude with triton's interpreter."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", PRELUDE + text], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_same_epidemic_and_same_gradient_as_the_reference():
+    interpreted(
+        WORLD
+        + """
+ours = _triton.run(c, rates, 3, torch.arange(2))
+assert ours.incidence.sum() > 300
+# the draws are the same bits: only a draw within 1e-7 of its probability could fall otherwise
+assert torch.equal(ours.incidence, past.incidence)
+assert torch.equal(ours.infected_on, past.infected_on)
+torch.testing.assert_close(ours.memory, past.memory, rtol=1e-5, atol=1e-6)
+
+cotangent = torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
+bar = _triton.vjp(c, rates, past, cotangent)
+same(bar, _reference.vjp(c, rates, past, cotangent), 1e-4)
+
+# without the correction for kin in one venue the gradient is another
+bare = replace(layout(c), pair=torch.full_like(layout(c).pair, -1))
+wrong, right = _triton.reverse(bare, rates, past, cotangent).infectiousness, bar.infectiousness
+assert float((wrong - right).abs().max()) > 1e-3 * float(right.abs().max())
+
+tangents = random_tangents(rates, 3)
+forward = torch.einsum("ptg,ptgq->q", cotangent, _triton.jvp(c, rates, tangents, past))
+pairs = zip(bar.tensors(), tangents.tensors(), strict=True)
+reverse = sum((x[..., None] * dx).flatten(0, -2).sum(0) for x, dx in pairs)
+torch.testing.assert_close(forward, reverse, rtol=1e-4, atol=1e-4 * float(forward.abs().max()))
+"""
+    )
+
+
+def test_waning_infectiousness_copies_and_no_venues():
+    interpreted(
+        """
+import numpy as np
+# infectiousness of nought on some days: the derivative in it is not nought
+small = small_population(40, ages=1, archetypes=2)
+rates = some_rates(small, particles=1, days=5, infectious_days=3, level=2.0)
+rates = replace(rates, infectiousness=rates.infectiousness * torch.tensor([0.0, 1.0, 0.0]))
+c = columns(small, CPU)
+past, ours = (k.run(c, rates, 1, torch.tensor([4])) for k in (_reference, _triton))
+assert torch.equal(past.infected_on, ours.infected_on) and past.incidence[:, 2:].sum() > 0
+cotangent = torch.ones_like(past.incidence)
+same(_triton.vjp(c, rates, past, cotangent), _reference.vjp(c, rates, past, cotangent), 1e-4)
+
+# a layout repeated is a population repeated
+n, step = small.agents, np.array([len(w) for w in small.venue_weight], dtype=np.int32)[:, None]
+twice = replace(
+    small,
+    household_start=np.concatenate([small.household_start, n + small.household_start[1:]]),
+    group=np.tile(small.group, 2), archetype=np.tile(small.archetype, 2),
+    venues=np.concatenate([small.venues, np.where(small.venues >= 0, small.venues + step, -1)], axis=1).astype(np.int32),
+    venue_weight=tuple(np.tile(w, 2) for w in small.venue_weight), household_weight=np.tile(small.household_weight, 2),
+)
+past = _reference.run(columns(twice, CPU), rates, 1, torch.tensor([4]))
+ours = _triton.forward(repeated(layout(c), 2), rates, 1, torch.tensor([4]))
+assert torch.equal(past.infected_on, ours.infected_on)
+bar = _triton.reverse(repeated(layout(c), 2), rates, past, cotangent)
+same(bar, _reference.vjp(columns(twice, CPU), rates, past, cotangent), 1e-4)
+
+alone = replace(small, venues=small.venues[:0], venue_weight=(), venue_names=())
+rates = replace(rates, transmission=rates.transmission[:, :2].contiguous().requires_grad_())
+totals = [sim.epidemic(alone, rates, 1, backend=b).square().sum() for b in ("reference", "triton")]
+gradients = [torch.autograd.grad(x, rates.transmission)[0] for x in totals]
+assert totals[0] == totals[1] and totals[0] > 0
+torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
+"""
+    )
+
+
+def test_a_household_in_two_regions_is_refused():
+    interpreted(
+        """
+population = small_population(20, ages=1, archetypes=2)
+population = replace(population, group=population.group[::-1].copy())
+try:
+    sim.epidemic(population, some_rates(population, days=2), 1, backend="triton")
+except ValueError as error:
+    assert "two regions" in str(error)
+else:
+    raise AssertionError("not refused")
+"""
+    )
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter is asked for")
+def test_the_cpu_without_the_interpreter_is_refused():
+    population = small_population(20)
+    with pytest.raises(ValueError, match="TRITON_INTERPRET"):
+        sim.epidemic(population, some_rates(population), 1, backend="triton")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("households", [8_000, 200_000])
+def test_on_a_gpu_as_the_reference_and_again_bit_for_bit(households):
+    from sim import _triton
+
+    device = torch.device("cuda")
+    population = small_population(households, regions=4, ages=4, archetypes=8, school=40)
+    rates = some_rates(population, particles=2, days=40).map(lambda x: x.to(device))
+    c = columns(population, device)
+    theirs, ours, again = (k.run(c, rates, 3, torch.arange(2)) for k in (_reference, _triton, _triton))
+    assert torch.equal(ours.infected_on, again.infected_on)
+    assert (ours.infected_on != theirs.infected_on).double().mean() < 1e-4
+    cotangent = torch.randn_like(theirs.incidence)
+    bars = [k.vjp(c, rates, theirs, cotangent) for k in (_triton, _reference)]
+    for x, y in zip(*(b.tensors() for b in bars), strict=True):
+        assert float((x - y).abs().max()) < 1e-4 * float(y.abs().max())
