@@ -59,6 +59,9 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
 
     Returns:
         As `_reference.run`.
+
+    Raises:
+        torch.OutOfMemoryError: the device holds fewer particles of this population.
     """
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
@@ -212,6 +215,8 @@ class _State:
             raise ValueError(
                 f"{self.C} pairs of group and archetype do not fit the GPU kernels' 16-bit cells; use backend='reference'."
             )
+        if a.order.is_cuda:
+            _check_memory(memory_needed(a, P, reverse=wide > 1), P, a.order.device)
         most = x.infectiousness.flatten(1).amax(1)
         self.home_unit, self.per_home = _quantum(most * a.household_bound)
         self.venue_unit, self.per_venue = _quantum(most * a.venue_bound)
@@ -236,6 +241,24 @@ class _State:
             a.agents, self.households, self.venues, self.K, self.D, x.days,
             LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, BLOCK=EVENTS,
         )  # fmt: skip
+
+
+def memory_needed(a: Layout, particles: int, *, reverse: bool) -> int:
+    """Bytes that the columns of a direction take above the population, whatever the number of days."""
+    households, venues = len(a.household_weight), len(a.venue_weight)
+    agents = 2 * len(a.order) + (6 if reverse else 8) * a.agents  # day of infection, events, the result
+    groups = 4 * households + 4 * venues
+    adjoints = 12 * households + 8 * venues + 8 * a.pairs
+    return particles * (agents + groups + (adjoints if reverse else 0))
+
+
+def _check_memory(needed: int, particles: int, device: torch.device) -> None:
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if needed > free:
+        raise torch.OutOfMemoryError(
+            f"{particles} particles need {needed / 2**30:.1f} GiB above the population and {device} has "
+            f"{free / 2**30:.1f} GiB free; simulate fewer particles at once or a smaller population."
+        )
 
 
 def _repeat(day: Callable[[], None], times: int, on_gpu: bool) -> None:

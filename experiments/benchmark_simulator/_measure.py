@@ -163,9 +163,9 @@ def _peak(work: Callable[[], Any], device: torch.device) -> float | None:
     if not clear.exists():
         return None
     clear.write_text("5")  # the high-water mark starts again from what is resident
-    before = _resident(status, "VmRSS")
+    resident = _resident(status, "VmRSS")
     work()
-    return _resident(status, "VmHWM") - before
+    return _resident(status, "VmHWM") - resident
 
 
 def _resident(status: Path, field: str) -> float:

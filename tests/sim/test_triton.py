@@ -138,6 +138,18 @@ else:
     )
 
 
+def test_memory_needed_is_what_a_billion_agents_took():
+    # measured on an H100: 11,159 MiB forward and 13,962 MiB in reverse above 999,290,880 agents
+    from sim._triton import memory_needed
+    from sim._triton_layout import layout
+
+    a = layout(columns(small_population(300, school=40, work=40), torch.device("cpu")))
+    per_agent = [memory_needed(a, 3, reverse=r) / (3 * a.agents) for r in (False, True)]
+    assert 10 < per_agent[0] < 13
+    assert 13 < per_agent[1] < 16
+    assert memory_needed(a, 3, reverse=True) == 3 * memory_needed(a, 1, reverse=True)
+
+
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter is asked for")
 def test_the_cpu_without_the_interpreter_is_refused():
     population = small_population(20)
