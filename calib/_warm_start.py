@@ -13,7 +13,7 @@ from calib._local_mean import LocalMean, local_mean
 from calib._noise import base_noise, derive_seed
 
 INNER_STEPS = 12
-NEAR = 1.5  # prior standard deviations within which earlier runs are still carried to the present point
+NEAR = 0.75  # prior standard deviations; batches of runs made around a point further away are forgotten
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class WarmStart:
     Attributes:
         z: `[D]`. information: `[D, D]` of the likelihood at z.
         pool_z, pool_outputs, pool_jacobian: `[S, ...]` the runs that the local mean rests on.
+        pool_centre: `[S, D]` the point around which each of them was made.
         objective: log posterior (up to a constant) at each point reached, nats.
         simulations: runs made.
     """
@@ -49,6 +50,7 @@ class WarmStart:
     pool_z: Tensor
     pool_outputs: Tensor
     pool_jacobian: Tensor
+    pool_centre: Tensor
     objective: tuple[float, ...] = ()
     simulations: int = 0
 
@@ -71,9 +73,8 @@ class WarmStart:
 def cold_start(dim: int, like: Tensor) -> WarmStart:
     """The prior mode with nothing learnt, in the dtype and on the device of `like`."""
     none = like.new_zeros(0, dim)
-    return WarmStart(
-        like.new_zeros(dim), like.new_zeros(dim, dim), none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim)
-    )
+    start, nothing = like.new_zeros(dim), like.new_zeros(dim, dim)
+    return WarmStart(start, nothing, none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim), none)
 
 
 def gauss_newton(
@@ -95,7 +96,7 @@ def gauss_newton(
         seed: of the whole warm start; steps derive theirs from it and the iteration.
         radius: furthest move of a coordinate, prior standard deviations.
         spread: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
-        keep: most runs in the pool; runs further than 1.5 prior standard deviations from the point are left out.
+        keep: most runs in the pool; runs made around a point further than 0.75 prior standard deviations away are left out.
 
     Returns:
         The state after the step.
@@ -134,7 +135,7 @@ def gauss_newton(
 
 
 def _remember(state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, made: int) -> WarmStart:
-    near = (state.pool_z - state.z).abs().amax(1) < NEAR if len(state.pool_z) else torch.zeros(0, dtype=torch.bool)
+    near = ((state.pool_centre - state.z).abs() < NEAR).all(1)
     near = near.nonzero()[:, 0].flip(0)[: keep - len(z)].flip(0)
 
     def joined(old: Tensor, new: Tensor) -> Tensor:
@@ -145,6 +146,7 @@ def _remember(state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep
         pool_z=joined(state.pool_z, z),
         pool_outputs=joined(state.pool_outputs, value),
         pool_jacobian=joined(state.pool_jacobian, jacobian),
+        pool_centre=joined(state.pool_centre, state.z.expand_as(z)),
         simulations=state.simulations + made,
     )
 

@@ -90,11 +90,11 @@ def _run(config, run: RunFolder, resume: bool) -> None:  # type: ignore[no-untyp
 
     study = _study.build(config, run, console)
     prior = _outcome.prior_predictive(study, run, console)
-    result = _study.calibrate(study, run, console, resume=resume)
+    result, warm = _study.calibrate(study, run, console, resume=resume)
     with torch.no_grad():
         centre = result.flow.sample(256, torch.Generator().manual_seed(config.seed)).mean(0)
     _study.simulator_noise(study, centre, run)
-    scores = _outcome.conclude(study, result, prior, run, console)
+    scores = _outcome.conclude(study, result, warm, prior, run, console)
     run.update(status="drawing")
     with run.phase("figures"):
         draw_all(run.path)

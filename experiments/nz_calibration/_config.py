@@ -45,7 +45,7 @@ class Config(BaseModel):
     flow: str = "gaussian"
     particles: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=0.01, gt=0)
-    warm_start: int = Field(default=16, ge=0)
+    warm_start: int = Field(default=12, ge=0)
     warm_particles: int = Field(default=4, ge=1)
     max_steps: int = Field(default=2000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)

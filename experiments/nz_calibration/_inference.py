@@ -11,7 +11,17 @@ from torch import Tensor
 from calib import Gradient, Problem, log_likelihood
 from calib._local_mean import LocalMean
 from calib._warm_start import Outputs
-from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, SMALLEST_MEAN, Data, Simulate, Simulator, model
+from experiments.nz_calibration._model import (
+    CLUSTERED,
+    DISPERSIONS,
+    SIGNALS,
+    SMALLEST_MEAN,
+    Data,
+    Simulate,
+    Simulator,
+    count_variance,
+    model,
+)
 from experiments.nz_calibration._observation import Expected
 
 
@@ -82,21 +92,28 @@ class Inference:
         return with_mean
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
-        """Fisher information of negative-binomial counts, `[P, D, D]`: of their means, and of their dispersions as of a variance."""
+        """Fisher information of counts as of normal variables with the same mean and variance, `[P, D, D]`."""
         space, weeks = self.simulator.space, self.simulator.weeks
-        theta, slope = space.to_theta(z), space.log_slope(z)
-        expected = Expected.from_flat(flat, weeks)
+        names = [*DISPERSIONS.values(), "cluster_size"]
+        expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
         rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
         out = z.new_zeros(*z.shape, z.shape[-1])
         for signal in SIGNALS:
-            name = DISPERSIONS[signal]
-            mean = getattr(expected, signal).clamp_min(SMALLEST_MEAN)
-            extra = (theta[name][:, None, None] * mean) ** 2
-            weight = self.data.fitted[:, None] / (mean + extra)
+            mean = getattr(expected, signal)
+
+            def log_variance(point: Tensor, signal: str = signal, mean: Tensor = mean) -> Tensor:
+                at = space.to_theta(point)
+                cluster = at["cluster_size"] if signal in CLUSTERED else torch.ones_like(at["cluster_size"])
+                return count_variance(mean, at[DISPERSIONS[signal]], cluster).log()
+
+            fitted = self.data.fitted[:, None].to(mean)
+            weight = fitted / log_variance(z).exp()
             j = getattr(rows, signal)  # [D, P, W, places]
             out += torch.einsum("dpws,pws,epws->pde", j, weight, j)
-            log_slope = slope[name].exp() / theta[name]  # d log(relative sd) / dz
-            share = (extra / (mean + extra)) * self.data.fitted[:, None]
-            at = space.slice_of(name).start
-            out[:, at, at] += 2 * (share**2).sum((-1, -2)) * log_slope**2
+            # the few coordinates that shape the variance: information (d log variance)^2 / 2
+            at = torch.tensor([space.slice_of(name).start for name in names], device=z.device)
+            basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[at]
+            slopes = torch.stack([torch.func.jvp(log_variance, (z,), (e.expand_as(z),))[1] for e in basis])
+            block = 0.5 * torch.einsum("apws,ws,bpws->pab", slopes, fitted, slopes)
+            out[:, at[:, None], at] += block
         return out

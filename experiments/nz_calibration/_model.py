@@ -26,6 +26,7 @@ DISPERSIONS = {
     "cases_age": "dispersion_age",
     "admissions_age": "dispersion_admissions",
 }
+CLUSTERED = ("cases_district", "cases_age")
 SMALLEST_MEAN = 0.05  # expected count under which a week is treated as holding this many: keeps the likelihood finite
 
 Simulate = Callable[[Mapping[str, Tensor]], Expected]
@@ -54,20 +55,35 @@ def model(simulate: Simulate, data: Data | None = None) -> None:
     pyro.deterministic("infections_district", expected.infections_district, event_dim=2)
     for signal in SIGNALS:
         mean = getattr(expected, signal)
-        fn = negative_binomial(mean, theta[DISPERSIONS[signal]])
+        fn = counts(signal, mean, theta)
         if data is None:
             pyro.sample(signal, fn.to_event(2))
         else:
             pyro.sample(signal, fn.mask(data.fitted[:, None]).to_event(2), obs=data.counts[signal])
 
 
-def negative_binomial(mean: Tensor, relative_sd: Tensor) -> dist.NegativeBinomial:
-    """Counts with the given mean `[*batch, W, places]` and variance `mean + (relative_sd * mean)^2`."""
-    concentration = relative_sd[..., None, None] ** -2
+def counts(signal: str, mean: Tensor, theta: Mapping[str, Tensor]) -> dist.NegativeBinomial:
+    """Law of a signal's weekly counts around their mean `[*batch, W, places]`; cases cluster, admissions are single people."""
+    cluster = theta["cluster_size"] if signal in CLUSTERED else torch.ones_like(theta["cluster_size"])
+    return negative_binomial(mean, theta[DISPERSIONS[signal]], cluster)
+
+
+def count_variance(mean: Tensor, relative_sd: Tensor, cluster: Tensor) -> Tensor:
+    """Variance of `negative_binomial`: `cluster * mean + (relative_sd * mean)^2`, and never less than the mean's."""
+    return cluster[..., None, None].clamp_min(1.0) * mean + (relative_sd[..., None, None] * mean) ** 2
+
+
+def negative_binomial(mean: Tensor, relative_sd: Tensor, cluster: Tensor) -> dist.NegativeBinomial:
+    """Counts with a given mean `[*batch, W, places]` and the variance `count_variance`.
+
+    Small counts have a variance proportional to their mean (cases come in outbreaks), large ones a constant relative
+    standard deviation: the quadratic and the linear negative binomial in one (Cameron and Trivedi 1986, J Appl Econom 1:29).
+    """
     # NaN stays NaN: a failed simulation must not pass for a small one
     mean = torch.where(mean < SMALLEST_MEAN, SMALLEST_MEAN + 0 * mean, mean)
-    logits = mean.log() - concentration.log()
-    return dist.NegativeBinomial(concentration, logits=logits, validate_args=False)
+    excess = count_variance(mean, relative_sd, cluster) - mean
+    concentration = mean**2 / excess
+    return dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log(), validate_args=False)
 
 
 def parameter_space() -> ParameterSpace:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
+from experiments.nz_calibration._parameters import SEVERITY_BAND
 from sim import Population
 
 REPORT_DELAY = (5.0, 2.2)
@@ -22,7 +23,7 @@ REPORT_DELAY = (5.0, 2.2)
 ADMISSION_DELAY = (8.5, 4.0)
 """Mean and sd in days from infection to admission (chosen: incubation and about five days from symptoms)."""
 LONGEST_DELAY = 28
-REFERENCE_AGE, CHILD_BAND = 35.0, 0
+REFERENCE_AGE = 35.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +122,9 @@ def observe(theta: Mapping[str, Tensor], incidence: Tensor, o: Observation) -> E
 
 
 def severity(theta: Mapping[str, Tensor], o: Observation) -> Tensor:
-    """`[*batch, A]` admissions per infection: log-linear in age, raised under ten, lowered by each dose."""
+    """`[*batch, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by each dose."""
     line = theta["severity_level"][..., None] * torch.exp(theta["severity_age"][..., None] * o.age)
-    child = torch.zeros_like(o.age)
-    child[CHILD_BAND] = 1.0
-    line = line * (1 + (theta["severity_child"][..., None] - 1) * child)
+    line = line * torch.exp(SEVERITY_BAND * theta["severity_band"])
     dose = torch.arange(o.doses.shape[1], dtype=o.doses.dtype, device=o.doses.device)
     protected = (o.doses * torch.exp(-theta["severity_dose"][..., None, None] * dose)).sum(-1)
     return line * protected

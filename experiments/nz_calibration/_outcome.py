@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from calib._atomic import atomic_path, atomic_write_json
 from calib._hub import hub_rows, quantile_table
 from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
+from calib._local_mean import local_mean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
+from calib._warm_start import WarmStart
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
-from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, negative_binomial
+from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
 from experiments.nz_calibration._study import Study, steps
@@ -34,7 +37,18 @@ PLACES = {
     "admissions_age": AGE_BANDS,
     "infections_district": DISTRICTS,
 }
-SITE_DIMS = {"age_contact": ["age"], "district_effect": ["district"], "district_seed": ["district"], "drift": ["knot"]}
+PLACES_IN_ORDER = tuple(f.name for f in fields(Expected))
+JUDGED = 4000
+"""Draws from which the importance weights of the fit are judged."""
+BASELINE_FROM = "2022-01-30"
+"""First week of the baseline's history."""
+SITE_DIMS = {
+    "age_contact": ["age"],
+    "district_effect": ["district"],
+    "district_seed": ["district"],
+    "drift": ["knot"],
+    "severity_band": ["age"],
+}
 
 
 def simulate_draws(
@@ -82,7 +96,12 @@ def _finite(z: Tensor, flat: Tensor, run: RunFolder, what: str) -> tuple[Tensor,
 
 
 def conclude(
-    study: Study, result: FitResult, prior: tuple[Tensor, Tensor], run: RunFolder, console: Console
+    study: Study,
+    result: FitResult,
+    warm: WarmStart | None,
+    prior: tuple[Tensor, Tensor],
+    run: RunFolder,
+    console: Console,
 ) -> dict[str, Any]:
     """Simulate the posterior draws once, with Jacobians, and write every data file of the run.
 
@@ -100,10 +119,11 @@ def conclude(
     log_q, jacobian = log_q[good], jacobian[good]
 
     with run.phase("files"):
-        weight = _weights(study, z, flat, log_q, run)
-        predicted = observations(study, z, flat, "posterior")
+        local = local_mean(z, flat, jacobian.to(flat), floor=SMALLEST_MEAN)
+        _judge(study, result, warm, run)
+        predicted = observations(study, z, with_real_chance(study, local(z), flat), "posterior")
         _save_jacobian(study, z, flat, jacobian, run)
-        _save_posterior(study, z, flat, log_q, weight, predicted, prior, run)
+        _save_posterior(study, z, local(z), log_q, predicted, prior, run)
         scores = _score(study, predicted, run)
     with run.phase("sensitivity"):
         _sensitivity(study, run)
@@ -114,6 +134,35 @@ def conclude(
     return scores
 
 
+def with_real_chance(study: Study, mean: Tensor, run: Tensor) -> Tensor:
+    """Expected counts with as much chance in them as the real population has.
+
+    A run with one agent for n people strays from the mean over random streams sqrt(n) times as far as the country does
+    (demographic noise falls with the square root of the numbers). The stray, on the log scale, is scaled back by that.
+
+    Args:
+        study: gives the people per agent of each district.
+        mean: `[S, M]` local mean at the draws. run: `[S, M]` the runs themselves.
+
+    Returns:
+        `[S, M]`; the runs themselves where an agent is one person.
+    """
+    people = torch.as_tensor(study.population.people_per_agent).to(run)
+    national = (people * torch.as_tensor(study.population.region_size).to(run)).sum() / study.population.agents
+    factor = (
+        Expected(
+            *(
+                (people if PLACES[name] is DISTRICTS else national.expand(len(PLACES[name]))).expand(
+                    study.full.weeks, -1
+                )
+                for name in PLACES_IN_ORDER
+            )
+        ).flat()
+        ** -0.5
+    )
+    return mean * (run.clamp_min(SMALLEST_MEAN) / mean) ** factor
+
+
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
     """Counts drawn around expected counts `[S, M]`: `{signal: [S * replicates, W, places]}`; infections are not observed."""
     theta = study.space.to_theta(z)
@@ -122,39 +171,43 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
     with torch.random.fork_rng(devices=[] if z.device.type == "cpu" else None), torch.no_grad():
         torch.manual_seed(derive_seed(study.config.seed, 0, f"observe-{stream}") % 2**63)
         for signal in SIGNALS:
-            draws = negative_binomial(getattr(expected, signal), theta[DISPERSIONS[signal]]).sample(
-                (study.config.replicates,)
-            )
+            draws = counts(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
             out[signal] = draws.transpose(0, 1).flatten(0, 1).cpu().numpy()
     return out
 
 
-def _weights(study: Study, z: Tensor, flat: Tensor, log_q: Tensor, run: RunFolder) -> dict[str, Any]:
-    sites = _pointwise(study, z, flat)
-    total = torch.stack([x.flatten(1).sum(1) for x in sites.values()]).sum(0)
-    log_prior = -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
-    joint = total + log_prior
-    out: dict[str, Any] = {"pointwise": sites, "lp": joint, "log_weight": (joint - log_q).cpu().numpy()}
-    if len(z) >= 25:
-        found = importance(joint, log_q)
-        verdict = judge_k_hat(found.k_hat, found.draws)
-        run.update(
-            importance={"k_hat": found.k_hat if math.isfinite(found.k_hat) else None, "word": verdict.word, "text": verdict.text,
-                        "effective": found.effective, "draws": found.draws, "threshold": verdict.threshold}
-        )  # fmt: skip
-    else:
-        run.notice(f"Too few draws ({len(z)}) to judge the fit by its importance weights; 25 are needed.")
-    return out
+def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFolder) -> None:
+    """Importance weights of many draws under the likelihood of the fit's own local mean: no simulation."""
+    if warm is None:
+        run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
+        return
+    inference = study.inference()
+    local = warm.local(inference.outputs().floor)
+    generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "judge"))
+    with torch.no_grad():
+        z, log_q = result.flow.sample_with_log_prob(result.flow.noise(JUDGED, generator))
+        joint = inference.likelihood_of_means(z, local(z)) - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    found = importance(joint, log_q)
+    verdict = judge_k_hat(found.k_hat, found.draws)
+    run.update(
+        importance={
+            "k_hat": found.k_hat if math.isfinite(found.k_hat) else None,
+            "word": verdict.word,
+            "text": verdict.text,
+            "effective": found.effective,
+            "draws": found.draws,
+            "threshold": verdict.threshold,
+            "elbo": found.elbo,
+            "log_evidence": found.log_evidence,
+        }
+    )
 
 
 def _pointwise(study: Study, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
     """Log likelihood of each fitted count, `{signal: [S, fitted week, place]}`."""
     theta, expected = study.space.to_theta(z), Expected.from_flat(flat, study.full.weeks)
     fitted = study.data.fitted
-    return {
-        s: negative_binomial(getattr(expected, s), theta[DISPERSIONS[s]]).log_prob(study.data.counts[s])[:, fitted]
-        for s in SIGNALS
-    }
+    return {s: counts(s, getattr(expected, s), theta).log_prob(study.data.counts[s])[:, fitted] for s in SIGNALS}
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run: RunFolder) -> None:
@@ -183,15 +236,18 @@ def _save_posterior(
     def sites(z: Tensor) -> dict[str, np.ndarray]:
         return {name: x[None].cpu().numpy() for name, x in study.space.to_theta(z).items()}
 
+    pointwise = _pointwise(study, z, mean)
+    joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
+    joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     people = study.figures.population
     groups = {
         "posterior": sites(z),
         "prior": sites(prior[0]),
         "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != "infections_district"},
         "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
-        "log_likelihood": {name: x[None].cpu().numpy() for name, x in weight["pointwise"].items()},
+        "log_likelihood": {name: x[None].cpu().numpy() for name, x in pointwise.items()},
         "sample_stats": {
-            "lp": weight["lp"][None].cpu().numpy(), "log_q": log_q[None].cpu().numpy(), "log_weight": weight["log_weight"][None],
+            "lp": joint[None].cpu().numpy(), "log_q": log_q[None].cpu().numpy(), "log_weight": (joint - log_q)[None].cpu().numpy(),
         },
         "observed_data": {name: study.data.counts[name].cpu().numpy() for name in SIGNALS},
         "constant_data": {
@@ -240,13 +296,13 @@ def _score(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> di
     }
     forecasts, rows = {}, []
     for signal in SIGNALS:
-        counts = study.data.counts[signal].cpu().numpy()
+        figures = study.data.counts[signal].cpu().numpy()
         history = (
-            counts[known]
+            figures[known]
             if study.truth is not None
-            else frames[signal].loc[: str(calendar.FORECAST_DATE)].to_numpy(float)
+            else frames[signal].loc[BASELINE_FROM : str(calendar.FORECAST_DATE)].to_numpy(float)
         )
-        forecasts[signal] = Forecast(predicted[signal][:, ~known], counts[~known], history, PLACES[signal])
+        forecasts[signal] = Forecast(predicted[signal][:, ~known], figures[~known], history, PLACES[signal])
         rows.append(
             hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.FORECAST_DATE, signal, PLACES[signal])
         )

@@ -47,10 +47,12 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
      "Admissions per infection at age 35 without vaccine; below the infection-hospitalisation ratios of earlier variants (chosen, wide)."),
     ("severity_age", "lognormal", _log(0.45), 0.25, "per decade",
      "Log-linear growth of severity with age (form: Levin et al. 2020, Eur J Epidemiol 35:1123, for deaths; size chosen)."),
-    ("severity_child", "lognormal", _log(5.0), 0.5, "factor", "Severity under 10 years over the log-linear line: infants are admitted more (chosen)."),
     ("severity_dose", "lognormal", _log(0.5), 0.4, "per dose",
      "Fall of log severity with each vaccine dose (chosen; three doses near 80 % protection against admission)."),
-    ("dispersion_district", "lognormal", _log(0.2), 0.5, "relative sd", "Overdispersion of weekly cases by district: 1/sqrt(concentration) (chosen)."),
+    ("cluster_size", "lognormal", _log(5.0), 0.7, "cases",
+     "Variance over mean of small weekly counts of cases: they come in outbreaks (chosen, wide)."),
+    ("dispersion_district", "lognormal", _log(0.15), 0.5, "relative sd",
+     "Relative sd of large weekly counts by district around their expectation: what the model misses (chosen)."),
     ("dispersion_age", "lognormal", _log(0.12), 0.5, "relative sd", "The same for weekly cases by age (chosen)."),
     ("dispersion_admissions", "lognormal", _log(0.2), 0.5, "relative sd", "The same for weekly admissions by age (chosen)."),
 )  # fmt: skip
@@ -59,12 +61,16 @@ _VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] =
     ("age_contact", "lognormal", 0.0, 0.3, "factor", "Community contacts of an age band over the mean (chosen).", AGE_BANDS),
     ("district_effect", "normal", 0.0, 1.0, "standardised", "Community transmission of a district: exp(district_spread * effect).", DISTRICTS),
     ("district_seed", "normal", 0.0, 1.0, "standardised", "Seeding of a district: exp(seed_spread * effect).", DISTRICTS),
+    ("severity_band", "normal", 0.0, 1.0, "standardised",
+     "Severity of an age band off the log-linear line: exp(0.5 * effect); infants and the old are admitted more (chosen, wide).", AGE_BANDS),
     ("drift", "normal", 0.0, 1.0, "standardised",
      "Steps of a four-weekly random walk in log transmission outside the home, sd 0.1 each; beyond the data the prior speaks.", KNOTS),
 )  # fmt: skip
 
 DRIFT_STEP = 0.1
 """Standard deviation of a drift step, log scale."""
+SEVERITY_BAND = 0.5
+"""Standard deviation of an age band's severity off the log-linear line, log scale."""
 
 
 def prior(family: str, location: float, scale: float) -> dist.Distribution:

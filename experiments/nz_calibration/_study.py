@@ -24,7 +24,6 @@ from calib import (
     ParameterSpace,
     StopRule,
     fit,
-
     make_flow,
     rich_progress,
 )
@@ -126,12 +125,13 @@ def build(config: Config, run: RunFolder, console: Console) -> Study:
     return Study(config, figures, population, space, short, full, data, truth)
 
 
-def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> FitResult:
+def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, WarmStart | None]:
     """Warm start, then variational inference; both go on where a killed run stopped."""
     config = study.config
     inference = study.inference()
     like = torch.zeros((), dtype=config.dtype, device=config.device)
     flow = make_flow(config.flow, study.space.dim, seed=config.seed, dtype=config.dtype, device=config.device)
+    warm = None
     if config.warm_start:
         if config.flow not in FULL_RANK:
             raise StudyError(
@@ -149,7 +149,8 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
         learning_rate=config.learning_rate,
         max_steps=config.max_steps,
         max_seconds=config.max_seconds,
-        stop=StopRule(min_steps=60, min_window=40),
+        warmup_steps=10,
+        stop=StopRule(min_steps=40, min_window=30),
         checkpoint_seconds=15.0,
     )
     with run.phase("fit"), rich_progress(console) as progress:
@@ -171,7 +172,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
             "settled: intervals may still be too wide or too narrow. Give it more time with --max-seconds and --max-steps."
         )
     _write_history(run, result)
-    return result
+    return result, warm
 
 
 def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Console, like: Tensor) -> WarmStart:

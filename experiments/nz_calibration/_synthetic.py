@@ -13,7 +13,7 @@ from torch import Tensor
 
 from calib._noise import derive_seed
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import DISPERSIONS, SIGNALS, Data, Simulator, negative_binomial
+from experiments.nz_calibration._model import SIGNALS, Data, Simulator, counts
 
 ATTEMPTS = 50
 TAKEN_OFF = 20_000
@@ -45,8 +45,8 @@ def synthetic_data(simulator: Simulator, real: Data, seed: int) -> tuple[Tensor,
             continue
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, attempt, "synthetic-counts") % 2**63)
-            counts = {s: negative_binomial(getattr(expected, s), theta[DISPERSIONS[s]]).sample()[0] for s in SIGNALS}
-        return z[0], Data(counts, real.fitted)
+            drawn = {s: counts(s, getattr(expected, s), theta).sample()[0] for s in SIGNALS}
+        return z[0], Data(drawn, real.fitted)
     raise StudyError(
         f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {TAKEN_OFF:,} cases; choose another seed."
     )
