@@ -11,7 +11,7 @@ from rich.console import Console
 
 from calib import CheckpointError, FitError
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration._config import FREE, make_config
+from experiments.nz_calibration._config import FREE, Config, make_config
 from experiments.nz_calibration._errors import StudyError
 
 USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError)
@@ -56,7 +56,7 @@ def main(
         )  # fmt: skip
         # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own
         torch.set_num_threads(1)
-        torch.set_default_dtype(config.dtype)
+        torch.set_default_dtype(torch.float64)
         name = "nz_calibration" + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
         run = RunFolder.create(
             output or Path("results") / name,
@@ -83,7 +83,7 @@ def _device(device: str) -> str:
     return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _run(config, run: RunFolder, resume: bool) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _run(config: Config, run: RunFolder, resume: bool) -> None:
     from experiments.nz_calibration import _outcome, _study
     from experiments.nz_calibration._draw import draw_all
     from experiments.nz_calibration._report import write_report
@@ -105,9 +105,9 @@ def _run(config, run: RunFolder, resume: bool) -> None:  # type: ignore[no-untyp
             f"cases by district, weeks {period}: WIS {row['wis']:,.0f} against {row['baseline_wis']:,.0f} of the baseline "
             f"(relative {row['relative_wis']:.2f}), 95 % coverage {row['coverage_95']:.2f}", highlight=False,
         )  # fmt: skip
-    after = run.manifest["simulations"]
+    after = sum(n for purpose, n in run.manifest["simulations"].items() if purpose.startswith("forecast"))
     console.print(
-        f"simulations after the fit: {after.get('forecast', 0)} for the forecast, {run.manifest['sensitivity_simulations']} for the "
+        f"simulations after the fit: {after} for the forecast, {run.manifest['sensitivity_simulations']} for the "
         f"sensitivity ranking; report in {run.path / 'report.html'}", highlight=False,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ class Config(BaseModel):
 
     Attributes:
         scale: agents per person, (0, 1].
+        jacobian_scale: agents per person of the sample on which Jacobians are taken, on the CPU; None for `scale`.
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
@@ -38,6 +39,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scale: float = Field(gt=0, le=1)
+    jacobian_scale: float | None = Field(default=None, gt=0, le=1)
     balance: float = Field(default=0.5, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -59,7 +61,7 @@ class Config(BaseModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Double precision on the CPU, single on a GPU."""
+        """Of the epidemic: double precision on the CPU, single on a GPU. Inference is in double precision always."""
         return torch.float32 if self.device == "cuda" else torch.float64
 
     def identity(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Config(BaseModel):
 
 
 DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
+GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
     "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 20, "max_seconds": 20.0,
     "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
@@ -92,12 +95,14 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
             "Device cuda was asked for, but torch finds no usable GPU; run with --device cpu, or install a CUDA build of torch."
         )
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    values: dict[str, Any] = {"scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
+    values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
+    if device == "cuda":
+        values["jacobian_scale"] = GPU_JACOBIAN_SCALE
     values |= {key: value for key, value in settings.items() if value is not None}
     if values.get("figures") is not None:
         values["figures"] = str(Path(values["figures"]))
     try:
-        return Config(device=device, smoke=smoke, **values)
+        return Config(smoke=smoke, **values)
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(

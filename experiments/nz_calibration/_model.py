@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
@@ -105,6 +106,8 @@ class Simulator:
     Attributes:
         population: the agents. context, observation: fixed parts of rates and reports. space: the parameters.
         backend: of `sim`.
+
+    Parameters and counts come and go on the caller's device and in its dtype; the epidemic runs on the simulator's own.
     """
 
     population: Population
@@ -122,15 +125,11 @@ class Simulator:
         """A simulate function with its random stream fixed; reverse mode goes through the primitive."""
 
         def simulate(theta: Mapping[str, Tensor]) -> Expected:
-            batch = theta["aversion"].shape
-            flat = {name: x.reshape(-1, *x.shape[len(batch) :]) for name, x in theta.items()}
+            batch, home, here = theta["aversion"].shape, theta["aversion"], self.observation.week
+            flat = {name: x.reshape(-1, *x.shape[len(batch) :]).to(here) for name, x in theta.items()}
             expected = self._expected(flat, seed, streams)
-            return Expected(
-                *(
-                    getattr(expected, f.name).unflatten(0, batch) if batch else getattr(expected, f.name)[0]
-                    for f in fields(expected)
-                )
-            )
+            counted = (getattr(expected, f.name).to(home) for f in fields(expected))
+            return Expected(*(x.unflatten(0, batch) if batch else x[0] for x in counted))
 
         return simulate
 
@@ -163,11 +162,12 @@ class Simulator:
             h = host_tables(dict(zip(names, host_theta, strict=True)), self.context)
             return h.infectiousness, h.susceptibility
 
-        def along(direction: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            return torch.func.jvp(self.space.to_theta, (z,), (direction.expand_as(z),))
+        def along(direction: Tensor) -> dict[str, Tensor]:
+            tangent: dict[str, Tensor] = torch.func.jvp(self.space.to_theta, (z,), (direction.expand_as(z),))[1]
+            return tangent
 
         theta = self.space.to_theta(z)
-        dtheta = torch.func.vmap(lambda d: along(d)[1])(eye)  # {name: [D, P, ...]}
+        dtheta = torch.func.vmap(along)(eye)  # {name: [D, P, ...]}
         # the host tables hang on a few parameters only: their Jacobian is taken once and multiplied in
         point = tuple(theta[n] for n in names)
 
@@ -190,11 +190,16 @@ class Simulator:
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
         incidence, dincidence = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)
 
-        def counts(th: dict[str, Tensor], inc: Tensor) -> Tensor:
+        def counts_of(th: dict[str, Tensor], inc: Tensor) -> Tensor:
             return observe(th, inc, self.observation).flat()
 
-        value = counts(theta, incidence)
-        J = torch.func.vmap(lambda dth, dinc: torch.func.jvp(counts, (theta, incidence), (dth, dinc))[1], in_dims=(0, -1), out_dims=-1)(dtheta, dincidence)  # fmt: skip
+        value = counts_of(theta, incidence)
+
+        def report(dth: dict[str, Tensor], dinc: Tensor) -> Tensor:
+            tangent: Tensor = torch.func.jvp(counts_of, (theta, incidence), (dth, dinc))[1]
+            return tangent
+
+        J = torch.func.vmap(report, in_dims=(0, -1), out_dims=-1)(dtheta, dincidence)
         nan = torch.full_like(value, float("nan"))
         return torch.where(good[:, None], value, nan), torch.where(good[:, None, None], J, nan[..., None])
 
@@ -225,16 +230,15 @@ def _failed(expected: Expected, good: Tensor) -> Expected:
     )
 
 
-def observed(figures: Figures, observation: Observation, fitted: np.ndarray) -> Data:
+def observed(figures: Figures, weeks: pd.DatetimeIndex, fitted: np.ndarray) -> Data:
     """The figures of the study's weeks; weeks without a figure may not be fitted."""
-    weeks, like = observation.weeks, observation.week
     frames = {
         "cases_district": figures.cases_district,
         "cases_age": figures.cases_age,
         "admissions_age": figures.admissions_age,
     }
     counts = {
-        name: torch.as_tensor(frame.reindex(weeks).fillna(0).to_numpy(), dtype=like.dtype, device=like.device)
-        for name, frame in frames.items()
+        n: torch.tensor(f.reindex(weeks).fillna(0).to_numpy(dtype=float), dtype=torch.float64)
+        for n, f in frames.items()
     }
-    return Data(counts, torch.as_tensor(fitted, device=like.device))
+    return Data(counts, torch.tensor(fitted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -51,48 +52,59 @@ SITE_DIMS = {
 }
 
 
-def simulate_draws(
-    study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str, jacobian: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Expected counts `[S, M]` to the last week at draws `z [S, D]`, with Jacobians `[S, M, D]` in single precision if asked for."""
-    batch = min(study.config.particles, 8)
-    seed = derive_seed(study.config.seed, 0, f"simulate-{purpose}")
-    values, jacobians = [], []
-    with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
-        for start in range(0, len(z), batch):
-            part, streams = z[start : start + batch], torch.arange(start, min(start + batch, len(z)))
-            if jacobian:
-                value, j = study.full.jacobian(part, seed, streams)
-                jacobians.append(j.float().cpu())
-            else:
-                value = study.full.bind(seed, streams)(study.space.to_theta(part)).flat()
+def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> Tensor:
+    """Expected counts `[S, M]` to the last week at draws `z [S, D]`, one run each."""
+    seed, values = derive_seed(study.config.seed, 0, f"simulate-{purpose}"), []
+    with run.phase(purpose), torch.no_grad():
+        for part, streams in _batches(study, z, run, console, purpose):
+            values.append(study.full.bind(seed, streams)(study.space.to_theta(part)).flat())
+    return torch.cat(values)
+
+
+def jacobian_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> tuple[Tensor, Tensor]:
+    """As `simulate_draws`, on the population that Jacobians are taken on; with them `[S, M, D]` in single precision."""
+    seed, values, jacobians = derive_seed(study.config.seed, 0, f"simulate-{purpose}"), [], []
+    with run.phase(purpose), torch.no_grad():
+        for part, streams in _batches(study, z, run, console, purpose):
+            value, jacobian = study.sample_full.jacobian(part, seed, streams)
             values.append(value)
+            jacobians.append(jacobian.float())
+    return torch.cat(values), torch.cat(jacobians)
+
+
+def _batches(
+    study: Study, z: Tensor, run: RunFolder, console: Console, purpose: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    with steps(console, purpose.replace("_", " "), len(z)) as advance:
+        for start in range(0, len(z), study.config.particles):
+            part = z[start : start + study.config.particles]
+            yield part, torch.arange(start, start + len(part))
             run.count(purpose, len(part))
             advance(len(part))
-    return torch.cat(values), torch.cat(jacobians) if jacobian else None
 
 
 def prior_predictive(study: Study, run: RunFolder, console: Console) -> tuple[Tensor, Tensor]:
     """Draws of the prior `z [S, D]` and their expected counts `[S, M]`, failed ones left out and counted."""
     generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "prior"))
     z = torch.randn(study.config.prior_draws, study.space.dim, generator=generator, dtype=torch.float64)
-    z = z.to(study.full.observation.week)
-    flat, _ = simulate_draws(study, z, run, console, purpose="prior_predictive", jacobian=False)
-    return _finite(z, flat, run, "prior draws")
-
-
-def _finite(z: Tensor, flat: Tensor, run: RunFolder, what: str) -> tuple[Tensor, Tensor]:
+    flat = simulate_draws(study, z, run, console, purpose="prior_predictive")
     good = torch.isfinite(flat).all(1)
-    if not bool(good.all()):
-        run.skip(what, int((~good).sum()))
-        run.notice(
-            f"{int((~good).sum())} of {len(good)} {what} gave a simulation that was not finite and were left out."
-        )
-    if int(good.sum()) < 10:
-        raise StudyError(
-            f"Only {int(good.sum())} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
-        )
+    _report_failed(good, run, "prior draws")
     return z[good], flat[good]
+
+
+def _report_failed(good: Tensor, run: RunFolder, what: str) -> None:
+    """Count draws whose simulation was not finite, and refuse to go on with fewer than ten."""
+    count = int(good.sum())
+    if count < len(good):
+        run.skip(what, len(good) - count)
+        run.notice(
+            f"{len(good) - count} of {len(good)} {what} gave a simulation that was not finite and were left out."
+        )
+    if count < 10:
+        raise StudyError(
+            f"Only {count} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
+        )
 
 
 def conclude(
@@ -112,23 +124,24 @@ def conclude(
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
     with torch.no_grad():
         z, log_q = result.flow.sample_with_log_prob(result.flow.noise(config.draws, generator))
-    flat, jacobian = simulate_draws(study, z, run, console, purpose="forecast", jacobian=True)
-    assert jacobian is not None
-    good = torch.isfinite(flat).all(1) & torch.isfinite(jacobian).all(-1).all(-1)
-    z, flat = _finite(z, torch.where(good[:, None], flat, torch.nan), run, "posterior draws")
-    log_q, jacobian = log_q[good], jacobian[good]
+    sampled, jacobian = jacobian_draws(study, z, run, console, purpose="forecast")
+    same = study.sample_full is study.full
+    flat = sampled if same else simulate_draws(study, z, run, console, purpose="forecast_whole_population")
+    good = torch.isfinite(flat).all(1) & torch.isfinite(sampled).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
+    _report_failed(good, run, "posterior draws")
+    z, log_q, flat, sampled, jacobian = z[good], log_q[good], flat[good], sampled[good], jacobian[good]
 
     with run.phase("files"):
-        local = local_mean(z, flat, jacobian.to(flat), floor=SMALLEST_MEAN)
+        local = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN)
         _judge(study, result, warm, run)
         predicted = observations(study, z, with_real_chance(study, local(z), flat), "posterior")
-        _save_jacobian(study, z, flat, jacobian, run)
+        _save_jacobian(study, z, sampled, jacobian, run)
         _save_posterior(study, z, local(z), log_q, predicted, prior, run)
         scores = _score(study, predicted, run)
     with run.phase("sensitivity"):
         _sensitivity(study, run)
     if study.truth is not None:
-        found = recovery(study.space.names, study.truth.cpu().numpy(), z.cpu().numpy())
+        found = recovery(study.space.names, study.truth.numpy(), z.numpy())
         atomic_write_json(run.file("recovery.json"), found)
         run.update(recovery={key: found[key] for key in ("inside", "of", "share", "chance_of_so_few")})
     return scores
@@ -142,7 +155,8 @@ def with_real_chance(study: Study, mean: Tensor, run: Tensor) -> Tensor:
 
     Args:
         study: gives the people per agent of each district.
-        mean: `[S, M]` local mean at the draws. run: `[S, M]` the runs themselves.
+        mean: `[S, M]` local mean at the draws.
+        run: `[S, M]` the runs themselves.
 
     Returns:
         `[S, M]`; the runs themselves where an agent is one person.
@@ -167,12 +181,12 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
     """Counts drawn around expected counts `[S, M]`: `{signal: [S * replicates, W, places]}`; infections are not observed."""
     theta = study.space.to_theta(z)
     expected = Expected.from_flat(flat, study.full.weeks)
-    out = {"infections_district": expected.infections_district.cpu().numpy()}
-    with torch.random.fork_rng(devices=[] if z.device.type == "cpu" else None), torch.no_grad():
+    out = {"infections_district": expected.infections_district.numpy()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed(study.config.seed, 0, f"observe-{stream}") % 2**63)
         for signal in SIGNALS:
             draws = counts(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
-            out[signal] = draws.transpose(0, 1).flatten(0, 1).cpu().numpy()
+            out[signal] = draws.transpose(0, 1).flatten(0, 1).numpy()
     return out
 
 
@@ -225,16 +239,21 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run:
 
 
 def _save_posterior(
-    study: Study, z: Tensor, flat: Tensor, log_q: Tensor, weight: dict[str, Any], predicted: dict[str, np.ndarray],
-    prior: tuple[Tensor, Tensor], run: RunFolder,
-) -> None:  # fmt: skip
+    study: Study,
+    z: Tensor,
+    mean: Tensor,
+    log_q: Tensor,
+    predicted: dict[str, np.ndarray],
+    prior: tuple[Tensor, Tensor],
+    run: RunFolder,
+) -> None:
     weeks = study.full.observation.weeks
     names = [str(w.date()) for w in weeks]
-    fitted = study.data.fitted.cpu().numpy()
+    fitted = study.data.fitted.numpy()
     masked = np.asarray(weeks == np.datetime64(calendar.MASKED_WEEK))
 
     def sites(z: Tensor) -> dict[str, np.ndarray]:
-        return {name: x[None].cpu().numpy() for name, x in study.space.to_theta(z).items()}
+        return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
 
     pointwise = _pointwise(study, z, mean)
     joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
@@ -245,11 +264,11 @@ def _save_posterior(
         "prior": sites(prior[0]),
         "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != "infections_district"},
         "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
-        "log_likelihood": {name: x[None].cpu().numpy() for name, x in pointwise.items()},
+        "log_likelihood": {name: x[None].numpy() for name, x in pointwise.items()},
         "sample_stats": {
-            "lp": joint[None].cpu().numpy(), "log_q": log_q[None].cpu().numpy(), "log_weight": (joint - log_q)[None].cpu().numpy(),
+            "lp": joint[None].numpy(), "log_q": log_q[None].numpy(), "log_weight": (joint - log_q)[None].numpy(),
         },
-        "observed_data": {name: study.data.counts[name].cpu().numpy() for name in SIGNALS},
+        "observed_data": {name: study.data.counts[name].numpy() for name in SIGNALS},
         "constant_data": {
             "fitted_week": fitted, "masked_week": masked, "population_district": people.sum(1), "population_age": people.sum(0),
         },
@@ -296,7 +315,7 @@ def _score(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> di
     }
     forecasts, rows = {}, []
     for signal in SIGNALS:
-        figures = study.data.counts[signal].cpu().numpy()
+        figures = study.data.counts[signal].numpy()
         history = (
             figures[known]
             if study.truth is not None

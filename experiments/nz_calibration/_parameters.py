@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions.transforms import SigmoidTransform
 
@@ -73,13 +75,13 @@ SEVERITY_BAND = 0.5
 """Standard deviation of an age band's severity off the log-linear line, log scale."""
 
 
-def prior(family: str, location: float, scale: float) -> dist.Distribution:
+def prior(family: str, location: float, scale: float) -> TorchDistribution:
     """A prior by family name, location and scale on the unbounded axis."""
-    base = dist.Normal(torch.tensor(location), torch.tensor(scale))
+    base: TorchDistribution = dist.Normal(torch.tensor(location), torch.tensor(scale))
     if family == "normal":
         return base
     if family == "lognormal":
-        return dist.LogNormal(base.loc, base.scale)
+        return dist.LogNormal(torch.tensor(location), torch.tensor(scale))
     if family == "logitnormal":
         return dist.TransformedDistribution(base, [SigmoidTransform()])
     raise ValueError(f"prior family is {family!r}; use normal, lognormal or logitnormal.")
@@ -98,6 +100,7 @@ def sample_parameters() -> dict[str, Tensor]:
     return theta
 
 
-def _sample(name: str, fn: dist.Distribution, unit: str, reason: str, labels: tuple[str, ...]) -> Tensor:
-    value: Tensor = pyro.sample(name, fn, infer={"unit": unit, "reason": reason, "labels": labels})
+def _sample(name: str, fn: TorchDistribution, unit: str, reason: str, labels: tuple[str, ...]) -> Tensor:
+    described: Any = {"unit": unit, "reason": reason, "labels": labels}
+    value: Tensor = pyro.sample(name, fn, infer=described)
     return value

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from calib import (
+    CheckpointError,
     FitConfig,
     FitError,
     FitResult,
@@ -36,7 +37,7 @@ from experiments.nz_calibration._config import Config
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import Data, Simulator, observed, parameter_space
+from experiments.nz_calibration._model import SMALLEST_MEAN, Data, Simulator, observed, parameter_space
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context
@@ -52,7 +53,9 @@ class Study:
 
     Attributes:
         config: settings. figures: the real figures. population: the agents. space: the parameters.
-        short: simulator over the fitted weeks. full: over all weeks. data: figures of all weeks to be calibrated (real or synthetic).
+        short, full: simulators over the fitted weeks and over all weeks, on the run's device.
+        sample_short, sample_full: the same on the CPU, for Jacobians; on a CPU they are `short` and `full` unless asked otherwise.
+        data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
     """
 
@@ -62,6 +65,8 @@ class Study:
     space: ParameterSpace
     short: Simulator
     full: Simulator
+    sample_short: Simulator
+    sample_full: Simulator
     data: Data
     truth: Tensor | None
 
@@ -71,16 +76,21 @@ class Study:
         n = self.short.weeks
         return Data({name: x[:n] for name, x in self.data.counts.items()}, self.data.fitted[:n])
 
-    def inference(self) -> Inference:
-        """The likelihood of the fitted weeks."""
-        return Inference(self.short, self.fit_data, batch=self.config.particles)
+    def inference(self, simulator: Simulator | None = None) -> Inference:
+        """The likelihood of the fitted weeks, by the run's simulator or another."""
+        return Inference(simulator or self.short, self.fit_data, batch=self.config.particles)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether an agent stands for several people, so that runs carry more chance than the country."""
+        return bool(self.population.people_per_agent.max() > 1.0)
 
     def fingerprint(self) -> str:
         """A hash of the data and of what shapes the likelihood: a checkpoint of another problem is refused."""
         digest = hashlib.sha256()
         for name in sorted(self.data.counts):
             digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
-        keys = ("scale", "balance", "seed", "synthetic", "warm_start", "warm_particles")
+        keys = ("scale", "jacobian_scale", "balance", "seed", "synthetic", "warm_start", "warm_particles")
         digest.update(json.dumps([self.population.agents, *(getattr(self.config, k) for k in keys)]).encode())
         return digest.hexdigest()[:16]
 
@@ -92,20 +102,27 @@ def build(config: Config, run: RunFolder, console: Console) -> Study:
         population, quality = build_population(figures, config.scale, config.seed, balance=config.balance)
     for line in quality.lines():
         console.print(line, highlight=False)
-    space, device = parameter_space(), torch.device(config.device)
+    space = parameter_space()
 
-    def simulator(last: calendar.date) -> Simulator:
+    def simulator(people: Population, last: calendar.date, device: str) -> Simulator:
         days, index = calendar.days_until(last), calendar.weeks(last=last)
+        at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
         return Simulator(
-            population,
-            make_context(figures, population, days, device, config.dtype),
-            make_observation(figures, population, days, index, device, config.dtype),
+            people,
+            make_context(figures, people, days, at, dtype),
+            make_observation(figures, people, days, index, at, dtype),
             space,
         )
 
-    short, full = simulator(calendar.FORECAST_DATE), simulator(calendar.LAST_WEEK)
+    short, full = (simulator(population, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
+    sample_short, sample_full = short, full
+    if config.jacobian_scale is not None:
+        sample, _ = build_population(figures, config.jacobian_scale, config.seed, balance=config.balance)
+        sample_short, sample_full = (
+            simulator(sample, last, "cpu") for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
+        )
     weeks = full.observation.weeks
-    data, truth = observed(figures, full.observation, calendar.fitted_weeks(weeks)), None
+    data, truth = observed(figures, weeks, calendar.fitted_weeks(weeks)), None
     if config.synthetic is not None:
         from experiments.nz_calibration._synthetic import synthetic_data
 
@@ -122,15 +139,14 @@ def build(config: Config, run: RunFolder, console: Console) -> Study:
             for r in table.to_dict("records")
         ],
     )  # fmt: skip
-    return Study(config, figures, population, space, short, full, data, truth)
+    return Study(config, figures, population, space, short, full, sample_short, sample_full, data, truth)
 
 
 def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, WarmStart | None]:
     """Warm start, then variational inference; both go on where a killed run stopped."""
     config = study.config
     inference = study.inference()
-    like = torch.zeros((), dtype=config.dtype, device=config.device)
-    flow = make_flow(config.flow, study.space.dim, seed=config.seed, dtype=config.dtype, device=config.device)
+    flow = make_flow(config.flow, study.space.dim, seed=config.seed)
     warm = None
     if config.warm_start:
         if config.flow not in FULL_RANK:
@@ -138,9 +154,10 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
                 f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
             )
         with run.phase("warm_start"):
-            warm = _warm_start(study, inference, run, console, like)
+            warm = _warm_start(study, run, console)
         start_flow(flow, warm)
-        inference = replace(inference, local=warm.local(inference.outputs().floor))
+        if study.sampled:
+            inference = replace(inference, local=warm.local(SMALLEST_MEAN))
     before = run.manifest["simulations"].get("fit", 0)
     settings = FitConfig(
         seed=config.seed,
@@ -175,11 +192,12 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     return result, warm
 
 
-def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Console, like: Tensor) -> WarmStart:
+def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
     config, file = study.config, run.path / WARM_START
-    state = cold_start(study.space.dim, like)
+    outputs = study.inference(study.sample_short).outputs()
+    state = cold_start(study.space.dim, torch.zeros((), dtype=torch.float64))
     if file.exists():
-        state = _load(file, config.device)
+        state = _load(file)
     with steps(console, "warm start", config.warm_start) as advance:
         advance(state.iteration)
         while state.iteration < config.warm_start:
@@ -187,7 +205,7 @@ def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Con
             around = state.iteration >= config.warm_start // 2
             try:
                 state = gauss_newton(
-                    inference.outputs(),
+                    outputs,
                     state,
                     particles=config.warm_particles * (2 if around else 1),
                     seed=config.seed,
@@ -199,7 +217,7 @@ def _warm_start(study: Study, inference: Inference, run: RunFolder, console: Con
             run.update(simulations=run.manifest["simulations"] | {"warm_start": state.simulations})
             _keep(state, file)
             advance(1)
-    local = state.local(inference.outputs().floor)
+    local = state.local(outputs.floor)
     run.update(
         warm_start={
             "objective": [_number(x) for x in state.objective],
@@ -221,9 +239,9 @@ def _keep(state: WarmStart, file: Path) -> None:
         save_file({k: v.contiguous() for k, v in (tensors | numbers).items()}, temporary)
 
 
-def _load(file: Path, device: str) -> WarmStart:
+def _load(file: Path) -> WarmStart:
     try:
-        kept = load_file(file, device=device)
+        kept = load_file(file)
         objective, simulations = tuple(kept.pop("objective").tolist()), int(kept.pop("simulations"))
         return WarmStart(**kept, objective=objective, simulations=simulations)
     except (SafetensorError, KeyError, TypeError) as error:

@@ -34,10 +34,10 @@ def synthetic_data(simulator: Simulator, real: Data, seed: int) -> tuple[Tensor,
     Raises:
         StudyError: none of 50 draws took off.
     """
-    like, space = simulator.observation.week, simulator.space
+    space = simulator.space
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(derive_seed(seed, attempt, "synthetic-truth"))
-        z = torch.randn(1, space.dim, generator=generator, dtype=torch.float64).to(like)
+        z = torch.randn(1, space.dim, generator=generator, dtype=torch.float64)
         theta = space.to_theta(z)
         with torch.no_grad():
             expected = simulator.bind(derive_seed(seed, attempt, "synthetic-epidemic"))(theta)
