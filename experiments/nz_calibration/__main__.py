@@ -11,8 +11,10 @@ from rich.console import Console
 
 from calib import CheckpointError, FitError
 from calib._runfolder import RunFolder, RunFolderError
+from experiments.nz_calibration import _study
 from experiments.nz_calibration._config import FREE, Config, make_config
 from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._figures import Figures
 
 USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError)
 console = Console(stderr=True)
@@ -40,6 +42,12 @@ def main(
     particles: Annotated[int | None, typer.Option(help="Simulations a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the fit.")] = None,
     warm_start: Annotated[int | None, typer.Option(help="Gauss-Newton steps before the fit.")] = None,
+    average: Annotated[
+        bool | None,
+        typer.Option(
+            "--average/--single-runs", help="Compare data with the mean over random streams, or with single runs."
+        ),
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of the fit.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time limit of the fit.")] = None,
     draws: Annotated[int | None, typer.Option(help="Posterior draws to forecast from, each with its Jacobian.")] = None,
@@ -51,12 +59,14 @@ def main(
     try:
         config = make_config(
             smoke=smoke, device=device, synthetic=synthetic, scale=scale, balance=balance, seed=seed, gradient=gradient, flow=flow,
-            particles=particles, learning_rate=learning_rate, warm_start=warm_start, max_steps=max_steps, max_seconds=max_seconds,
+            particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average, max_steps=max_steps, max_seconds=max_seconds,
             draws=draws, figures=str(figures) if figures else None,
         )  # fmt: skip
         # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
+        # before the folder is made: a run with tables that must be corrected leaves nothing behind
+        tables = _study.read_figures(config)
         name = "nz_calibration" + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
         run = RunFolder.create(
             output or Path("results") / name,
@@ -68,10 +78,18 @@ def main(
             free=FREE,
         )
         with run.running():
-            _run(config, run, resume)
+            _run(config, tables, run, resume)
     except USER_ERRORS as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
+        # one line however long, so that paths in it can be copied
+        console.print(_sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _sentence(text: str) -> str:
+    """A message with a capital and a full stop; a path that leads it is left as it is."""
+    first = text.split(" ", 1)[0]
+    text = text if "/" in first or "." in first or "_" in first else text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
 
 
 def _device(device: str) -> str:
@@ -83,12 +101,12 @@ def _device(device: str) -> str:
     return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _run(config: Config, run: RunFolder, resume: bool) -> None:
-    from experiments.nz_calibration import _outcome, _study
+def _run(config: Config, figures: Figures, run: RunFolder, resume: bool) -> None:
+    from experiments.nz_calibration import _outcome
     from experiments.nz_calibration._draw import draw_all
     from experiments.nz_calibration._report import write_report
 
-    study = _study.build(config, run, console)
+    study = _study.build(config, figures, run, console)
     prior = _outcome.prior_predictive(study, run, console)
     result, warm = _study.calibrate(study, run, console, resume=resume)
     with torch.no_grad():

@@ -8,8 +8,11 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calib import FLOWS
 from experiments.nz_calibration._errors import StudyError
 
+FULL_RANK = ("gaussian", "gaussian-nsf")
+"""Flows that can start from Gauss-Newton steps."""
 FREE = ("max_seconds", "max_steps")
 """Settings that may differ when a run is resumed."""
 
@@ -28,6 +31,7 @@ class Config(BaseModel):
         particles: simulations a step.
         learning_rate: of the fit.
         warm_start: Gauss-Newton steps before the fit.
+        average: compare the data with the mean over random streams (True) or with single runs.
         max_steps, max_seconds: limits of the fit.
         draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
         replicates: observations drawn for each of them.
@@ -48,6 +52,7 @@ class Config(BaseModel):
     particles: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=0.01, gt=0)
     warm_start: int = Field(default=12, ge=0)
+    average: bool = True
     warm_particles: int = Field(default=4, ge=1)
     max_steps: int = Field(default=2000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
@@ -102,9 +107,16 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
     if values.get("figures") is not None:
         values["figures"] = str(Path(values["figures"]))
     try:
-        return Config(smoke=smoke, **values)
+        config = Config(smoke=smoke, **values)
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(
             f"Setting {first['loc'][0]} = {first['input']!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}."
         ) from error
+    if config.flow not in FLOWS:
+        raise StudyError(f"Flow {config.flow!r} was asked for; choose one of {', '.join(FLOWS)}.")
+    if config.warm_start and config.flow not in FULL_RANK:
+        raise StudyError(
+            f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
+        )
+    return config

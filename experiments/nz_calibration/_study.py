@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from calib import (
@@ -34,17 +34,16 @@ from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._config import Config
-from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._errors import FiguresError
 from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import SMALLEST_MEAN, Data, Simulator, observed, parameter_space
+from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, Data, Simulator, observed, parameter_space
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context
 from sim import Population
 
 WARM_START = "warm_start.safetensors"
-FULL_RANK = ("gaussian", "gaussian-nsf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +85,38 @@ class Study:
         return bool(self.population.people_per_agent.max() > 1.0)
 
     def fingerprint(self) -> str:
-        """A hash of the data and of what shapes the likelihood: a checkpoint of another problem is refused."""
-        digest = hashlib.sha256()
+        """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
+        digest = hashlib.sha256(self.space.describe().to_json().encode())
+        for table in sorted(self.figures.folder.glob("*.csv")):
+            digest.update(table.read_bytes())
         for name in sorted(self.data.counts):
             digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
-        keys = ("scale", "jacobian_scale", "balance", "seed", "synthetic", "warm_start", "warm_particles")
+        keys = ("scale", "jacobian_scale", "balance", "seed", "synthetic", "warm_start", "warm_particles", "average")
         digest.update(json.dumps([self.population.agents, *(getattr(self.config, k) for k in keys)]).encode())
         return digest.hexdigest()[:16]
 
 
-def build(config: Config, run: RunFolder, console: Console) -> Study:
-    """Load the figures, build the population and the simulators, and simulate synthetic figures if asked to."""
+def read_figures(config: Config) -> Figures:
+    """The tables of the run, which must hold every week of the study.
+
+    Raises:
+        FiguresError: a table is damaged (see `load_figures`) or lacks a week of the study.
+    """
+    figures = load_figures(Path(config.figures) if config.figures else None)
+    for signal in SIGNALS:
+        have = getattr(figures, signal).index
+        missing = calendar.weeks().difference(have)
+        if len(missing):
+            raise FiguresError(
+                f"{signal}.csv covers the weeks ending {have[0].date()} to {have[-1].date()}, and the study needs "
+                f"{calendar.FIRST_WEEK} to {calendar.LAST_WEEK}; add the week ending {missing[0].date()} and the others missing."
+            )
+    return figures
+
+
+def build(config: Config, figures: Figures, run: RunFolder, console: Console) -> Study:
+    """Build the population and the simulators, and simulate synthetic figures if asked to."""
     with run.phase("population"):
-        figures = load_figures(Path(config.figures) if config.figures else None)
         population, quality = build_population(figures, config.scale, config.seed, balance=config.balance)
     for line in quality.lines():
         console.print(line, highlight=False)
@@ -149,14 +167,10 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     flow = make_flow(config.flow, study.space.dim, seed=config.seed)
     warm = None
     if config.warm_start:
-        if config.flow not in FULL_RANK:
-            raise StudyError(
-                f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
-            )
         with run.phase("warm_start"):
             warm = _warm_start(study, run, console)
         start_flow(flow, warm)
-        if study.sampled:
+        if study.sampled and config.average:
             inference = replace(inference, local=warm.local(SMALLEST_MEAN))
     before = run.manifest["simulations"].get("fit", 0)
     settings = FitConfig(
@@ -196,8 +210,9 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
     config, file = study.config, run.path / WARM_START
     outputs = study.inference(study.sample_short).outputs()
     state = cold_start(study.space.dim, torch.zeros((), dtype=torch.float64))
+    problem = study.fingerprint()
     if file.exists():
-        state = _load(file)
+        state = _load(file, problem)
     with steps(console, "warm start", config.warm_start) as advance:
         advance(state.iteration)
         while state.iteration < config.warm_start:
@@ -215,7 +230,7 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
             except ValueError as error:
                 raise FitError(f"The warm start failed: {error}") from error
             run.update(simulations=run.manifest["simulations"] | {"warm_start": state.simulations})
-            _keep(state, file)
+            _keep(state, file, problem)
             advance(1)
     local = state.local(outputs.floor)
     run.update(
@@ -228,7 +243,7 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
     return state
 
 
-def _keep(state: WarmStart, file: Path) -> None:
+def _keep(state: WarmStart, file: Path, problem: str) -> None:
     """Write the warm start atomically: a killed run goes on from its last step."""
     tensors = {f.name: getattr(state, f.name) for f in fields(state) if isinstance(getattr(state, f.name), Tensor)}
     numbers = {
@@ -236,16 +251,22 @@ def _keep(state: WarmStart, file: Path) -> None:
         "simulations": torch.tensor(state.simulations),
     }
     with atomic_path(file) as temporary:
-        save_file({k: v.contiguous() for k, v in (tensors | numbers).items()}, temporary)
+        save_file({k: v.contiguous() for k, v in (tensors | numbers).items()}, temporary, {"problem": problem})
 
 
-def _load(file: Path) -> WarmStart:
+def _load(file: Path, problem: str) -> WarmStart:
+    again = "remove it, and the warm start is done again"
     try:
-        kept = load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            made_for = (opened.metadata() or {}).get("problem")
+            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         objective, simulations = tuple(kept.pop("objective").tolist()), int(kept.pop("simulations"))
-        return WarmStart(**kept, objective=objective, simulations=simulations)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); remove it to start the run anew.") from error
+        state = WarmStart(**kept, objective=objective, simulations=simulations)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged or cut short ({error}); {again}.") from error
+    if made_for != problem:
+        raise CheckpointError(f"{file} was made from other figures, priors or settings than this run's; {again}.")
+    return state
 
 
 def _write_history(run: RunFolder, result: FitResult) -> None:
