@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -250,21 +250,28 @@ def _keep(state: WarmStart, file: Path, problem: str) -> None:
         "objective": torch.tensor(state.objective, dtype=torch.float64),
         "simulations": torch.tensor(state.simulations),
     }
+    kept = {k: v.contiguous() for k, v in (tensors | numbers).items()}
     with atomic_path(file) as temporary:
-        save_file({k: v.contiguous() for k, v in (tensors | numbers).items()}, temporary, {"problem": problem})
+        save_file(kept, temporary, {"problem": problem, "sha256": _checksum(kept)})
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
 
 
 def _load(file: Path, problem: str) -> WarmStart:
     again = "remove it, and the warm start is done again"
     try:
         with safe_open(file, framework="pt") as opened:
-            made_for = (opened.metadata() or {}).get("problem")
+            header = opened.metadata() or {}
             kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        if header.get("sha256") != _checksum(kept):
+            raise SafetensorError("its checksum does not match its content")
         objective, simulations = tuple(kept.pop("objective").tolist()), int(kept.pop("simulations"))
         state = WarmStart(**kept, objective=objective, simulations=simulations)
     except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged or cut short ({error}); {again}.") from error
-    if made_for != problem:
+    if header.get("problem") != problem:
         raise CheckpointError(f"{file} was made from other figures, priors or settings than this run's; {again}.")
     return state
 
