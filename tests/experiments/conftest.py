@@ -1,0 +1,93 @@
+"""A tiny New Zealand and a tiny finished run, made once for all tests of the study."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration.__main__ import main
+from experiments.nz_calibration._figures import load_figures
+from experiments.nz_calibration._model import Simulator, observed, parameter_space
+from experiments.nz_calibration._observation import make_observation
+from experiments.nz_calibration._population import build_population
+from experiments.nz_calibration._rates import make_context
+
+SCALE = 0.002
+TINY = (
+    "--smoke", "--scale", str(SCALE), "--particles", "4", "--warm-start", "2", "--draws", "10",
+    "--max-steps", "6", "--max-seconds", "600",
+)  # fmt: skip
+"""Settings of the smallest run that does everything; steps decide when its fit ends, not time."""
+
+APP = typer.Typer()
+APP.command()(main)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run when they are asked for (`pytest -m slow`), and not by default."""
+    if not config.getoption("markexpr"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow"))
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Fixtures of the session are made before the fixture that sets the dtype of a test."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def command(*arguments: object) -> SimpleNamespace:
+    """Run the command line in this process; exit code, standard error, and its last line."""
+    result = CliRunner().invoke(APP, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    return SimpleNamespace(code=result.exit_code, stderr=result.stderr, lines=lines, last=lines[-1] if lines else "")
+
+
+def make_simulator(figures, population, space, last: calendar.date) -> Simulator:
+    days, weeks = calendar.days_until(last), calendar.weeks(last=last)
+    where = (torch.device("cpu"), torch.float64)
+    context = make_context(figures, population, days, *where)
+    return Simulator(population, context, make_observation(figures, population, days, weeks, *where), space)
+
+
+@pytest.fixture(scope="session")
+def figures():
+    return load_figures()
+
+
+@pytest.fixture(scope="session")
+def tiny(figures):
+    """Population, parameter space, simulators of the fitted weeks and of all weeks, and the real data."""
+    with double_precision():
+        population, _ = build_population(figures, SCALE, seed=0, balance=0.5)
+        space = parameter_space()
+        short, full = (
+            make_simulator(figures, population, space, d) for d in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
+        )
+        weeks = calendar.weeks()
+        data = observed(figures, weeks, calendar.fitted_weeks(weeks))
+    return SimpleNamespace(population=population, space=space, short=short, full=full, data=data)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The folder of an undisturbed tiny run; tests copy it and leave it alone."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    with double_precision():
+        result = command(*TINY, "--output", folder)
+    assert result.code == 0, result.stderr
+    return folder

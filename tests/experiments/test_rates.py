@@ -1,0 +1,125 @@
+"""From parameters to rates: closed forms."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._figures import DISTRICTS
+from experiments.nz_calibration._parameters import DRIFT_STEP, KNOTS
+from experiments.nz_calibration._rates import KNOT_DAYS, gravity, host_tables, importation, make_rates, mixing
+from sim import COMMUNITY, HOUSEHOLD, VENUES
+
+SCHOOL, WORK = VENUES, VENUES + 1
+OPEN = calendar.day_of(calendar.OPEN)
+
+
+@pytest.fixture
+def context(tiny):
+    return tiny.full.context
+
+
+@pytest.fixture
+def theta(tiny):
+    return tiny.space.to_theta(torch.randn(3, tiny.space.dim, generator=torch.Generator().manual_seed(4)))
+
+
+@pytest.fixture
+def rates(theta, context):
+    return make_rates(theta, host_tables(theta, context), context)
+
+
+def test_gravity_sends_contacts_to_large_and_near_districts(figures):
+    between = gravity(figures)
+    np.testing.assert_allclose(between.sum(1), 1.0)
+    assert np.all(np.diag(between) == 0)
+    assert np.all(between >= 0)
+    at = {name: i for i, name in enumerate(DISTRICTS)}
+    assert DISTRICTS[between[at["Northland"]].argmax()] == "Waitemata"
+    assert between[at["West Coast"], at["Canterbury"]] > 0.4
+    assert between[at["Northland"], at["Southern"]] < 0.005
+    # people there times a function of the distance, which is the same both ways: Kolmogorov's criterion
+    odds = between / figures.population.sum(1)
+    i, j, k = at["Lakes"], at["Hutt Valley"], at["Southern"]
+    assert odds[i, j] * odds[j, k] * odds[k, i] == pytest.approx(odds[i, k] * odds[k, j] * odds[j, i])
+
+
+def test_rows_of_mixing_are_contacts_of_age_times_effect_of_district(theta, context, figures):
+    rows = mixing(theta, context).sum(-1).unflatten(-1, (20, 8))
+    effect = torch.exp(theta["district_spread"][:, None] * theta["district_effect"])
+    per_age = rows / effect[..., None]
+    torch.testing.assert_close(per_age, per_age[:, :1].expand_as(per_age))  # the same in each district
+    ratio = per_age[:, 0] / theta["age_contact"]
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))  # contact rates up to a factor
+    people = torch.as_tensor(figures.population.sum(0) / figures.population.sum(), dtype=torch.float64)
+    mean = (per_age[:, 0] * people).sum(-1)
+    torch.testing.assert_close(mean, torch.ones(3), rtol=0.02, atol=0)
+
+
+def test_coupling_and_assortativity_in_the_limits(theta, context):
+    zero = torch.zeros(3)
+    apart = mixing(theta | {"coupling": zero}, context).unflatten(-1, (20, 8)).unflatten(1, (20, 8))
+    assert not apart.permute(0, 1, 3, 2, 4)[:, ~torch.eye(20, dtype=torch.bool)].any()
+    own = mixing(theta | {"assortativity": zero + 1}, context).unflatten(-1, (20, 8)).unflatten(1, (20, 8))
+    assert not own.permute(0, 2, 4, 1, 3)[:, ~torch.eye(8, dtype=torch.bool)].any()
+    outside = mixing(theta, context).unflatten(-1, (20, 8)).unflatten(1, (20, 8)).sum((-1, 2))  # [P, R, R']
+    share = 1 - outside.diagonal(dim1=1, dim2=2) / outside.sum(-1)
+    torch.testing.assert_close(share, theta["coupling"][:, None].expand_as(share))
+
+
+def test_importation_sums_to_its_level_and_ends_at_the_opening(theta, context, figures):
+    theta = theta | {"district_seed": torch.zeros(3, 20)}
+    hazard = importation(theta, context)
+    people = torch.as_tensor(figures.population.ravel(), dtype=torch.float64)
+    per_person = (hazard.sum(1) * people).sum(-1) / people.sum()
+    torch.testing.assert_close(per_person, 1e-4 * theta["seed_level"])
+    assert not hazard[:, OPEN:].any()
+    growth = hazard[:, 1:OPEN] / hazard[:, : OPEN - 1]
+    torch.testing.assert_close(growth, theta["seed_growth"].exp()[:, None, None].expand_as(growth))
+
+
+def test_seeding_of_a_district_is_its_own(theta, context):
+    effect = torch.zeros(3, 20)
+    effect[:, 7] = 1.0
+    plain = importation(theta | {"district_seed": torch.zeros(3, 20)}, context).unflatten(-1, (20, 8))
+    lifted = importation(theta | {"district_seed": effect}, context).unflatten(-1, (20, 8))
+    ratio = (lifted / plain)[:, :OPEN]
+    torch.testing.assert_close(ratio[:, :, 7], theta["seed_spread"].exp()[:, None, None].expand_as(ratio[:, :, 7]))
+    assert bool((ratio[:, :, :7] == 1).all())
+
+
+def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta):
+    outside = rates.transmission[:, COMMUNITY:]
+    assert not outside[..., :OPEN].any()
+    assert bool((rates.transmission[:, COMMUNITY, OPEN:] > 0).all())
+    home = rates.transmission[:, HOUSEHOLD]
+    assert torch.equal(home, theta["transmission_household"][:, None].expand_as(home))
+    days = torch.arange(rates.days)
+    weekend = (days + 3) % 7 >= 5  # day 0 is a Thursday
+    assert not rates.transmission[:, SCHOOL:, weekend].any()
+    holiday = (days > calendar.day_of(calendar.date(2022, 4, 14))) & (days < calendar.day_of(calendar.date(2022, 5, 2)))
+    assert int(holiday.sum()) == 17
+    assert not rates.transmission[:, SCHOOL, holiday].any()
+    working = (days >= OPEN) & ~weekend
+    assert bool((rates.transmission[:, WORK, working] > 0).all())
+    assert bool((rates.transmission[:, SCHOOL, working & ~holiday] > 0).all())
+
+
+def test_drift_steps_every_four_weeks(rates, theta):
+    level = rates.transmission[:, COMMUNITY] / theta["transmission_community"][:, None]
+    walk = torch.cumsum(torch.cat([torch.zeros(3, 1), theta["drift"]], 1), 1)
+    for block in range(len(KNOTS) + 1):
+        day = OPEN + KNOT_DAYS * block
+        stretch = level[:, day : day + KNOT_DAYS if block < len(KNOTS) else None]
+        expected = torch.exp(DRIFT_STEP * walk[:, block : block + 1]).expand_as(stretch)
+        torch.testing.assert_close(stretch, expected)
+
+
+def test_rates_fit_the_population_and_particles_are_alone(rates, theta, context, tiny):
+    rates.check(tiny.population)
+    row = {name: x[1:2] for name, x in theta.items()}
+    alone = make_rates(row, host_tables(row, context), context)
+    for field in dataclasses.fields(rates):
+        torch.testing.assert_close(getattr(alone, field.name)[0], getattr(rates, field.name)[1])

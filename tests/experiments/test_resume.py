@@ -1,0 +1,106 @@
+"""A run killed without warning goes on with --resume and ends as if nothing had happened."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calib._idata import datasets_of, load_inference_data
+from experiments.nz_calibration._study import WARM_START
+from tests.experiments.conftest import TINY, command
+
+ROOT = Path(__file__).parents[2]
+
+
+def phases(folder):
+    """Phases that the manifest says are over."""
+    try:
+        return set(json.loads((folder / "manifest.json").read_text())["timings"])
+    except FileNotFoundError:
+        return set()
+
+
+def in_warm_start(folder):
+    return (folder / WARM_START).exists() and "warm_start" not in phases(folder)
+
+
+def in_fit(folder):
+    return (folder / "checkpoint.json").exists() and "fit" not in phases(folder)
+
+
+def in_forecast(folder):
+    return "noise" in phases(folder) and "forecast" not in phases(folder)
+
+
+def kill_when(moment, folder, arguments, patience=120.0):
+    """Start the command in a process of its own and kill it, without warning, when the folder shows the moment."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.nz_calibration", *arguments, "--output", str(folder)],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + patience
+    try:
+        while not moment(folder):
+            assert process.poll() is None, f"ended before the moment came: {process.communicate()[1]}"
+            assert time.monotonic() < end, "the moment did not come"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -9
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
+
+
+def assert_same_run(folder, undisturbed):
+    """Every number of the posterior file, and what was written from it."""
+    found, wanted = (datasets_of(load_inference_data(f / "posterior.nc")) for f in (folder, undisturbed))
+    assert found.keys() == wanted.keys()
+    for group, dataset in wanted.items():
+        for name, values in dataset.data_vars.items():
+            np.testing.assert_array_equal(found[group][name].values, values.values, err_msg=f"{group}/{name}")
+    for name in ("forecast.csv", "scores.json", "sensitivity.csv"):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_killed_in_the_warm_start(tmp_path, finished):
+    folder = tmp_path / "run"
+    kill_when(in_warm_start, folder, TINY)
+    refused = command(*TINY, "--output", folder)
+    assert refused.code == 2
+    assert "resume it" in refused.last
+    result = command(*TINY, "--resume", "--output", folder)
+    assert result.code == 0, result.stderr
+    manifest = manifest_of(folder)
+    assert manifest["status"] == "complete"
+    assert len(manifest["resumed"]) == 1
+    assert manifest["simulations"]["warm_start"] == manifest_of(finished)["simulations"]["warm_start"]
+    assert not list(folder.glob(".*"))  # half-written files of the killed run
+    assert_same_run(folder, finished)
+
+
+@pytest.mark.slow
+def test_killed_three_times(tmp_path):
+    """In the warm start, in the fit after its first checkpoint, and in the forecast; resumed each time."""
+    steps = TINY.index("--max-steps") + 1
+    settings = (*TINY[:steps], "250", *TINY[steps + 1 :])
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    assert command(*settings, "--output", undisturbed).code == 0
+    for moment in (in_warm_start, in_fit, in_forecast):
+        kill_when(moment, folder, (*settings, "--resume"))
+    result = command(*settings, "--resume", "--output", folder)
+    assert result.code == 0, result.stderr
+    manifest, wanted = manifest_of(folder), manifest_of(undisturbed)
+    assert manifest["status"] == "complete"
+    assert len(manifest["resumed"]) == 3
+    assert manifest["fit"]["steps"] == wanted["fit"]["steps"]
+    assert manifest["simulations"]["fit"] == wanted["simulations"]["fit"]
+    assert_same_run(folder, undisturbed)
