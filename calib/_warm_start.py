@@ -13,7 +13,7 @@ from calib._local_mean import LocalMean, local_mean
 from calib._noise import base_noise, derive_seed
 
 INNER_STEPS = 12
-NEAR = 0.75  # prior standard deviations; batches of runs made around a point further away are forgotten
+NEAR = 0.7  # rms change of the log outputs over which earlier runs are still carried to the present point
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class WarmStart:
     Attributes:
         z: `[D]`. information: `[D, D]` of the likelihood at z.
         pool_z, pool_outputs, pool_jacobian: `[S, ...]` the runs that the local mean rests on.
-        pool_centre: `[S, D]` the point around which each of them was made.
         objective: log posterior (up to a constant) at each point reached, nats.
         simulations: runs made.
     """
@@ -50,7 +49,6 @@ class WarmStart:
     pool_z: Tensor
     pool_outputs: Tensor
     pool_jacobian: Tensor
-    pool_centre: Tensor
     objective: tuple[float, ...] = ()
     simulations: int = 0
 
@@ -74,7 +72,7 @@ def cold_start(dim: int, like: Tensor) -> WarmStart:
     """The prior mode with nothing learnt, in the dtype and on the device of `like`."""
     none = like.new_zeros(0, dim)
     start, nothing = like.new_zeros(dim), like.new_zeros(dim, dim)
-    return WarmStart(start, nothing, none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim), none)
+    return WarmStart(start, nothing, none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim))
 
 
 def gauss_newton(
@@ -96,7 +94,7 @@ def gauss_newton(
         seed: of the whole warm start; steps derive theirs from it and the iteration.
         radius: furthest move of a coordinate, prior standard deviations.
         spread: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
-        keep: most runs in the pool; runs made around a point further than 0.75 prior standard deviations away are left out.
+        keep: most runs in the pool; runs from whose point the log outputs change by more than 0.7 (rms) are left out.
 
     Returns:
         The state after the step.
@@ -114,7 +112,7 @@ def gauss_newton(
         raise ValueError(
             f"{int(good.sum())} of {particles} simulations were finite, and 2 are needed; check the priors' medians."
         )
-    state = _remember(state, points[good], value[good], jacobian[good], keep, particles)
+    state = _remember(state, points[good], value[good], jacobian[good], keep, outputs.floor, particles)
     local = state.local(outputs.floor)
     z, reached = state.z, _objective(outputs, local, state.z)
     for _ in range(INNER_STEPS):
@@ -134,9 +132,14 @@ def gauss_newton(
     return replace(state, z=z, information=information, objective=(*state.objective, reached))
 
 
-def _remember(state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, made: int) -> WarmStart:
-    near = ((state.pool_centre - state.z).abs() < NEAR).all(1)
-    near = near.nonzero()[:, 0].flip(0)[: keep - len(z)].flip(0)
+def _remember(
+    state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, floor: float, made: int
+) -> WarmStart:
+    near = torch.zeros(0, dtype=torch.long)
+    if len(state.pool_z):
+        slope = local_mean(z, value, jacobian, floor=floor).slope
+        carried = (state.pool_z - state.z) @ slope.mT
+        near = ((carried**2).mean(1).sqrt() < NEAR).nonzero()[:, 0].flip(0)[: keep - len(z)].flip(0)
 
     def joined(old: Tensor, new: Tensor) -> Tensor:
         return torch.cat([old[near], new]) if len(near) else new
@@ -146,7 +149,6 @@ def _remember(state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep
         pool_z=joined(state.pool_z, z),
         pool_outputs=joined(state.pool_outputs, value),
         pool_jacobian=joined(state.pool_jacobian, jacobian),
-        pool_centre=joined(state.pool_centre, state.z.expand_as(z)),
         simulations=state.simulations + made,
     )
 

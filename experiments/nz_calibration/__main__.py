@@ -59,7 +59,8 @@ def main(
     try:
         config = make_config(
             smoke=smoke, device=device, synthetic=synthetic, scale=scale, balance=balance, seed=seed, gradient=gradient, flow=flow,
-            particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average, max_steps=max_steps, max_seconds=max_seconds,
+            particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
+            max_steps=max_steps, max_seconds=max_seconds,
             draws=draws, figures=str(figures) if figures else None,
         )  # fmt: skip
         # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own

@@ -12,7 +12,6 @@ from calib import Gradient, Problem, log_likelihood
 from calib._local_mean import LocalMean
 from calib._warm_start import Outputs
 from experiments.nz_calibration._model import (
-    CLUSTERED,
     DISPERSIONS,
     SIGNALS,
     SMALLEST_MEAN,
@@ -75,8 +74,15 @@ class Inference:
         return self._likelihood(z, lambda _: Expected.from_flat(flat, self.simulator.weeks))
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
-        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data)
+        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self._error())
         return torch.stack([sites[name] for name in SIGNALS]).sum(0)
+
+    def _error(self) -> dict[str, Tensor] | None:
+        """What is not known of the local mean counts as noise of the data."""
+        if self.local is None:
+            return None
+        error = Expected.from_flat(self.local.relative_error, self.simulator.weeks)
+        return {signal: getattr(error, signal) for signal in SIGNALS}
 
     def _averaged(self, simulate: Simulate, z: Tensor) -> Simulate:
         if self.local is None:
@@ -98,13 +104,12 @@ class Inference:
         expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
         rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
         out = z.new_zeros(*z.shape, z.shape[-1])
+        error = self._error() or {}
         for signal in SIGNALS:
             mean = getattr(expected, signal)
 
             def log_variance(point: Tensor, signal: str = signal, mean: Tensor = mean) -> Tensor:
-                at = space.to_theta(point)
-                cluster = at["cluster_size"] if signal in CLUSTERED else torch.ones_like(at["cluster_size"])
-                return count_variance(mean, at[DISPERSIONS[signal]], cluster).log()
+                return count_variance(signal, mean, space.to_theta(point), error.get(signal)).log()
 
             fitted = self.data.fitted[:, None].to(mean)
             weight = fitted / log_variance(z).exp()

@@ -41,7 +41,7 @@ class Data:
     fitted: Tensor
 
 
-def model(simulate: Simulate, data: Data | None = None) -> None:
+def model(simulate: Simulate, data: Data | None = None, error: Mapping[str, Tensor] | None = None) -> None:
     """New Zealand's first Omicron wave as a Pyro model: named priors, one simulation, negative-binomial weekly counts.
 
     Every site is an event without plates, so that a particle axis may lead: `Predictive`, `pyro.do`, conditioning and chirho's
@@ -50,41 +50,41 @@ def model(simulate: Simulate, data: Data | None = None) -> None:
     Args:
         simulate: parameters `{site: [*batch, ...]}` to expected counts; holds population, seed and gradient path.
         data: observed counts, or None.
+        error: relative standard error `[W, places]` of the expected counts by signal, where they are estimates; None if exact.
     """
     theta = sample_parameters()
     expected = simulate(theta)
     pyro.deterministic("infections_district", expected.infections_district, event_dim=2)
     for signal in SIGNALS:
         mean = getattr(expected, signal)
-        fn = counts(signal, mean, theta)
+        fn = counts(signal, mean, theta, None if error is None else error[signal])
         if data is None:
             pyro.sample(signal, fn.to_event(2))
         else:
             pyro.sample(signal, fn.mask(data.fitted[:, None]).to_event(2), obs=data.counts[signal])
 
 
-def counts(signal: str, mean: Tensor, theta: Mapping[str, Tensor]) -> dist.NegativeBinomial:
-    """Law of a signal's weekly counts around their mean `[*batch, W, places]`; cases cluster, admissions are single people."""
-    cluster = theta["cluster_size"] if signal in CLUSTERED else torch.ones_like(theta["cluster_size"])
-    return negative_binomial(mean, theta[DISPERSIONS[signal]], cluster)
+def counts(
+    signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None
+) -> dist.NegativeBinomial:
+    """Law of a signal's weekly counts around their mean `[*batch, W, places]`.
 
-
-def count_variance(mean: Tensor, relative_sd: Tensor, cluster: Tensor) -> Tensor:
-    """Variance of `negative_binomial`: `cluster * mean + (relative_sd * mean)^2`, and never less than the mean's."""
-    return cluster[..., None, None].clamp_min(1.0) * mean + (relative_sd[..., None, None] * mean) ** 2
-
-
-def negative_binomial(mean: Tensor, relative_sd: Tensor, cluster: Tensor) -> dist.NegativeBinomial:
-    """Counts with a given mean `[*batch, W, places]` and the variance `count_variance`.
-
-    Small counts have a variance proportional to their mean (cases come in outbreaks), large ones a constant relative
-    standard deviation: the quadratic and the linear negative binomial in one (Cameron and Trivedi 1986, J Appl Econom 1:29).
+    A negative binomial with the variance `count_variance`: small counts have a variance proportional to their mean (cases come in
+    outbreaks), large ones a constant relative standard deviation (Cameron and Trivedi 1986, J Appl Econom 1:29, has both).
     """
     # NaN stays NaN: a failed simulation must not pass for a small one
     mean = torch.where(mean < SMALLEST_MEAN, SMALLEST_MEAN + 0 * mean, mean)
-    excess = count_variance(mean, relative_sd, cluster) - mean
+    excess = count_variance(signal, mean, theta, error) - mean
     concentration = mean**2 / excess
     return dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log(), validate_args=False)
+
+
+def count_variance(signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None) -> Tensor:
+    """`cluster * mean + (relative_sd^2 + error^2) * mean^2`; admissions are single people, so their cluster is 1."""
+    cluster = theta["cluster_size"] if signal in CLUSTERED else torch.ones_like(theta["cluster_size"])
+    relative = theta[DISPERSIONS[signal]][..., None, None] ** 2
+    relative = relative if error is None else relative + error**2
+    return cluster[..., None, None].clamp_min(1.0) * mean + relative * mean**2
 
 
 def parameter_space() -> ParameterSpace:

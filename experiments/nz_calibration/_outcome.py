@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -195,8 +195,8 @@ def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
     if warm is None:
         run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
         return
-    inference = study.inference()
-    local = warm.local(inference.outputs().floor)
+    local = warm.local(SMALLEST_MEAN)
+    inference = replace(study.inference(), local=local if study.averaged else None)
     generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "judge"))
     with torch.no_grad():
         z, log_q = result.flow.sample_with_log_prob(result.flow.noise(JUDGED, generator))

@@ -80,9 +80,9 @@ class Study:
         return Inference(simulator or self.short, self.fit_data, batch=self.config.particles)
 
     @property
-    def sampled(self) -> bool:
-        """Whether an agent stands for several people, so that runs carry more chance than the country."""
-        return bool(self.population.people_per_agent.max() > 1.0)
+    def averaged(self) -> bool:
+        """Whether the fit compares the data with means: agents stand for several people, so runs carry more chance than the country."""
+        return self.config.average and self.config.warm_start > 0 and bool(self.population.people_per_agent.max() > 1.0)
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
@@ -145,7 +145,10 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         from experiments.nz_calibration._synthetic import synthetic_data
 
         with run.phase("synthetic"):
-            truth, data = synthetic_data(full, data, config.synthetic)
+            country, _ = build_population(figures, 1.0, config.seed)
+            truth, data = synthetic_data(
+                full, simulator(country, calendar.LAST_WEEK, config.device), data, config.synthetic
+            )
             run.count("synthetic")
     table = space.describe()
     run.update(
@@ -169,9 +172,14 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     if config.warm_start:
         with run.phase("warm_start"):
             warm = _warm_start(study, run, console)
+        if study.averaged:
+            local = warm.local(SMALLEST_MEAN)
+            inference = replace(inference, local=local)
+            # what is not known of the local mean widens the start
+            at = warm.z[None]
+            known = inference.outputs().information(at, local(at), local.jacobian(at))[0]
+            warm = replace(warm, information=known)
         start_flow(flow, warm)
-        if study.sampled and config.average:
-            inference = replace(inference, local=warm.local(SMALLEST_MEAN))
     before = run.manifest["simulations"].get("fit", 0)
     settings = FitConfig(
         seed=config.seed,
@@ -217,7 +225,7 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
         advance(state.iteration)
         while state.iteration < config.warm_start:
             # first to the mode with all runs at one point, then around it, as wide as the posterior
-            around = state.iteration >= config.warm_start // 2
+            around = state.iteration >= 0.4 * config.warm_start
             try:
                 state = gauss_newton(
                     outputs,

@@ -20,11 +20,12 @@ TAKEN_OFF = 20_000
 """Fewest expected cases over the fitted weeks of a synthetic epidemic; a draw of the prior that fizzles out says nothing."""
 
 
-def synthetic_data(simulator: Simulator, real: Data, seed: int) -> tuple[Tensor, Data]:
-    """Draw parameters from the prior until the epidemic takes off, simulate it, and draw the weekly counts.
+def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int) -> tuple[Tensor, Data]:
+    """Draw parameters from the prior until the epidemic takes off, simulate the whole country, and draw the weekly counts.
 
     Args:
-        simulator: over all weeks.
+        sample: simulator on which it is seen whether a draw takes off, over all weeks.
+        country: the same on the whole population (scale 1): the data have the chance that the country has.
         real: gives the mask of the fitted weeks.
         seed: names the draw.
 
@@ -34,15 +35,16 @@ def synthetic_data(simulator: Simulator, real: Data, seed: int) -> tuple[Tensor,
     Raises:
         StudyError: none of 50 draws took off.
     """
-    space = simulator.space
+    space, weeks = sample.space, int(real.fitted.nonzero().max()) + 1
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(derive_seed(seed, attempt, "synthetic-truth"))
         z = torch.randn(1, space.dim, generator=generator, dtype=torch.float64)
-        theta = space.to_theta(z)
+        theta, stream = space.to_theta(z), derive_seed(seed, attempt, "synthetic-epidemic")
         with torch.no_grad():
-            expected = simulator.bind(derive_seed(seed, attempt, "synthetic-epidemic"))(theta)
-        if float(expected.cases_district[0, : int(real.fitted.nonzero().max()) + 1].sum()) < TAKEN_OFF:
-            continue
+            tried = sample.bind(stream)(theta).cases_district[0, :weeks].sum()
+            if not float(tried) >= TAKEN_OFF:
+                continue
+            expected = country.bind(stream)(theta)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, attempt, "synthetic-counts") % 2**63)
             drawn = {s: counts(s, getattr(expected, s), theta).sample()[0] for s in SIGNALS}
