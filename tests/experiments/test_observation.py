@@ -9,7 +9,7 @@ import torch
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import SMALLEST_MEAN, negative_binomial
+from experiments.nz_calibration._model import CLUSTERED, SIGNALS, SMALLEST_MEAN, count_variance, counts
 from experiments.nz_calibration._observation import (
     LONGEST_DELAY,
     REPORT_DELAY,
@@ -129,19 +129,39 @@ def test_severity_falls_with_every_dose(tiny, theta):
     torch.testing.assert_close(o.doses.sum(1), torch.ones(8))
 
 
-def test_counts_have_the_stated_mean_and_variance():
+NOISE = {
+    "cluster_size": torch.tensor(5.0), "dispersion_district": torch.tensor(0.15),
+    "dispersion_age": torch.tensor(0.1), "dispersion_admissions": torch.tensor(0.2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [None, 0.3])
+@pytest.mark.parametrize(
+    ("signal", "relative"), [("cases_district", 0.15), ("cases_age", 0.1), ("admissions_age", 0.2)]
+)
+def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
     mean = torch.tensor([[0.3, 20.0], [400.0, 9000.0]])
-    law = negative_binomial(mean, torch.tensor(0.15), torch.tensor(5.0))
+    law = counts(signal, mean, NOISE, None if error is None else torch.full((2, 2), error))
+    cluster = 5.0 if signal in CLUSTERED else 1.0
+    expected = cluster * mean + (relative**2 + (error or 0.0) ** 2) * mean**2
     torch.testing.assert_close(law.mean, mean)
-    torch.testing.assert_close(law.variance, 5.0 * mean + (0.15 * mean) ** 2)
+    torch.testing.assert_close(law.variance, expected)
     torch.manual_seed(0)
-    draws = law.sample((40_000,))
+    draws = law.sample((100_000,))
     torch.testing.assert_close(draws.mean(0), mean, rtol=0.05, atol=0)
-    torch.testing.assert_close(draws.var(0), law.variance, rtol=0.1, atol=0)
+    torch.testing.assert_close(draws.var(0), expected, rtol=0.15, atol=0)
+
+
+def test_clusters_of_less_than_one_do_not_make_counts_narrower_than_single_cases():
+    mean = torch.tensor([[10.0]])
+    narrow = NOISE | {"cluster_size": torch.tensor(0.2)}
+    assert set(SIGNALS) >= set(CLUSTERED)
+    for signal in SIGNALS:
+        assert float(count_variance(signal, mean, narrow)) > 10.0
 
 
 def test_small_means_are_lifted_and_failed_ones_stay_failed():
-    law = negative_binomial(torch.tensor([[0.0, float("nan")]]), torch.tensor(0.2), torch.tensor(1.0))
+    law = counts("cases_age", torch.tensor([[0.0, float("nan")]]), NOISE)
     assert float(law.mean[0, 0]) == pytest.approx(SMALLEST_MEAN)
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isfinite()[0, 0])
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isnan()[0, 1])

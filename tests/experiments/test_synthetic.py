@@ -6,24 +6,32 @@ import torch
 
 from calib._noise import derive_seed
 from experiments.nz_calibration import _synthetic
+from experiments.nz_calibration._calendar import LAST_WEEK
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import CLUSTERED, DISPERSIONS, SIGNALS, count_variance
+from experiments.nz_calibration._model import SIGNALS, count_variance
+from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._synthetic import TAKEN_OFF, recovery, synthetic_data
+from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 
 @pytest.fixture(scope="module")
-def drawn(tiny):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    made = {seed: synthetic_data(tiny.full, tiny.data, seed) for seed in (1, 2)}
-    torch.set_default_dtype(before)
-    return made
+def country(tiny, figures):
+    """A larger population, on which the epidemic of the truth is simulated."""
+    with double_precision():
+        population, _ = build_population(figures, 4 * SCALE, seed=0)
+        return make_simulator(figures, population, tiny.space, LAST_WEEK)
 
 
-def test_same_seed_same_data_another_seed_another(tiny, drawn):
+@pytest.fixture(scope="module")
+def drawn(tiny, country):
+    with double_precision():
+        return {seed: synthetic_data(tiny.full, country, tiny.data, seed) for seed in (1, 2)}
+
+
+def test_same_seed_same_data_another_seed_another(tiny, country, drawn):
     torch.manual_seed(99)  # nothing hangs on the global state
     state = torch.random.get_rng_state()
-    z, data = synthetic_data(tiny.full, tiny.data, 1)
+    z, data = synthetic_data(tiny.full, country, tiny.data, 1)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(z, drawn[1][0])
     assert not torch.equal(z, drawn[2][0])
@@ -43,7 +51,7 @@ def test_data_look_like_the_figures(tiny, drawn):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, drawn, seed):
+def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, country, drawn, seed):
     """The attempt that was kept is found again from its seed, and residuals over their sd have a mean square of 1."""
     z, data = drawn[seed]
     theta = tiny.space.to_theta(z[None])
@@ -52,23 +60,22 @@ def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, d
         generator = torch.Generator().manual_seed(derive_seed(seed, attempt, "synthetic-truth"))
         if torch.equal(torch.randn(1, tiny.space.dim, generator=generator)[0], z):
             break
-    expected = tiny.full.bind(derive_seed(seed, attempt, "synthetic-epidemic"))(theta)
-    assert float(expected.cases_district[0, :6].sum()) >= TAKEN_OFF
+    stream = derive_seed(seed, attempt, "synthetic-epidemic")
+    assert float(tiny.full.bind(stream)(theta).cases_district[0, :6].sum()) >= TAKEN_OFF
+    expected = country.bind(stream)(theta)
     for signal in SIGNALS:
         mean = getattr(expected, signal)
-        cluster = theta["cluster_size"] if signal in CLUSTERED else torch.ones(1)
-        variance = count_variance(mean, theta[DISPERSIONS[signal]], cluster)
         seen = mean > 20  # where the law is not far from normal
-        squares.append(((data.counts[signal] - mean) ** 2 / variance)[seen])
+        squares.append(((data.counts[signal] - mean) ** 2 / count_variance(signal, mean, theta))[seen])
     mean_square = float(torch.cat(squares).mean())
     assert 0.8 < mean_square < 1.25
 
 
-def test_must_fail_when_no_draw_takes_off(tiny, monkeypatch):
+def test_must_fail_when_no_draw_takes_off(tiny, country, monkeypatch):
     monkeypatch.setattr(_synthetic, "TAKEN_OFF", 10**9)
     monkeypatch.setattr(_synthetic, "ATTEMPTS", 2)
     with pytest.raises(StudyError, match=r"None of 2 prior draws of synthetic seed 5 .* choose another seed"):
-        synthetic_data(tiny.full, tiny.data, 5)
+        synthetic_data(tiny.full, country, tiny.data, 5)
 
 
 def posteriors(sharpen, dim=400, draws=2000):
