@@ -122,12 +122,18 @@ class Simulator:
         return len(self.observation.weeks)
 
     def bind(self, seed: int, streams: Tensor | None = None) -> Simulate:
-        """A simulate function with its random stream fixed; reverse mode goes through the primitive."""
+        """A simulate function with its random stream fixed; reverse mode goes through the primitive.
+
+        Batch axes of the sites are broadcast against each other (an intervention may give one value for all particles, or
+        worlds of its own), and `streams` against them: one stream for all, or one a particle shared by all worlds.
+        """
+        events = {p.name: p.shape for p in self.space.parameters}
 
         def simulate(theta: Mapping[str, Tensor]) -> Expected:
-            batch, home, here = theta["aversion"].shape, theta["aversion"], self.observation.week
-            flat = {name: x.reshape(-1, *x.shape[len(batch) :]).to(here) for name, x in theta.items()}
-            expected = self._expected(flat, seed, streams)
+            home, here = theta["aversion"], self.observation.week
+            batch = torch.broadcast_shapes(*(theta[n].shape[: theta[n].dim() - len(e)] for n, e in events.items()))
+            flat = {n: theta[n].expand((*batch, *e)).reshape(-1, *e).to(here) for n, e in events.items()}
+            expected = self._expected(flat, seed, None if streams is None else streams.expand(batch).reshape(-1))
             counted = (getattr(expected, f.name).to(home) for f in fields(expected))
             return Expected(*(x.unflatten(0, batch) if batch else x[0] for x in counted))
 

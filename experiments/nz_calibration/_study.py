@@ -189,7 +189,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
         max_steps=config.max_steps,
         max_seconds=config.max_seconds,
         warmup_steps=10,
-        stop=StopRule(min_steps=40, min_window=30),
+        stop=StopRule(min_steps=60, min_window=40),
         checkpoint_seconds=15.0,
     )
     with run.phase("fit"), rich_progress(console) as progress:
