@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LARGEST_STRAY = 1.5  # relative strays are cut here: first order means nothing beyond
 LONGEST = 2.0  # largest change of a log output over which a run is carried
 
 
@@ -22,14 +23,23 @@ class LocalMean:
 
     Attributes:
         centre: `[D]`. log_mean: `[M]`. slope: `[M, D]`. runs: how many runs it rests on.
-        relative_error: `[M]` standard error of the mean relative to it, from the scatter of the carried runs.
+        stray: `[S, M]` how far each carried run lies from the mean, relative to it.
     """
 
     centre: Tensor
     log_mean: Tensor
     slope: Tensor
-    relative_error: Tensor
-    runs: int
+    stray: Tensor
+
+    @property
+    def runs(self) -> int:
+        """Number of runs S it rests on."""
+        return len(self.stray)
+
+    @property
+    def relative_error(self) -> Tensor:
+        """`[M]` standard error of the mean relative to it."""
+        return self.stray.std(0) / self.runs**0.5
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
@@ -71,5 +81,26 @@ def local_mean(z: Tensor, outputs: Tensor, jacobian: Tensor, *, floor: float, pa
         weight = torch.exp((-(z - centre) @ slope.mT).clamp(-LONGEST, LONGEST))
     carried = weight * value
     mean = carried.mean(0)
-    error = carried.std(0) / mean / len(z) ** 0.5
-    return LocalMean(centre, mean.log(), slope, error, len(z))
+    return LocalMean(centre, mean.log(), slope, carried / mean - 1)
+
+
+def chance_covariance(local: LocalMean, covariance: Tensor, weight: Tensor, share: Tensor) -> Tensor:
+    """How far chance moves an estimate that was made as if outputs strayed from their means independently.
+
+    One run of the real system strays from its mean in all weeks together, and so does the local mean from the true one. A
+    likelihood of independent counts does not know that. To first order an output that is off by the relative amount r moves
+    the estimate by `covariance slope' weight r`; the strays of the runs say how r is distributed. (The middle of the sandwich
+    covariance of Huber 1967 and White 1982, with chance simulated instead of estimated from the data.)
+
+    Args:
+        local: slopes and strays.
+        covariance: `[D, D]` of the estimate without chance.
+        weight: `[M]` information about the log of each output, `mean^2 / variance`; 0 where it is not fitted.
+        share: `[M]` variance of r as a share of the variance of a run's stray.
+
+    Returns:
+        `[D, D]`, to be added to `covariance`.
+    """
+    influence = covariance @ (local.slope * weight[:, None]).mT  # [D, M]
+    moves = (local.stray.clamp(-LARGEST_STRAY, LARGEST_STRAY) * share.sqrt()) @ influence.mT
+    return moves.mT @ moves / (local.runs - 1)

@@ -189,3 +189,23 @@ def start_flow(flow: Flow, warm: WarmStart, *, widen: float = 1.0) -> None:
         layer.loc.copy_(warm.z)
         layer.log_scale.copy_(scale.log())
         layer.lower.copy_((factor / scale[:, None]).tril(-1))
+
+
+def widen_flow(flow: Flow, extra: Tensor) -> None:
+    """Add a covariance `[D, D]` to that of a flow's full-rank layer, in place.
+
+    Exact for "gaussian"; for "gaussian-nsf" the affine layer alone is widened.
+
+    Raises:
+        ValueError: the flow has no full-rank layer.
+    """
+    layer = flow.layers[-1]
+    if not isinstance(layer, FullRank):
+        raise ValueError(f"flow {flow.name!r} has no full-rank layer to widen; use gaussian or gaussian-nsf.")
+    with torch.no_grad():
+        eye = torch.eye(flow.dim).to(extra)
+        factor = layer.log_scale.exp()[:, None] * (eye + layer.lower * layer.strict)
+        wider = torch.linalg.cholesky(factor @ factor.mT + extra)
+        scale = wider.diagonal()
+        layer.log_scale.copy_(scale.log())
+        layer.lower.copy_((wider / scale[:, None]).tril(-1))

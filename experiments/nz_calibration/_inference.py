@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from calib import Gradient, Problem, log_likelihood
-from calib._local_mean import LocalMean
+from calib._local_mean import LocalMean, chance_covariance
 from calib._warm_start import Outputs
+from experiments.nz_calibration._figures import AGE_BANDS
 from experiments.nz_calibration._model import (
     DISPERSIONS,
     SIGNALS,
@@ -22,6 +23,15 @@ from experiments.nz_calibration._model import (
     model,
 )
 from experiments.nz_calibration._observation import Expected
+
+
+def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
+    """`[M]` people an agent stands for, for each expected count: of its district, or of the whole country."""
+    people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
+    size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
+    country = ((people * size).sum() / size.sum()).expand(len(AGE_BANDS))
+    rows = (people if f.name.endswith("_district") else country for f in fields(Expected))
+    return Expected(*(row.expand(weeks, -1) for row in rows)).flat()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +106,23 @@ class Inference:
             return Expected(*(m + (r - r.detach()) for r, m in pairs))
 
         return with_mean
+
+    def chance(self, z: Tensor) -> Tensor:
+        """Covariance `[D, D]` by which chance, in the country and in the local mean, moves the estimate `z [D]`."""
+        local, at = self.local, z[None]
+        if local is None:
+            raise ValueError("chance is told from the runs of a local mean; set `local` first.")
+        mean, weeks = local(at), self.simulator.weeks
+        expected, theta, error = Expected.from_flat(mean, weeks), self.simulator.space.to_theta(at), self._error() or {}
+        places = people_per_agent(self.simulator, weeks)
+        weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
+        for signal in SIGNALS:
+            m = getattr(expected, signal)
+            fitted = self.data.fitted[:, None].to(m)
+            weight[signal] = fitted * m**2 / count_variance(signal, m, theta, error.get(signal))
+        information = self._information(at, mean, local.jacobian(at))[0]
+        covariance = torch.linalg.inv(torch.eye(len(z)).to(z) + information)
+        return chance_covariance(local, covariance, Expected(**weight).flat()[0], 1 / local.runs + 1 / places)
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
         """Fisher information of counts as of normal variables with the same mean and variance, `[P, D, D]`."""

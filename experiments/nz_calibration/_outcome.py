@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,12 @@ from calib._local_mean import local_mean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from calib._warm_start import WarmStart
+from calib._warm_start import WarmStart, widen_flow
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
+from experiments.nz_calibration._inference import people_per_agent
 from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
@@ -38,7 +39,6 @@ PLACES = {
     "admissions_age": AGE_BANDS,
     "infections_district": DISTRICTS,
 }
-PLACES_IN_ORDER = tuple(f.name for f in fields(Expected))
 JUDGED = 4000
 """Draws from which the importance weights of the fit are judged."""
 BASELINE_FROM = "2022-01-30"
@@ -121,6 +121,8 @@ def conclude(
         The scores, as in `scores.json`.
     """
     config = study.config
+    _judge(study, result, warm, run)
+    _widen(study, result, warm, run)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
     with torch.no_grad():
         z, log_q = result.flow.sample_with_log_prob(result.flow.noise(config.draws, generator))
@@ -133,7 +135,6 @@ def conclude(
 
     with run.phase("files"):
         local = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN)
-        _judge(study, result, warm, run)
         predicted = observations(study, z, with_real_chance(study, local(z), flat), "posterior")
         _save_jacobian(study, z, sampled, jacobian, run)
         _save_posterior(study, z, local(z), log_q, predicted, prior, run)
@@ -161,19 +162,7 @@ def with_real_chance(study: Study, mean: Tensor, run: Tensor) -> Tensor:
     Returns:
         `[S, M]`; the runs themselves where an agent is one person.
     """
-    people = torch.as_tensor(study.population.people_per_agent).to(run)
-    national = (people * torch.as_tensor(study.population.region_size).to(run)).sum() / study.population.agents
-    factor = (
-        Expected(
-            *(
-                (people if PLACES[name] is DISTRICTS else national.expand(len(PLACES[name]))).expand(
-                    study.full.weeks, -1
-                )
-                for name in PLACES_IN_ORDER
-            )
-        ).flat()
-        ** -0.5
-    )
+    factor = people_per_agent(study.full, study.full.weeks).to(run) ** -0.5
     return mean * (run.clamp_min(SMALLEST_MEAN) / mean) ** factor
 
 
@@ -213,6 +202,25 @@ def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
             "threshold": verdict.threshold,
             "elbo": found.elbo,
             "log_evidence": found.log_evidence,
+        }
+    )
+
+
+def _widen(study: Study, result: FitResult, warm: WarmStart | None, run: RunFolder) -> None:
+    """Widen the fitted distribution by what chance moves the estimate (`calib._local_mean.chance_covariance`)."""
+    if warm is None or not study.averaged:
+        return
+    generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "centre"))
+    draws = result.flow.sample(JUDGED, generator)
+    extra = replace(study.inference(), local=warm.local(SMALLEST_MEAN)).chance(draws.mean(0))
+    ratio = (1 + extra.diagonal() / draws.var(0)).sqrt()
+    widen_flow(result.flow, extra)
+    widest = int(ratio.argmax())
+    run.update(
+        widened_by_chance={
+            "median": float(ratio.median()),
+            "largest": float(ratio[widest]),
+            "largest_parameter": study.space.names[widest],
         }
     )
 
