@@ -12,8 +12,10 @@ from experiments.nz_calibration._errors import StudyError
 
 START = date(2022, 1, 20)
 """Day 0: first day on which infections are seeded."""
-OPEN = date(2022, 2, 7)
+OPEN = date(2022, 2, 14)
 """First day on which people meet outside their households; before it infections are seeded and spread at home."""
+DRIFT_FROM = date(2022, 2, 7)
+"""Start of the four-week steps in which transmission may drift."""
 RAPID_TESTS = date(2022, 2, 25)
 """First report date on which self-reported rapid antigen tests were the main test."""
 FIRST_WEEK, FORECAST_DATE, LAST_WEEK = date(2022, 2, 6), date(2022, 3, 13), date(2022, 5, 29)

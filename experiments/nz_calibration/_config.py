@@ -44,7 +44,7 @@ class Config(BaseModel):
 
     scale: float = Field(gt=0, le=1)
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
-    balance: float = Field(default=0.5, ge=0, le=1)
+    balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     gradient: Literal["reverse", "forward"] = "reverse"

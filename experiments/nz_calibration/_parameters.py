@@ -16,7 +16,7 @@ import ode
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 
 KNOTS = ("7 March", "4 April", "2 May")
-"""When transmission outside the home may step to another level: every four weeks from `OPEN` on, but the first."""
+"""When transmission outside the home may step to another level: every four weeks from `DRIFT_FROM` on, but the first."""
 
 _log = math.log
 _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
@@ -38,8 +38,9 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
      "Share of the remembered incidence replaced each day: memory of about two weeks (chosen)."),
     ("district_spread", "lognormal", _log(0.1), 0.5, "log scale",
      "Root mean square of the district effects on log community transmission (chosen)."),
-    ("seed_level", "lognormal", _log(10.0), 0.8, "per 10,000",
-     "People infected from outside their household before 7 February; about 1,600 cases were reported in the week before (chosen, wide)."),
+    ("seed_level", "lognormal", _log(35.0), 0.4, "per 10,000",
+     "People infected from outside their household before 14 February: some 4,800 cases were reported to then, of which the share "
+     "ascertained was about 0.3, and as many were still to be reported."),
     ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Root mean square of the district effects on log seeding (chosen)."),
     ("seed_growth", "lognormal", _log(0.15), 0.3, "per day", "Exponential growth of the seeding; cases doubled about every 4 days (chosen)."),
     ("ascertainment_pcr", "logitnormal", -0.6, 0.4, "share",

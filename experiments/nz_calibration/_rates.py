@@ -64,7 +64,7 @@ def make_context(
         return torch.as_tensor(np.ascontiguousarray(x), dtype=dtype, device=device)
 
     people = figures.population.astype(float)
-    since_open = np.clip(np.arange(days) - calendar.day_of(calendar.OPEN), 0, None)
+    since = np.clip(np.arange(days) - calendar.day_of(calendar.DRIFT_FROM), 0, None)
     early = figures.cases_age.loc[: str(calendar.FIRST_WEEK)].to_numpy().sum(0) + 1.0
     per_person = early / people.sum(0)
     with torch.device(device):
@@ -78,7 +78,7 @@ def make_context(
         weekday=real(calendar.weekdays(days)),
         opened=real((np.arange(days) >= calendar.day_of(calendar.OPEN)).astype(float)),
         seed_age=real(per_person * people.sum() / (per_person * people.sum(0)).sum()),
-        knot=torch.as_tensor(np.minimum(since_open // KNOT_DAYS, len(KNOTS)), device=device),
+        knot=torch.as_tensor(np.minimum(since // KNOT_DAYS, len(KNOTS)), device=device),
         archetypes=archetypes,
         ages=len(AGE_BANDS),
         districts=len(DISTRICTS),
