@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib import importance, judge_k_hat
 from calib._style import number
 from experiments.nz_calibration._functionals import HEADLINES
+from experiments.nz_calibration._labels import label
 from experiments.nz_calibration._run_files import RunFiles
 
 COUNTED = {
@@ -183,7 +183,7 @@ def fit_words(run: RunFiles) -> list[str]:
         else "No step and no draw was skipped."
     )
     simulations = manifest.get("simulations", {})
-    forecast = simulations.get("forecast", 0)
+    forecast = sum(n for purpose, n in simulations.items() if purpose.startswith("forecast"))
     sentences.append(
         f"{sum(simulations.values()):,} epidemics were simulated. After the fit the forecast needed {forecast:,}, each "
         "kept with its derivatives, and the sensitivity ranking none of its own."
@@ -192,18 +192,22 @@ def fit_words(run: RunFiles) -> list[str]:
 
 
 def k_hat_words(run: RunFiles) -> str:
-    """The Pareto k-hat of the importance weights, judged, from the saved log densities."""
-    stats = run.groups.get("sample_stats")
-    if stats is None or not {"lp", "log_q"} <= set(stats):
-        return (
-            "The run kept no log densities, so how well the fitted distribution matches the posterior was not checked."
-        )
-    try:
-        weights = importance(stats["lp"].values.ravel(), stats["log_q"].values.ravel())
-    except ValueError as error:
-        return f"How well the fitted distribution matches the posterior could not be checked: {error}."
-    verdict = judge_k_hat(weights.k_hat, weights.draws)
-    return (
-        f"Check of the fitted distribution against the posterior: {verdict.text}. "
-        f"Reweighted, the {weights.draws:,} draws are worth {weights.effective:,.0f}."
+    """The Pareto k-hat of the importance weights, judged, as the run kept it."""
+    kept = run.manifest.get("importance")
+    if not kept:
+        return "How well the fitted distribution matches the posterior was not checked."
+    sentence = (
+        f"Check of the fitted distribution against the posterior: {kept['text']}. "
+        f"Reweighted, the {kept['draws']:,} draws are worth {kept['effective']:,.0f}."
     )
+    if "log_evidence" in kept:
+        gap = kept["log_evidence"] - kept["elbo"]
+        sentence += f" The lower bound lies {gap:.1f} nats below the log evidence that the weights estimate."
+    widened = run.manifest.get("widened_by_chance")
+    if widened:
+        sentence += (
+            " For what chance in the country and in the simulator's mean does to the estimate, intervals were widened: "
+            f"by {widened['median'] - 1:.0%} in the median, at most by {widened['largest'] - 1:.0%} "
+            f"({label(widened['largest_parameter'])})."
+        )
+    return sentence

@@ -189,6 +189,11 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     run.update(
         parameters=parameters, agents=104092, population=["104,092 agents in 39,211 households"],
         fit={"stopped_because": "max_seconds", "steps": 900},
+        importance={
+            "k_hat": 0.42, "word": "good", "text": "k-hat 0.42 from 4000 draws is good", "effective": 1200.0, "draws": 4000,
+            "threshold": 0.7, "elbo": -1130.0, "log_evidence": -1127.5,
+        },
+        widened_by_chance={"median": 1.04, "largest": 1.3, "largest_parameter": "district_seed[West Coast]"},
         simulator_noise={
             "runs": 16, "relative_sd_national": 0.031, "dispersion_district": 0.19,
             "relative_sd_district": {name: 0.05 + 0.02 * i for i, name in enumerate(DISTRICTS)},
