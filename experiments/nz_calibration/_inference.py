@@ -23,6 +23,7 @@ from experiments.nz_calibration._model import (
     model,
 )
 from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._rates import SMOOTH, SPREAD_OUT
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
@@ -77,7 +78,24 @@ class Inference:
 
     def outputs(self) -> Outputs:
         """Simulator and likelihood taken apart, for the warm start."""
-        return Outputs(self.simulator.jacobian, self.likelihood_of_means, self._information, SMALLEST_MEAN)
+        return Outputs(
+            self.simulator.jacobian,
+            lambda z, flat: self.likelihood_of_means(z, flat) + self._polar(z),
+            self._information,
+            SMALLEST_MEAN,
+        )
+
+    def _polar(self, z: Tensor) -> Tensor:
+        """Log volume of the district effects at a given length, `[P]`.
+
+        Only their direction is seen (`_rates.spread_out`), so the density of z is highest at length zero, where there is no volume. In
+        polar coordinates the mode lies where the mass is: a start there needs no long walk outwards.
+        """
+        out = z.new_zeros(len(z))
+        for name in SPREAD_OUT:
+            part = z[:, self.simulator.space.slice_of(name)]
+            out = out + 0.5 * (part.shape[1] - 1) * (part.square().mean(-1) + SMOOTH**2).log()
+        return out
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""

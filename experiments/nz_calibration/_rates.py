@@ -19,6 +19,7 @@ EARTH_RADIUS = 6371.0  # km
 GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
 KNOT_DAYS = 28
 SMOOTH = 0.3
+SPREAD_OUT = ("district_effect", "district_seed")
 
 
 @dataclass(frozen=True, eq=False)
