@@ -12,7 +12,7 @@ from experiments.nz_calibration._errors import StudyError
 
 START = date(2022, 1, 20)
 """Day 0: first day on which infections are seeded."""
-OPEN = date(2022, 2, 14)
+OPEN = date(2022, 2, 7)
 """First day on which people meet outside their households; before it infections are seeded and spread at home."""
 DRIFT_FROM = date(2022, 2, 7)
 """Start of the four-week steps in which transmission may drift."""

@@ -38,9 +38,9 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
      "Share of the remembered incidence replaced each day: memory of about two weeks (chosen)."),
     ("district_spread", "lognormal", _log(0.1), 0.5, "log scale",
      "Root mean square of the district effects on log community transmission (chosen)."),
-    ("seed_level", "lognormal", _log(35.0), 0.4, "per 10,000",
-     "People infected from outside their household before 14 February: some 4,800 cases were reported to then, of which the share "
-     "ascertained was about 0.3, and as many were still to be reported."),
+    ("seed_level", "lognormal", _log(15.0), 0.4, "per 10,000",
+     "People infected from outside their household before 7 February: some 2,300 cases were reported to then, of which the share "
+     "ascertained was about 0.3, and as many were still to be reported or infected at home."),
     ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Root mean square of the district effects on log seeding (chosen)."),
     ("seed_growth", "lognormal", _log(0.15), 0.3, "per day", "Exponential growth of the seeding; cases doubled about every 4 days (chosen)."),
     ("ascertainment_pcr", "logitnormal", -0.6, 0.4, "share",
