@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class Layer(nn.Module):
+class Layer(nn.Module, ABC):
     """One invertible map u -> z.
 
     Attributes:
@@ -25,14 +26,15 @@ class Layer(nn.Module):
 
     rates: dict[str, float] = {}  # noqa: RUF012 (replaced, never changed)
 
+    @abstractmethod
     def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Map `u [*batch, D]` to `(z [*batch, D], log |det dz/du| [*batch])`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pull(self, z: Tensor) -> Tensor:
         """Inverse of `push`: `z [*batch, D]` to `u [*batch, D]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
         """Carry the derivative of a log density through the layer.
 
@@ -45,7 +47,6 @@ class Layer(nn.Module):
         Returns:
             Derivative of log q(z) in z = push(u), `[particle, D]`.
         """
-        raise NotImplementedError
 
 
 class Diagonal(Layer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -292,12 +292,12 @@ def _write_history(run: RunFolder, result: FitResult) -> None:
 
 
 @contextmanager
-def steps(console: Console, label: str, total: int) -> Iterator[callable]:  # type: ignore[valid-type]
+def steps(console: Console, label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar with time left; yields a function that advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda n=1: bar.advance(task, n)
+        yield lambda n: bar.advance(task, n)
 
 
 def _number(x: float) -> float | None:
