@@ -3,15 +3,20 @@
 A small agent-based model scatters around its expectation far more than the real system does. Comparing one run with the
 data lets that chance into the likelihood, where it can only widen the fitted dispersion. What belongs there is the
 expectation over random streams: here estimated by carrying every run of a pool, with its own Jacobian, to the point asked
-for and averaging. Outputs are positive and grow multiplicatively, so runs are carried on the log scale.
+for and averaging. Outputs are positive and grow multiplicatively, so runs are carried on the log scale, and along the coordinates
+in which the logs are straightest (the chart).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Chart = Callable[[Tensor], Tensor]
+"""Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
 
 LARGEST_STRAY = 1.5  # relative strays are cut here: first order means nothing beyond
 LONGEST = 2.0  # largest change of a log output over which a run is carried
@@ -19,21 +24,22 @@ LONGEST = 2.0  # largest change of a log output over which a run is carried
 
 @dataclass(frozen=True, eq=False)
 class LocalMean:
-    """`log E[output](z) = log_mean + slope (z - centre)`.
+    """`log E[output](z) = log_mean + slope (eta(z) - centre)`.
 
     Attributes:
-        centre: `[D]`. log_mean: `[M]`. slope: `[M, D]`. runs: how many runs it rests on.
-        stray: `[S, M]` how far each carried run lies from the mean, relative to it.
+        centre: `[E]`. log_mean: `[M]`. slope: `[M, E]`. chart: z to eta.
+        stray: `[S, M]` how far each of the S carried runs that the mean rests on lies from it, relative to it.
     """
 
     centre: Tensor
     log_mean: Tensor
     slope: Tensor
     stray: Tensor
+    chart: Chart
 
     @property
     def runs(self) -> int:
-        """Number of runs S it rests on."""
+        """Number of runs S that the mean rests on."""
         return len(self.stray)
 
     @property
@@ -43,24 +49,67 @@ class LocalMean:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
-        return torch.exp(self.log_mean + (z - self.centre) @ self.slope.mT)
+        return torch.exp(self.log_mean + (self.chart(z) - self.centre) @ self.slope.mT)
+
+    def log_slope(self, z: Tensor) -> Tensor:
+        """Derivatives of the log means in z, `[*batch, M, D]`."""
+        return self.slope @ chart_slope(self.chart, z)
 
     def jacobian(self, z: Tensor) -> Tensor:
-        """Their derivatives, `[*batch, M, D]`."""
-        return self(z)[..., None] * self.slope
+        """Derivatives of the means in z, `[*batch, M, D]`."""
+        return self(z)[..., None] * self.log_slope(z)
 
 
-def local_mean(z: Tensor, outputs: Tensor, jacobian: Tensor, *, floor: float, passes: int = 3) -> LocalMean:
+def identity(z: Tensor) -> Tensor:
+    """The chart that leaves z as it is."""
+    return z
+
+
+def chart_slope(chart: Chart, z: Tensor) -> Tensor:
+    """`d eta / d z`, `[*batch, E, D]`."""
+    if chart is identity:
+        return torch.eye(z.shape[-1]).to(z).expand(*z.shape[:-1], -1, -1)
+    flat = z.detach().reshape(-1, z.shape[-1])
+    slope: Tensor = torch.func.vmap(torch.func.jacfwd(chart))(flat)
+    return slope.reshape(*z.shape[:-1], *slope.shape[1:])
+
+
+def to_chart(chart: Chart, z: Tensor, jacobian: Tensor) -> Tensor:
+    """Derivatives in eta, `[S, M, E]`, from those in z, `[S, M, D]`, at `z [S, D]`.
+
+    With A = d eta / d z of full row rank and J_z = J_eta A, J_eta = J_z A' (A A')^-1, exactly.
+    """
+    if chart is identity:
+        return jacobian
+    slope = chart_slope(chart, z)
+    return torch.linalg.solve(slope @ slope.mT, slope @ jacobian.mT).mT
+
+
+def local_mean(
+    z: Tensor,
+    outputs: Tensor,
+    jacobian: Tensor,
+    *,
+    floor: float,
+    chart: Chart = identity,
+    values: tuple[Tensor, Tensor] | None = None,
+    passes: int = 3,
+) -> LocalMean:
     """Estimate the mean outputs around the mean of `z`.
 
     Slopes are ratios of sums (summed Jacobians over summed outputs), so that runs in which an output is nearly zero do not
     drown the others.
+
+    Runs without Jacobians are cheap. Where they can be had of a larger system, which strays less and is saturated by chance less,
+    they set the level of the mean, and the runs with Jacobians its slopes alone.
 
     Args:
         z: `[S, D]`, where the runs were made.
         outputs: `[S, M]`, not negative.
         jacobian: `[S, M, D]`, derivatives of the expected outputs.
         floor: outputs are treated as at least this.
+        chart: coordinates in which log outputs are taken as straight lines.
+        values: `[V, D]` and `[V, M]`, runs that set the level; None for the runs with Jacobians themselves.
         passes: refinements of slope and mean by one another.
 
     Returns:
@@ -69,22 +118,30 @@ def local_mean(z: Tensor, outputs: Tensor, jacobian: Tensor, *, floor: float, pa
     Raises:
         ValueError: fewer than two runs, or an entry is not finite.
     """
-    if len(z) < 2:
-        raise ValueError(f"{len(z)} run was given for a local mean; at least 2 are needed to tell mean from chance.")
-    if not (torch.isfinite(outputs).all() and torch.isfinite(jacobian).all()):
+    level = values if values is not None and len(values[0]) else (z, outputs)
+    if min(len(z), len(level[0])) < 2:
+        raise ValueError(
+            f"{min(len(z), len(level[0]))} run was given for a local mean; at least 2 are needed to tell mean from chance."
+        )
+    if not all(torch.isfinite(x).all() for x in (outputs, jacobian, level[1])):
         raise ValueError("outputs or Jacobians of the pool are not finite; leave out the runs that failed.")
-    centre, value = z.mean(0), outputs.clamp_min(floor)
+    eta, value = chart(z), outputs.clamp_min(floor)
+    centre, slopes = eta.mean(0), to_chart(chart, z, jacobian)
     weight = torch.ones_like(value)
     for _ in range(passes):
         total = (weight * value).sum(0)
-        slope = torch.einsum("sm,smd->md", weight, jacobian) / total[:, None]
-        weight = torch.exp((-(z - centre) @ slope.mT).clamp(-LONGEST, LONGEST))
-    carried = weight * value
+        slope = torch.einsum("sm,sme->me", weight, slopes) / total[:, None]
+        weight = _carry(eta, centre, slope)
+    carried = _carry(chart(level[0]), centre, slope) * level[1].clamp_min(floor)
     mean = carried.mean(0)
-    return LocalMean(centre, mean.log(), slope, carried / mean - 1)
+    return LocalMean(centre, mean.log(), slope, carried / mean - 1, chart)
 
 
-def chance_covariance(local: LocalMean, covariance: Tensor, weight: Tensor, share: Tensor) -> Tensor:
+def _carry(eta: Tensor, centre: Tensor, slope: Tensor) -> Tensor:
+    return torch.exp((-(eta - centre) @ slope.mT).clamp(-LONGEST, LONGEST))
+
+
+def chance_covariance(local: LocalMean, z: Tensor, covariance: Tensor, weight: Tensor, share: Tensor) -> Tensor:
     """How far chance moves an estimate that was made as if outputs strayed from their means independently.
 
     One run of the real system strays from its mean in all weeks together, and so does the local mean from the true one. A
@@ -94,6 +151,7 @@ def chance_covariance(local: LocalMean, covariance: Tensor, weight: Tensor, shar
 
     Args:
         local: slopes and strays.
+        z: `[D]` the estimate.
         covariance: `[D, D]` of the estimate without chance.
         weight: `[M]` information about the log of each output, `mean^2 / variance`; 0 where it is not fitted.
         share: `[M]` variance of r as a share of the variance of a run's stray.
@@ -101,6 +159,6 @@ def chance_covariance(local: LocalMean, covariance: Tensor, weight: Tensor, shar
     Returns:
         `[D, D]`, to be added to `covariance`.
     """
-    influence = covariance @ (local.slope * weight[:, None]).mT  # [D, M]
+    influence = covariance @ (local.log_slope(z) * weight[:, None]).mT  # [D, M]
     moves = (local.stray.clamp(-LARGEST_STRAY, LARGEST_STRAY) * share.sqrt()) @ influence.mT
     return moves.mT @ moves / (local.runs - 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calib._flows import Flow, FullRank
-from calib._local_mean import LocalMean, local_mean
+from calib._local_mean import Chart, LocalMean, identity, local_mean
 from calib._noise import base_noise, derive_seed
 
 INNER_STEPS = 12
@@ -25,12 +25,16 @@ class Outputs:
         log_likelihood: `(z [P, D], mean outputs [P, M]) -> [P]`, differentiable in both.
         information: `(z [P, D], mean outputs [P, M], jacobian [P, M, D]) -> [P, D, D]` Fisher information in z.
         floor: smallest output that the likelihood tells from zero.
+        values: `(z [P, D], seed) -> outputs [P, M]`, runs of a larger system that set the level of the local mean, or None.
+        chart: coordinates along which runs are carried.
     """
 
     jacobian: Callable[[Tensor, int], tuple[Tensor, Tensor]]
     log_likelihood: Callable[[Tensor, Tensor], Tensor]
     information: Callable[[Tensor, Tensor, Tensor], Tensor]
     floor: float
+    values: Callable[[Tensor, int], Tensor] | None = None
+    chart: Chart = identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +44,9 @@ class WarmStart:
     Attributes:
         z: `[D]`. information: `[D, D]` of the likelihood at z.
         pool_z, pool_outputs, pool_jacobian: `[S, ...]` the runs that the local mean rests on.
+        value_z, value_outputs: `[V, ...]` the runs of the larger system that set its level; none if V is 0.
         objective: log posterior (up to a constant) at each point reached, nats.
-        simulations: runs made.
+        simulations: runs made with Jacobians. value_simulations: runs of the larger system.
     """
 
     z: Tensor
@@ -49,8 +54,11 @@ class WarmStart:
     pool_z: Tensor
     pool_outputs: Tensor
     pool_jacobian: Tensor
+    value_z: Tensor
+    value_outputs: Tensor
     objective: tuple[float, ...] = ()
     simulations: int = 0
+    value_simulations: int = 0
 
     @property
     def iteration(self) -> int:
@@ -63,16 +71,18 @@ class WarmStart:
         eye = torch.eye(len(self.z), dtype=self.z.dtype, device=self.z.device)
         return torch.cholesky_inverse(torch.linalg.cholesky(eye + self.information))
 
-    def local(self, floor: float) -> LocalMean:
+    def local(self, floor: float, chart: Chart = identity) -> LocalMean:
         """The local mean of the pool."""
-        return local_mean(self.pool_z, self.pool_outputs, self.pool_jacobian, floor=floor)
+        level = (self.value_z, self.value_outputs)
+        return local_mean(self.pool_z, self.pool_outputs, self.pool_jacobian, floor=floor, chart=chart, values=level)
 
 
 def cold_start(dim: int, like: Tensor) -> WarmStart:
     """The prior mode with nothing learnt, in the dtype and on the device of `like`."""
     none = like.new_zeros(0, dim)
     start, nothing = like.new_zeros(dim), like.new_zeros(dim, dim)
-    return WarmStart(start, nothing, none, like.new_zeros(0, 0), like.new_zeros(0, 0, dim))
+    empty = like.new_zeros(0, 0)
+    return WarmStart(start, nothing, none, empty, like.new_zeros(0, 0, dim), none.clone(), empty.clone())
 
 
 def gauss_newton(
@@ -83,6 +93,7 @@ def gauss_newton(
     seed: int,
     radius: float = 1.0,
     spread: float = 0.0,
+    value_runs: int = 0,
     keep: int = 64,
 ) -> WarmStart:
     """Simulate around the present point, then climb the log posterior of the local mean inside a trust region.
@@ -94,6 +105,7 @@ def gauss_newton(
         seed: of the whole warm start; steps derive theirs from it and the iteration.
         radius: furthest move of a coordinate, prior standard deviations.
         spread: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
+        value_runs: runs of the larger system at z, if `outputs` has one.
         keep: most runs in the pool; runs from whose point the log outputs change by more than 0.7 (rms) are left out.
 
     Returns:
@@ -112,8 +124,9 @@ def gauss_newton(
         raise ValueError(
             f"{int(good.sum())} of {particles} simulations were finite, and 2 are needed; check the priors' medians."
         )
-    state = _remember(state, points[good], value[good], jacobian[good], keep, outputs.floor, particles)
-    local = state.local(outputs.floor)
+    state = _remember(state, points[good], value[good], jacobian[good], keep, outputs, particles)
+    state = _remember_values(state, value_runs, derive_seed(seed, state.iteration, "warm-values"), keep, outputs)
+    local = state.local(outputs.floor, outputs.chart)
     z, reached = state.z, _objective(outputs, local, state.z)
     for _ in range(INNER_STEPS):
         _, gradient, information = _linearise(outputs, local, z)
@@ -133,13 +146,12 @@ def gauss_newton(
 
 
 def _remember(
-    state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, floor: float, made: int
+    state: WarmStart, z: Tensor, value: Tensor, jacobian: Tensor, keep: int, outputs: Outputs, made: int
 ) -> WarmStart:
     near = torch.zeros(0, dtype=torch.long)
     if len(state.pool_z):
-        slope = local_mean(z, value, jacobian, floor=floor).slope
-        carried = (state.pool_z - state.z) @ slope.mT
-        near = ((carried**2).mean(1).sqrt() < NEAR).nonzero()[:, 0].flip(0)[: keep - len(z)].flip(0)
+        slope = local_mean(z, value, jacobian, floor=outputs.floor, chart=outputs.chart).slope
+        near = _near(state.pool_z, state.z, slope, outputs.chart, keep - len(z))
 
     def joined(old: Tensor, new: Tensor) -> Tensor:
         return torch.cat([old[near], new]) if len(near) else new
@@ -151,6 +163,28 @@ def _remember(
         pool_jacobian=joined(state.pool_jacobian, jacobian),
         simulations=state.simulations + made,
     )
+
+
+def _remember_values(state: WarmStart, runs: int, seed: int, keep: int, outputs: Outputs) -> WarmStart:
+    if not runs or outputs.values is None:
+        return state
+    z = state.z.expand(runs, -1)
+    value = outputs.values(z, seed)
+    good = torch.isfinite(value).all(1)
+    old_z, old = state.value_z, state.value_outputs
+    if len(old_z):
+        slope = state.local(outputs.floor, outputs.chart).slope
+        near = _near(old_z, state.z, slope, outputs.chart, keep - runs)
+        z, value, good = torch.cat([old_z[near], z]), torch.cat([old[near], value]), torch.cat([near >= 0, good])
+    return replace(
+        state, value_z=z[good].clone(), value_outputs=value[good], value_simulations=state.value_simulations + runs
+    )
+
+
+def _near(pool: Tensor, z: Tensor, slope: Tensor, chart: Chart, most: int) -> Tensor:
+    """Which of the runs `pool [S, D]`, the latest first to stay, still tell of the outputs at z."""
+    carried = (chart(pool) - chart(z)) @ slope.mT
+    return ((carried**2).mean(1).sqrt() < NEAR).nonzero()[:, 0].flip(0)[:most].flip(0)
 
 
 def _objective(outputs: Outputs, local: LocalMean, z: Tensor) -> float:

@@ -23,6 +23,8 @@ class Config(BaseModel):
     Attributes:
         scale: agents per person, (0, 1].
         jacobian_scale: agents per person of the sample on which Jacobians are taken, on the CPU; None for `scale`.
+        level_scale: agents per person of the population whose runs, without Jacobians, set the level of the local mean.
+        level_runs: how many of them the warm start makes; 0 takes the level from the sample itself.
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
@@ -32,6 +34,7 @@ class Config(BaseModel):
         learning_rate: of the fit.
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
+        local_steps: most steps of the fit to the local mean, before those with simulations.
         max_steps, max_seconds: limits of the fit.
         draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
         replicates: observations drawn for each of them.
@@ -44,6 +47,8 @@ class Config(BaseModel):
 
     scale: float = Field(gt=0, le=1)
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
+    level_scale: float = Field(default=1.0, gt=0, le=1)
+    level_runs: int = Field(default=24, ge=0)
     balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -54,6 +59,7 @@ class Config(BaseModel):
     warm_start: int = Field(default=12, ge=0)
     average: bool = True
     warm_particles: int = Field(default=4, ge=1)
+    local_steps: int = Field(default=1500, ge=1)
     max_steps: int = Field(default=2000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
     draws: int = Field(default=128, ge=10)
@@ -77,8 +83,8 @@ class Config(BaseModel):
 DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
-    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 20, "max_seconds": 20.0,
-    "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
+    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "local_steps": 60, "max_steps": 20, "max_seconds": 20.0,
+    "level_scale": 0.02, "level_runs": 4, "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from calib import Gradient, Problem, log_likelihood
+from calib import Gradient, ParameterSpace, Problem, log_likelihood
 from calib._local_mean import LocalMean, chance_covariance
 from calib._warm_start import Outputs
 from experiments.nz_calibration._figures import AGE_BANDS
@@ -23,7 +23,10 @@ from experiments.nz_calibration._model import (
     model,
 )
 from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rates import SMOOTH, SPREAD_OUT
+from experiments.nz_calibration._rates import SMOOTH, SPREAD_OUT, spread_out
+
+COUNTRY_BATCH = 2  # runs of the whole country at once: one a core
+LOGGED = ("ascertainment_pcr", "ascertainment_rat")
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
@@ -33,6 +36,20 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     country = ((people * size).sum() / size.sum()).expand(len(AGE_BANDS))
     rows = (people if f.name.endswith("_district") else country for f in fields(Expected))
     return Expected(*(row.expand(weeks, -1) for row in rows)).flat()
+
+
+def _chart(space: ParameterSpace, z: Tensor) -> Tensor:
+    theta, parts = space.to_theta(z), []
+    for name in (p.name for p in space.parameters):
+        if name in SPREAD_OUT.values():
+            continue
+        if name in SPREAD_OUT:
+            parts.append(spread_out(theta[SPREAD_OUT[name]], theta[name]))
+        elif name in LOGGED:
+            parts.append(theta[name].log()[..., None])
+        else:
+            parts.append(z[..., space.slice_of(name)])
+    return torch.cat(parts, dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +62,14 @@ class Inference:
     Attributes:
         simulator: over the fitted weeks. data: the counts. batch: particles simulated at once, bounds memory.
         local: mean expected counts near the posterior, or None to compare single runs.
+        country: over the fitted weeks on a larger population, whose runs set the level of the local mean; None for `simulator`.
     """
 
     simulator: Simulator
     data: Data
     batch: int = 8
     local: LocalMean | None = None
+    country: Simulator | None = None
 
     def problem(self, fingerprint: str) -> Problem:
         """The log likelihood on z as `calib.fit` wants it."""
@@ -61,6 +80,15 @@ class Inference:
             names=space.names,
             to_values=lambda z: space.flatten(space.to_theta(z)),
             fingerprint=fingerprint,
+        )
+
+    def local_problem(self, fingerprint: str) -> Problem:
+        """As `problem` by the local mean alone, with no simulation."""
+        local = self.local
+        if local is None:
+            raise ValueError("a fit without simulations needs a local mean; set `local` first.")
+        return replace(
+            self.problem(fingerprint), log_likelihood=lambda z, seed, gradient: self.likelihood_of_means(z, local(z))
         )
 
     def log_likelihood(self, z: Tensor, seed: int, gradient: Gradient) -> Tensor:
@@ -83,7 +111,26 @@ class Inference:
             lambda z, flat: self.likelihood_of_means(z, flat) + self._polar(z),
             self._information,
             SMALLEST_MEAN,
+            None if self.country is None else self._country_values,
+            self.chart,
         )
+
+    def _country_values(self, z: Tensor, seed: int) -> Tensor:
+        assert self.country is not None
+        rows = []
+        with torch.no_grad():
+            for start in range(0, len(z), COUNTRY_BATCH):
+                part = z[start : start + COUNTRY_BATCH]
+                simulate = self.country.bind(seed, torch.arange(start, start + len(part)))
+                rows.append(simulate(self.simulator.space.to_theta(part)).flat())
+        return torch.cat(rows)
+
+    def chart(self, z: Tensor) -> Tensor:
+        """Coordinates in which log expected counts are nearly straight lines, `[*batch, D - 2]` of `z [*batch, D]`.
+
+        The effects of the districts themselves instead of their direction and spread, and logarithms of ascertainment.
+        """
+        return _chart(self.simulator.space, z)
 
     def _polar(self, z: Tensor) -> Tensor:
         """Log volume of the district effects at a given length, `[P]`.
@@ -132,7 +179,7 @@ class Inference:
             raise ValueError("chance is told from the runs of a local mean; set `local` first.")
         mean, weeks = local(at), self.simulator.weeks
         expected, theta, error = Expected.from_flat(mean, weeks), self.simulator.space.to_theta(at), self._error() or {}
-        places = people_per_agent(self.simulator, weeks)
+        places = people_per_agent(self.country or self.simulator, weeks)
         weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
         for signal in SIGNALS:
             m = getattr(expected, signal)
@@ -140,7 +187,7 @@ class Inference:
             weight[signal] = fitted * m**2 / count_variance(signal, m, theta, error.get(signal))
         information = self._information(at, mean, local.jacobian(at))[0]
         covariance = torch.linalg.inv(torch.eye(len(z)).to(z) + information)
-        return chance_covariance(local, covariance, Expected(**weight).flat()[0], 1 / local.runs + 1 / places)
+        return chance_covariance(local, z, covariance, Expected(**weight).flat()[0], 1 / local.runs + 1 / places)
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
         """Fisher information of counts as of normal variables with the same mean and variance, `[P, D, D]`."""

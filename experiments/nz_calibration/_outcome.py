@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import FitResult, importance, judge_k_hat
+from calib import FitResult, judge_k_hat
 from calib._atomic import atomic_path, atomic_write_json
 from calib._hub import hub_rows, quantile_table
 from calib._idata import save_inference_data, to_inference_data
@@ -30,7 +30,7 @@ from experiments.nz_calibration._inference import people_per_agent
 from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
-from experiments.nz_calibration._study import Study, steps
+from experiments.nz_calibration._study import JUDGED, Study, judge_flow, steps
 from experiments.nz_calibration._synthetic import recovery
 
 PLACES = {
@@ -39,8 +39,6 @@ PLACES = {
     "admissions_age": AGE_BANDS,
     "infections_district": DISTRICTS,
 }
-JUDGED = 4000
-"""Draws from which the importance weights of the fit are judged."""
 BASELINE_FROM = "2022-01-30"
 """First week of the baseline's history."""
 SITE_DIMS = {
@@ -133,9 +131,14 @@ def conclude(
     _report_failed(good, run, "posterior draws")
     z, log_q, flat, sampled, jacobian = z[good], log_q[good], flat[good], sampled[good], jacobian[good]
 
+    level = _level(study, z, run, console)
     with run.phase("files"):
-        local = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN)
-        predicted = observations(study, z, with_real_chance(study, local(z), flat), "posterior")
+        chart = study.inference().chart
+        own = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN, chart=chart)
+        local = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN, chart=chart, values=level)
+        predicted = observations(
+            study, z, with_real_chance(study, local(z), flat.clamp_min(SMALLEST_MEAN) / own(z)), "posterior"
+        )
         _save_jacobian(study, z, sampled, jacobian, run)
         _save_posterior(study, z, local(z), log_q, predicted, prior, run)
         scores = _score(study, predicted, run)
@@ -148,7 +151,16 @@ def conclude(
     return scores
 
 
-def with_real_chance(study: Study, mean: Tensor, run: Tensor) -> Tensor:
+def _level(study: Study, z: Tensor, run: RunFolder, console: Console) -> tuple[Tensor, Tensor] | None:
+    """Runs of the whole country to the last week at the middle of the draws, `[V, D]` and `[V, M]`, without Jacobians."""
+    if study.country_full is None or study.country_full is study.full:
+        return None
+    at = z.mean(0).expand(max(2, study.config.level_runs // 3), -1)
+    country = replace(study, full=study.country_full)
+    return at, simulate_draws(country, at, run, console, purpose="forecast_level")
+
+
+def with_real_chance(study: Study, mean: Tensor, stray: Tensor) -> Tensor:
     """Expected counts with as much chance in them as the real population has.
 
     A run with one agent for n people strays from the mean over random streams sqrt(n) times as far as the country does
@@ -156,14 +168,14 @@ def with_real_chance(study: Study, mean: Tensor, run: Tensor) -> Tensor:
 
     Args:
         study: gives the people per agent of each district.
-        mean: `[S, M]` local mean at the draws.
-        run: `[S, M]` the runs themselves.
+        mean: `[S, M]` mean at the draws.
+        stray: `[S, M]` the runs over their own mean.
 
     Returns:
-        `[S, M]`; the runs themselves where an agent is one person.
+        `[S, M]`.
     """
-    factor = people_per_agent(study.full, study.full.weeks).to(run) ** -0.5
-    return mean * (run.clamp_min(SMALLEST_MEAN) / mean) ** factor
+    factor = people_per_agent(study.full, study.full.weeks).to(mean) ** -0.5
+    return mean * stray**factor
 
 
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
@@ -184,13 +196,8 @@ def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
     if warm is None:
         run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
         return
-    local = warm.local(SMALLEST_MEAN)
-    inference = replace(study.inference(), local=local if study.averaged else None)
-    generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "judge"))
-    with torch.no_grad():
-        z, log_q = result.flow.sample_with_log_prob(result.flow.noise(JUDGED, generator))
-        joint = inference.likelihood_of_means(z, local(z)) - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
-    found = importance(joint, log_q)
+    inference = replace(study.inference(), local=study.local(warm))
+    found = judge_flow(inference, result.flow, study.config.seed)
     verdict = judge_k_hat(found.k_hat, found.draws)
     run.update(
         importance={
@@ -212,7 +219,7 @@ def _widen(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
         return
     generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "centre"))
     draws = result.flow.sample(JUDGED, generator)
-    extra = replace(study.inference(), local=warm.local(SMALLEST_MEAN)).chance(draws.mean(0))
+    extra = replace(study.inference(), local=study.local(warm)).chance(draws.mean(0))
     ratio = (1 + extra.diagonal() / draws.var(0)).sqrt()
     widen_flow(result.flow, extra)
     widest = int(ratio.argmax())

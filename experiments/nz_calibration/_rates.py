@@ -19,7 +19,8 @@ EARTH_RADIUS = 6371.0  # km
 GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
 KNOT_DAYS = 28
 SMOOTH = 0.3
-SPREAD_OUT = ("district_effect", "district_seed")
+SPREAD_OUT = {"district_effect": "district_spread", "district_seed": "seed_spread"}
+"""Effects whose root mean square is a parameter of its own (`spread_out`)."""
 
 
 @dataclass(frozen=True, eq=False)

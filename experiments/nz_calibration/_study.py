@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -22,13 +23,18 @@ from calib import (
     FitConfig,
     FitError,
     FitResult,
+    Flow,
+    Importance,
     ParameterSpace,
     StopRule,
     fit,
+    importance,
     make_flow,
     rich_progress,
 )
 from calib._atomic import atomic_path
+from calib._config import ProgressCallback
+from calib._local_mean import LocalMean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
@@ -44,6 +50,8 @@ from experiments.nz_calibration._rates import make_context
 from sim import Population
 
 WARM_START = "warm_start.safetensors"
+JUDGED = 4000
+"""Draws from which the importance weights of a fit are judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +62,7 @@ class Study:
         config: settings. figures: the real figures. population: the agents. space: the parameters.
         short, full: simulators over the fitted weeks and over all weeks, on the run's device.
         sample_short, sample_full: the same on the CPU, for Jacobians; on a CPU they are `short` and `full` unless asked otherwise.
+        country_short, country_full: on the population whose runs set the level of the local mean; None if that is the sample's own.
         data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
     """
@@ -66,6 +75,8 @@ class Study:
     full: Simulator
     sample_short: Simulator
     sample_full: Simulator
+    country_short: Simulator | None
+    country_full: Simulator | None
     data: Data
     truth: Tensor | None
 
@@ -77,7 +88,13 @@ class Study:
 
     def inference(self, simulator: Simulator | None = None) -> Inference:
         """The likelihood of the fitted weeks, by the run's simulator or another."""
-        return Inference(simulator or self.short, self.fit_data, batch=self.config.particles)
+        return Inference(
+            simulator or self.short, self.fit_data, batch=self.config.particles, country=self.country_short
+        )
+
+    def local(self, warm: WarmStart) -> LocalMean:
+        """The mean expected counts that a warm start came to know."""
+        return warm.local(SMALLEST_MEAN, self.inference().chart)
 
     @property
     def averaged(self) -> bool:
@@ -91,8 +108,20 @@ class Study:
             digest.update(table.read_bytes())
         for name in sorted(self.data.counts):
             digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
-        keys = ("scale", "jacobian_scale", "balance", "seed", "synthetic", "warm_start", "warm_particles", "average")
-        digest.update(json.dumps([self.population.agents, *(getattr(self.config, k) for k in keys)]).encode())
+        keys = (
+            "scale",
+            "jacobian_scale",
+            "level_scale",
+            "level_runs",
+            "balance",
+            "seed",
+            "synthetic",
+            "warm_start",
+            "warm_particles",
+            "average",
+        )
+        settings = [self.population.agents, *(getattr(self.config, k) for k in keys)]
+        digest.update(json.dumps(settings).encode())
         return digest.hexdigest()[:16]
 
 
@@ -139,6 +168,12 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         sample_short, sample_full = (
             simulator(sample, last, "cpu") for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
+    country_short, country_full = (short, full) if sample_short is not short else (None, None)
+    if config.level_runs and config.level_scale > config.scale:
+        country, _ = build_population(figures, config.level_scale, config.seed, balance=config.balance)
+        country_short, country_full = (
+            simulator(country, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
+        )
     weeks = full.observation.weeks
     data, truth = observed(figures, weeks, calendar.fitted_weeks(weeks)), None
     if config.synthetic is not None:
@@ -160,7 +195,20 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
             for r in table.to_dict("records")
         ],
     )  # fmt: skip
-    return Study(config, figures, population, space, short, full, sample_short, sample_full, data, truth)
+    return Study(
+        config,
+        figures,
+        population,
+        space,
+        short,
+        full,
+        sample_short,
+        sample_full,
+        country_short,
+        country_full,
+        data,
+        truth,
+    )
 
 
 def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, WarmStart | None]:
@@ -173,13 +221,16 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
         with run.phase("warm_start"):
             warm = _warm_start(study, run, console)
         if study.averaged:
-            local = warm.local(SMALLEST_MEAN)
+            local = study.local(warm)
             inference = replace(inference, local=local)
             # what is not known of the local mean widens the start
             at = warm.z[None]
             known = inference.outputs().information(at, local(at), local.jacobian(at))[0]
             warm = replace(warm, information=known)
         start_flow(flow, warm)
+        if study.averaged:
+            with run.phase("local_fit"), rich_progress(console) as progress:
+                flow = _local_fit(study, inference, flow, run, progress)
     before = run.manifest["simulations"].get("fit", 0)
     settings = FitConfig(
         seed=config.seed,
@@ -214,18 +265,49 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     return result, warm
 
 
+def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
+    """Fit the flow to the local mean alone: many cheap steps of many particles, no simulation (`J_f g_q` with kept Jacobians)."""
+    settings = FitConfig(
+        seed=study.config.seed,
+        particles=64,
+        learning_rate=0.01,
+        max_steps=study.config.local_steps,
+        warmup_steps=10,
+        stop=StopRule(min_steps=150, min_window=80),
+    )
+    result = fit(inference.local_problem(study.fingerprint()), flow, settings, progress=progress)
+    found = judge_flow(inference, result.flow, study.config.seed)
+    run.update(
+        local_fit={
+            "steps": result.steps, "stopped_because": result.stopped_because, "elbo": _number(found.elbo), "k_hat": _number(found.k_hat),
+        }
+    )  # fmt: skip
+    return result.flow.requires_grad_(True)
+
+
+def judge_flow(inference: Inference, flow: Flow, seed: int) -> Importance:
+    """Importance weights of many draws of a flow under the likelihood of the local mean: no simulation."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "judge"))
+    with torch.no_grad():
+        z, log_q = flow.sample_with_log_prob(flow.noise(JUDGED, generator))
+        log_likelihood = inference.local_problem("").log_likelihood(z, 0, "reverse")
+        return importance(log_likelihood - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1), log_q)
+
+
 def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
     config, file = study.config, run.path / WARM_START
     outputs = study.inference(study.sample_short).outputs()
     state = cold_start(study.space.dim, torch.zeros((), dtype=torch.float64))
     problem = study.fingerprint()
+    first = math.ceil(0.4 * config.warm_start)
+    level_runs = math.ceil(config.level_runs / (config.warm_start - first))
     if file.exists():
         state = _load(file, problem)
     with steps(console, "warm start", config.warm_start) as advance:
         advance(state.iteration)
         while state.iteration < config.warm_start:
             # first to the mode with all runs at one point, then around it, as wide as the posterior
-            around = state.iteration >= 0.4 * config.warm_start
+            around = state.iteration >= first
             try:
                 state = gauss_newton(
                     outputs,
@@ -234,13 +316,15 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
                     seed=config.seed,
                     radius=0.5 if around else 1.0,
                     spread=1.0 if around else 0.0,
+                    value_runs=level_runs if around else 0,
                 )
             except ValueError as error:
                 raise FitError(f"The warm start failed: {error}") from error
-            run.update(simulations=run.manifest["simulations"] | {"warm_start": state.simulations})
+            made = {"warm_start": state.simulations, "warm_start_level": state.value_simulations}
+            run.update(simulations=run.manifest["simulations"] | made)
             _keep(state, file, problem)
             advance(1)
-    local = state.local(outputs.floor)
+    local = state.local(outputs.floor, outputs.chart)
     run.update(
         warm_start={
             "objective": [_number(x) for x in state.objective],
@@ -257,6 +341,7 @@ def _keep(state: WarmStart, file: Path, problem: str) -> None:
     numbers = {
         "objective": torch.tensor(state.objective, dtype=torch.float64),
         "simulations": torch.tensor(state.simulations),
+        "value_simulations": torch.tensor(state.value_simulations),
     }
     kept = {k: v.contiguous() for k, v in (tensors | numbers).items()}
     with atomic_path(file) as temporary:
@@ -275,8 +360,9 @@ def _load(file: Path, problem: str) -> WarmStart:
             kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         if header.get("sha256") != _checksum(kept):
             raise SafetensorError("its checksum does not match its content")
-        objective, simulations = tuple(kept.pop("objective").tolist()), int(kept.pop("simulations"))
-        state = WarmStart(**kept, objective=objective, simulations=simulations)
+        objective = tuple(kept.pop("objective").tolist())
+        made, level = int(kept.pop("simulations")), int(kept.pop("value_simulations"))
+        state = WarmStart(**kept, objective=objective, simulations=made, value_simulations=level)
     except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged or cut short ({error}); {again}.") from error
     if header.get("problem") != problem:

@@ -112,10 +112,10 @@ def test_chance_that_strikes_all_outputs_together_widens_the_estimate():
     common = 0.2 * torch.randn(4000, 1, generator=g)  # the same in every output of a run
     local = local_mean(z, value * (1 + common), jacobian * (1 + common)[..., None], floor=1e-9)
     covariance, weight = torch.linalg.inv(precision), torch.full((OUT,), SD**-2)
-    extra = chance_covariance(local, covariance, weight, torch.ones(OUT))
+    extra = chance_covariance(local, z[0], covariance, weight, torch.ones(OUT))
     move = covariance @ local.slope.mT @ weight  # of the estimate, for a relative shift of 1 in every output
     torch.testing.assert_close(extra, 0.04 * torch.outer(move, move), rtol=0.1, atol=1e-4)
-    quarter = chance_covariance(local, covariance, weight, torch.full((OUT,), 0.25))
+    quarter = chance_covariance(local, z[0], covariance, weight, torch.full((OUT,), 0.25))
     torch.testing.assert_close(quarter, extra / 4)
 
 
