@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from calib._flows import Flow, FullRank
+from calib._flows import Flow, FullRank, Layer
 from calib._local_mean import Chart, LocalMean, identity, local_mean
 from calib._noise import base_noise, derive_seed
 
@@ -212,30 +212,45 @@ def start_flow(flow: Flow, warm: WarmStart, *, widen: float = 1.0) -> None:
     Raises:
         ValueError: the flow has no full-rank layer.
     """
-    layer = flow.layers[-1]
-    if not isinstance(layer, FullRank):
-        raise ValueError(
-            f"flow {flow.name!r} has no full-rank layer to start from; use gaussian or gaussian-nsf, or no warm start."
-        )
-    factor = widen * torch.linalg.cholesky(warm.covariance)
-    scale = factor.diagonal()
+    layer, after = _full_rank(flow)
     with torch.no_grad():
-        layer.loc.copy_(warm.z)
+        z, factor = warm.z, widen * torch.linalg.cholesky(warm.covariance)
+        for bend in reversed(after):
+            slope = torch.func.jacrev(bend.pull)(z)
+            z, factor = bend.pull(z), slope @ factor
+        factor = torch.linalg.cholesky(factor @ factor.mT)
+        scale = factor.diagonal()
+        layer.loc.copy_(z)
         layer.log_scale.copy_(scale.log())
         layer.lower.copy_((factor / scale[:, None]).tril(-1))
+
+
+def _full_rank(flow: Flow) -> tuple[FullRank, list[Layer]]:
+    """The full-rank layer of a flow and the layers after it."""
+    for at in reversed(range(len(flow.layers))):
+        layer = flow.layers[at]
+        if isinstance(layer, FullRank):
+            return layer, [after for after in flow.layers[at + 1 :] if isinstance(after, Layer)]
+    raise ValueError(
+        f"flow {flow.name!r} has no full-rank layer to start from or to widen; use gaussian or gaussian-nsf, or no warm start."
+    )
 
 
 def widen_flow(flow: Flow, extra: Tensor) -> None:
     """Add a covariance `[D, D]` to that of a flow's full-rank layer, in place.
 
-    Exact for "gaussian"; for "gaussian-nsf" the affine layer alone is widened.
+    Exact for "gaussian" without a hierarchy; for "gaussian-nsf" the affine layer alone is widened.
 
     Raises:
         ValueError: the flow has no full-rank layer.
     """
-    layer = flow.layers[-1]
-    if not isinstance(layer, FullRank):
-        raise ValueError(f"flow {flow.name!r} has no full-rank layer to widen; use gaussian or gaussian-nsf.")
+    layer, after = _full_rank(flow)
+    for bend in reversed(after):  # as the layers after it see a small step in the middle of the distribution
+        inner = layer.loc.detach()
+        for earlier in after[: after.index(bend)]:
+            inner = earlier.push(inner)[0]
+        slope = torch.linalg.inv(torch.func.jacrev(lambda u, bend=bend: bend.push(u)[0])(inner)).detach()
+        extra = slope @ extra @ slope.mT
     with torch.no_grad():
         eye = torch.eye(flow.dim).to(extra)
         factor = layer.log_scale.exp()[:, None] * (eye + layer.lower * layer.strict)

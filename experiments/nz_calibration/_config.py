@@ -28,13 +28,14 @@ class Config(BaseModel):
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
-        gradient: path through the simulator.
+        gradient: "local" fits the flow with the Jacobians and values that the warm start kept, and simulates nothing more; "reverse" and
+            "forward" then go on with fresh simulations in every step.
         flow: family of the guide.
         particles: simulations a step.
         learning_rate: of the fit.
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
-        local_steps: most steps of the fit to the local mean, before those with simulations.
+        local_steps: most steps of the fit to the local mean.
         max_steps, max_seconds: limits of the fit.
         draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
         replicates: observations drawn for each of them.
@@ -52,14 +53,14 @@ class Config(BaseModel):
     balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
-    gradient: Literal["reverse", "forward"] = "reverse"
+    gradient: Literal["local", "reverse", "forward"] = "local"
     flow: str = "gaussian"
     particles: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=0.01, gt=0)
     warm_start: int = Field(default=12, ge=0)
     average: bool = True
     warm_particles: int = Field(default=4, ge=1)
-    local_steps: int = Field(default=1500, ge=1)
+    local_steps: int = Field(default=3000, ge=1)
     max_steps: int = Field(default=2000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
     draws: int = Field(default=128, ge=10)

@@ -23,7 +23,7 @@ from experiments.nz_calibration._model import (
     model,
 )
 from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rates import SMOOTH, SPREAD_OUT, spread_out
+from experiments.nz_calibration._parameters import HIERARCHY
 
 COUNTRY_BATCH = 2  # runs of the whole country at once: one a core
 LOGGED = ("ascertainment_pcr", "ascertainment_rat")
@@ -41,10 +41,10 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
 def _chart(space: ParameterSpace, z: Tensor) -> Tensor:
     theta, parts = space.to_theta(z), []
     for name in (p.name for p in space.parameters):
-        if name in SPREAD_OUT.values():
+        if name in HIERARCHY.values():
             continue
-        if name in SPREAD_OUT:
-            parts.append(spread_out(theta[SPREAD_OUT[name]], theta[name]))
+        if name in HIERARCHY:
+            parts.append(theta[HIERARCHY[name]][..., None] * theta[name])
         elif name in LOGGED:
             parts.append(theta[name].log()[..., None])
         else:
@@ -108,7 +108,7 @@ class Inference:
         """Simulator and likelihood taken apart, for the warm start."""
         return Outputs(
             self.simulator.jacobian,
-            lambda z, flat: self.likelihood_of_means(z, flat) + self._polar(z),
+            self.likelihood_of_means,
             self._information,
             SMALLEST_MEAN,
             None if self.country is None else self._country_values,
@@ -128,21 +128,9 @@ class Inference:
     def chart(self, z: Tensor) -> Tensor:
         """Coordinates in which log expected counts are nearly straight lines, `[*batch, D - 2]` of `z [*batch, D]`.
 
-        The effects of the districts themselves instead of their direction and spread, and logarithms of ascertainment.
+        The effects of the districts themselves instead of their spread and their size in its units, and logarithms of ascertainment.
         """
         return _chart(self.simulator.space, z)
-
-    def _polar(self, z: Tensor) -> Tensor:
-        """Log volume of the district effects at a given length, `[P]`.
-
-        Only their direction is seen (`_rates.spread_out`), so the density of z is highest at length zero, where there is no volume. In
-        polar coordinates the mode lies where the mass is: a start there needs no long walk outwards.
-        """
-        out = z.new_zeros(len(z))
-        for name in SPREAD_OUT:
-            part = z[:, self.simulator.space.slice_of(name)]
-            out = out + 0.5 * (part.shape[1] - 1) * (part.square().mean(-1) + SMOOTH**2).log()
-        return out
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""

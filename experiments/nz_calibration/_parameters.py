@@ -37,11 +37,11 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
     ("forgetting", "logitnormal", math.log(0.07 / 0.93), 0.5, "per day",
      "Share of the remembered incidence replaced each day: memory of about two weeks (chosen)."),
     ("district_spread", "lognormal", _log(0.1), 0.5, "log scale",
-     "Root mean square of the district effects on log community transmission (chosen)."),
+     "Standard deviation of the district effects on log community transmission (chosen)."),
     ("seed_level", "lognormal", _log(15.0), 0.4, "per 10,000",
      "People infected from outside their household before 7 February: some 2,300 cases were reported to then, of which the share "
      "ascertained was about 0.3, and as many were still to be reported or infected at home."),
-    ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Root mean square of the district effects on log seeding (chosen)."),
+    ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Standard deviation of the district effects on log seeding (chosen)."),
     ("seed_growth", "lognormal", _log(0.15), 0.3, "per day", "Exponential growth of the seeding; cases doubled about every 4 days (chosen)."),
     ("ascertainment_pcr", "logitnormal", -0.6, 0.4, "share",
      "Share of infections reported before 25 February; reported over border-workforce incidence was 0.26-0.35 in these weeks."),
@@ -64,17 +64,19 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
 _VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] = (
     ("age_contact", "lognormal", 0.0, 0.3, "factor", "Community contacts of an age band over the mean (chosen).", AGE_BANDS),
     ("district_effect", "normal", 0.0, 1.0, "standardised",
-     "Direction of the district effects on community transmission; their size is district_spread.", DISTRICTS),
+     "District effects on log community transmission, in units of district_spread.", DISTRICTS),
     ("district_seed", "normal", 0.0, 1.0, "standardised",
-     "Direction of the district effects on seeding; their size is seed_spread.", DISTRICTS),
+     "District effects on log seeding, in units of seed_spread.", DISTRICTS),
     ("severity_band", "normal", 0.0, 1.0, "standardised",
      "Severity of an age band off the log-linear line: exp(0.5 * effect); infants and the old are admitted more (chosen, wide).", AGE_BANDS),
     ("drift", "normal", 0.0, 1.0, "standardised",
-     "Steps of a four-weekly random walk in log transmission outside the home, sd 0.1 each; beyond the data the prior speaks.", KNOTS),
+     "Steps of a four-weekly random walk in log transmission outside the home, sd 0.25 each; beyond the data the prior speaks.", KNOTS),
 )  # fmt: skip
 
-DRIFT_STEP = 0.1
-"""Standard deviation of a drift step, log scale."""
+HIERARCHY = {"district_effect": "district_spread", "district_seed": "seed_spread"}
+"""Effects whose standard deviation is a parameter of its own."""
+DRIFT_STEP = 0.25
+"""Standard deviation of a drift step, log scale: weekly steps of 0.1 to 0.15 are usual for log reproduction numbers (chosen)."""
 SEVERITY_BAND = 0.5
 """Standard deviation of an age band's severity off the log-linear line, log scale."""
 

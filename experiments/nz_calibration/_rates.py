@@ -18,9 +18,6 @@ from sim import Population, Rates
 EARTH_RADIUS = 6371.0  # km
 GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
 KNOT_DAYS = 28
-SMOOTH = 0.3
-SPREAD_OUT = {"district_effect": "district_spread", "district_seed": "seed_spread"}
-"""Effects whose root mean square is a parameter of its own (`spread_out`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +147,10 @@ def mixing(theta: Mapping[str, Tensor], c: Context) -> Tensor:
     own = torch.eye(c.ages, dtype=share.dtype, device=share.device)
     by_age = assort * own[:, None, :] + (1 - assort) * proportionate[..., None, :, :]  # [*batch, A, R', A']
     place = (1 - couple) * torch.eye(c.districts, dtype=share.dtype, device=share.device) + couple * c.between
-    effect = torch.exp(spread_out(theta["district_spread"], theta["district_effect"]))
+    effect = torch.exp(theta["district_spread"][..., None] * theta["district_effect"])
     place = effect[..., None] * place
     full = place[..., :, None, :, None] * contact[..., None, :, None, None] * by_age[..., None, :, :, :]
     return full.reshape(*full.shape[:-4], c.districts * c.ages, c.districts * c.ages)
-
-
-def spread_out(spread: Tensor, effect: Tensor) -> Tensor:
-    """Effects `[*batch, n]` whose root mean square is about `spread [*batch]`.
-
-    Plain `spread * effect` leaves the posterior a hyperbola, since only products are seen, which no Gaussian guide follows. Here the
-    spread is what the data show directly, and the length of the effects is free along a straight line. The added constant
-    keeps the origin smooth.
-    """
-    return spread[..., None] * effect / (effect.square().mean(-1, keepdim=True) + SMOOTH**2).sqrt()
 
 
 def importation(theta: Mapping[str, Tensor], c: Context) -> Tensor:
@@ -172,6 +159,6 @@ def importation(theta: Mapping[str, Tensor], c: Context) -> Tensor:
     seeding = 1 - c.opened
     profile = torch.exp(theta["seed_growth"][..., None] * (day - seeding.sum())) * seeding
     profile = profile / profile.sum(-1, keepdim=True)
-    level = 1e-4 * theta["seed_level"][..., None] * torch.exp(spread_out(theta["seed_spread"], theta["district_seed"]))
+    level = 1e-4 * theta["seed_level"][..., None] * torch.exp(theta["seed_spread"][..., None] * theta["district_seed"])
     by_group = (level[..., :, None] * c.seed_age).flatten(-2)
     return profile[..., :, None] * by_group[..., None, :]
