@@ -114,6 +114,20 @@ def read_figures(config: Config) -> Figures:
     return figures
 
 
+def make_simulator(
+    config: Config, figures: Figures, people: Population, space: ParameterSpace, last: calendar.date, device: str
+) -> Simulator:
+    """A simulator of `people` to the day `last`, on a device, in the precision that the configuration gives that device."""
+    days, index = calendar.days_until(last), calendar.weeks(last=last)
+    at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
+    return Simulator(
+        people,
+        make_context(figures, people, days, at, dtype),
+        make_observation(figures, people, days, index, at, dtype),
+        space,
+    )
+
+
 def build(config: Config, figures: Figures, run: RunFolder, console: Console) -> Study:
     """Build the population and the simulators, and simulate synthetic figures if asked to."""
     with run.phase("population"):
@@ -123,14 +137,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
     space = parameter_space()
 
     def simulator(people: Population, last: calendar.date, device: str) -> Simulator:
-        days, index = calendar.days_until(last), calendar.weeks(last=last)
-        at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
-        return Simulator(
-            people,
-            make_context(figures, people, days, at, dtype),
-            make_observation(figures, people, days, index, at, dtype),
-            space,
-        )
+        return make_simulator(config, figures, people, space, last, device)
 
     short, full = (simulator(population, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
     sample_short, sample_full = short, full
