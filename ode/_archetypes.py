@@ -71,6 +71,11 @@ class Archetypes:
         """Age midpoint, doses and days since the last dose, `[*batch, K]` each, in the type and on the device of `like`."""
         return self.age_midpoint.to(like), self.doses.to(like), self.days_since_last_dose.to(like)
 
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Archetypes:
+        """The same kinds on a device, in a floating type."""
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Archetypes(*(None if x is None else x.to(device, dtype) for x in values))
+
     def past_infections(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """Past infections and days since the last, `[*batch, K]` each, or None."""
         if self.infections is None or self.days_since_infection is None:
