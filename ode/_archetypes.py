@@ -73,8 +73,8 @@ class Archetypes:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Archetypes:
         """The same kinds on a device, in a floating type."""
-        values = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Archetypes(*(None if x is None else x.to(device, dtype) for x in values))
+        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Archetypes(**{name: value.to(device, dtype) for name, value in given.items() if value is not None})
 
     def past_infections(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """Past infections and days since the last, `[*batch, K]` each, or None."""
