@@ -7,6 +7,11 @@ from calib._config import FitConfig as FitConfig
 from calib._config import FitError as FitError
 from calib._config import FitResult as FitResult
 from calib._config import Progress as Progress
+from calib._dgsm import DerivativeSensitivity as DerivativeSensitivity
+from calib._dgsm import GradientDesign as GradientDesign
+from calib._dgsm import Gradients as Gradients
+from calib._dgsm import derivative_sensitivity as derivative_sensitivity
+from calib._dgsm import gradient_design as gradient_design
 from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
@@ -55,6 +60,10 @@ from calib._sensitivity import SensitivityError as SensitivityError
 from calib._sensitivity import derivative_measure as derivative_measure
 from calib._sensitivity import sensitivity as sensitivity
 from calib._sensitivity import sensitivity_frame as sensitivity_frame
+from calib._sobol import SobolDesign as SobolDesign
+from calib._sobol import SobolIndices as SobolIndices
+from calib._sobol import sobol_design as sobol_design
+from calib._sobol import sobol_indices as sobol_indices
 from calib._space import Parameter as Parameter
 from calib._space import ParameterSpace as ParameterSpace
 from calib._stopping import Settled as Settled
