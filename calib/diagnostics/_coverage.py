@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from calib.diagnostics._sbc import pair
 from calib.diagnostics._uniform import ecdf, ecdf_band, ecdf_p_value
-from calib.diagnostics._verdict import Array, Verdict, array, said, same, word_of
+from calib.diagnostics._verdict import Array, Verdict, array, percent, said, same, word_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def judge_coverage(found: Coverage) -> Verdict:
     threshold = "warns below p = 0.05, fails below 0.01 (HPD: where only too wide, warns)"
     half = float(np.interp(0.5, found.level, found.covered))
     nine = float(np.interp(0.9, found.level, found.covered))
-    counted = f"regions of 50 % and 90 % hold the truth in {half:.0%} and {nine:.0%} of {len(found.ranks)} data sets ({said(p)})"
+    counted = f"regions of 50 % and 90 % hold the truth in {percent(half)} and {percent(nine)} of {len(found.ranks)} data sets ({said(p)})"
     word = word_of(p)
     if name == "tarp":
         advice = (

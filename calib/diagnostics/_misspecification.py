@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calib.diagnostics._pool import STATISTICS, pool_p_value
-from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, Word, array, said, same, word_of
+from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, Word, array, percent, said, same, word_of
 
 FEWEST = 20
 FAR = 2.0
@@ -130,12 +130,12 @@ def judge_prior_predictive(found: PriorPredictive) -> Verdict:
     below = float(((found.outside > 0) & (found.tail < 0.5)).mean())
     side = "below" if below > share / 2 else "above"
     text = (
-        f"{share:.0%} of {found.outside.size} figures lie beyond all {found.draws} simulations"
-        f"{f', mostly {side} them' if share else ''}; {found.inside_90:.0%} lie within their central 90 %"
+        f"{percent(share)} of {found.outside.size} figures lie beyond all {found.draws} simulations"
+        f"{f', mostly {side} them' if share else ''}; {percent(found.inside_90)} lie within their central 90 %"
     )
     advice = f"the priors do not reach data {side} the simulations: widen or move those that the figures answer to"
     return Verdict(
-        "prior_predictive", word, share, f"warns above {warn:.0%} outside, fails above {max(0.1, warn):.0%}", text,
+        "prior_predictive", word, share, f"warns above {percent(warn)} outside, fails above {percent(max(0.1, warn))}", text,
         "" if word == "pass" else advice,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, array, same, word_of
+from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, array, percent, same, word_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,13 @@ def judge_posterior_predictive(found: PosteriorPredictive) -> Verdict:
     """
     worst = int(found.discrepancy.argmin())
     p = min(1.0, float(found.discrepancy[worst]) * len(found.groups))
-    inside = f"{found.inside_90 @ found.size / found.size.sum():.0%} of the figures lie in their central 90 % interval"
+    inside = (
+        f"{percent(found.inside_90 @ found.size / found.size.sum())} of the figures lie in their central 90 % interval"
+    )
     where = f" ({found.groups[worst]})" if len(found.groups) > 1 else ""
     if word_of(p) == "pass":
         text = f"the data are no farther from the model's mean than its own draws; {inside}"
         return Verdict("posterior_predictive", "pass", p, P_THRESHOLD, text)
-    text = f"the data{where} lie farther from the model's mean than {1 - found.discrepancy[worst]:.1%} of its own draws; {inside}"
+    text = f"the data{where} lie farther from the model's mean than {percent(1 - found.discrepancy[worst], 1)} of its own draws; {inside}"
     advice = "look at the figures of that group against their intervals: a mechanism or a noise term is missing there"
     return Verdict("posterior_predictive", word_of(p), p, P_THRESHOLD, text, advice)

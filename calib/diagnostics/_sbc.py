@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from calib.diagnostics._classifier import accuracy
 from calib.diagnostics._uniform import c2st_uniform, chi_square_p_value, ecdf_p_value, ks_p_value
-from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, array, holm, said, same, word_of
+from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, array, holm, percent, said, same, word_of
 
 MOST_ROWS = 1000
 """Rows of each sample that the classifier learns from: its cost is their number cubed."""
@@ -183,7 +183,7 @@ def judge_averaged_posterior(found: AveragedPosterior) -> Verdict:
     """Judge by the permutation p-value of the classifier's accuracy."""
     moved, wide = int(np.abs(found.shift).argmax()), int(np.abs(np.log(np.maximum(found.ratio, 1e-9))).argmax())
     text = (
-        f"a classifier tells the averaged posterior from the prior in {found.c2st:.0%} of cases ({said(found.p_value)}); largest shift "
+        f"a classifier tells the averaged posterior from the prior in {percent(found.c2st)} of cases ({said(found.p_value)}); largest shift "
         f"{found.shift[moved]:+.2f} prior sd ({found.names[moved]}), farthest width ratio {found.ratio[wide]:.2f} ({found.names[wide]})"
     )
     word = word_of(found.p_value)

@@ -54,6 +54,11 @@ def said(p_value: float) -> str:
     return f"p = {p_value:.2g}" if p_value >= 1e-3 else "p < 0.001"
 
 
+def percent(share: float, decimals: int = 0) -> str:
+    """`93 %`."""
+    return f"{100 * share:.{decimals}f} %"
+
+
 def holm(p_values: ArrayLike) -> Array:
     """P-values adjusted for their number (Holm 1979), in the order given."""
     p = np.asarray(p_values, dtype=float)
