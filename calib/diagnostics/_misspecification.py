@@ -75,10 +75,9 @@ def judge_misspecification(found: Misspecification) -> Verdict:
     members = len(next(iter(found.distances.values())))
     p, beyond = min(1.0, found.p_values[name] * len(found.p_values)), _beyond(found.distances[name])
     if p < 0.05:
-        text = (
-            f"the data lie farther out than all but {round(found.p_values[name] * members) - 1} of {members - 1} "
-            f"simulations ({name} distance, adjusted {said(p)})"
-        )
+        farther = round(found.p_values[name] * members) - 1
+        which = f"all but {farther} of {members - 1}" if farther else f"all {members - 1}"
+        text = f"the data lie farther out than {which} simulations ({name} distance, adjusted {said(p)})"
     else:
         text = f"the data lie among the {members - 1} simulations (smallest p from the {name} distance, adjusted {said(p)})"
     if beyond > 1:

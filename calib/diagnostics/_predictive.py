@@ -86,6 +86,8 @@ def judge_posterior_predictive(found: PosteriorPredictive) -> Verdict:
     if word_of(p) == "pass":
         text = f"the data are no farther from the model's mean than its own draws; {inside}"
         return Verdict("posterior_predictive", "pass", p, P_THRESHOLD, text)
-    text = f"the data{where} lie farther from the model's mean than {percent(1 - found.discrepancy[worst], 1)} of its own draws; {inside}"
+    share = float(found.discrepancy[worst])
+    than = f"{percent(1 - share, 1)} of its own draws" if share else f"all {found.draws:,} of its own draws"
+    text = f"the data{where} lie farther from the model's mean than {than}; {inside}"
     advice = "look at the figures of that group against their intervals: a mechanism or a noise term is missing there"
     return Verdict("posterior_predictive", word_of(p), p, P_THRESHOLD, text, advice)
