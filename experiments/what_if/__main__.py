@@ -104,9 +104,9 @@ def _answer(run: RunFolder, data: xr.Dataset, chosen: list[Question], districts:
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "
-            f"{100 * row.share_median:.1f} % ({100 * row.share_low_95:.1f} to {100 * row.share_high_95:.1f})", highlight=False,
+            f"{100 * row.share_median:.1f} % ({100 * row.share_low_95:.1f} to {100 * row.share_high_95:.1f})", highlight=False, soft_wrap=True,
         )  # fmt: skip
-    console.print(f"answers in {page}", highlight=False)
+    console.print(f"answers in {page}", highlight=False, soft_wrap=True)
 
 
 def _check(districts: list[str], worlds: str, device: str) -> None:
