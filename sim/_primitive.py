@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _compiled, _reference
+from sim import _compiled, _estimators, _reference
 from sim._columns import columns
+from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
 from sim._reference import Epidemic
 from sim.population import Population
 from sim.rates import Rates
@@ -29,11 +30,14 @@ def epidemic(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
+    estimator: str = LOCAL_SCORE,
+    options: EstimatorOptions | None = None,
 ) -> Tensor:
     """Simulate an epidemic; differentiable in every rate, in reverse and in forward mode, without a tape over days.
 
     The gradient is the local-score estimator (docs/gradient.md). Its backward pass replays the days from each agent's day
-    of infection: memory is O(agents + households + groups), whatever the number of days and of rates.
+    of infection: memory is O(agents + households + groups), whatever the number of days and of rates. The other estimators are there
+    to be compared with it (docs/gradient_audit.md); the epidemic is the same, unless `gumbel-softmax` draws softly.
 
     Args:
         population: agents and their groups.
@@ -42,12 +46,15 @@ def epidemic(
         streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
             (common random numbers).
         backend: one of `BACKENDS`.
+        estimator: `local-score`, `straight-through`, `gumbel-softmax`, `score-function` or `finite-difference`. The second to fourth
+            keep a tape over days in plain tensors; the last reruns the epidemic for each number it differentiates.
+        options: settings of the other estimators; None for their defaults.
 
     Returns:
         `[P, T, G]` new infections, in agents, by particle, day and community group.
 
     Raises:
-        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend.
+        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend or estimator.
     """
     rates.check(population)
     streams = torch.arange(rates.particles) if streams is None else streams
@@ -56,6 +63,10 @@ def epidemic(
             f"streams has shape {tuple(streams.shape)}; give one stream for each of {rates.particles} particles."
         )
     kernels = _backend(backend, rates.mixing.device)
+    _estimators.check(estimator, backend, rates)
+    if estimator != LOCAL_SCORE:
+        other = ESTIMATORS[estimator].incidence
+        return other(population, rates, seed, streams.cpu(), kernels, options or EstimatorOptions())
     incidence, _, _ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
     return incidence
 
@@ -68,6 +79,8 @@ def jacobian(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
+    estimator: str = LOCAL_SCORE,
+    options: EstimatorOptions | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Incidence and its derivative in Q directions of the rates at once, by forward mode.
 
@@ -78,6 +91,8 @@ def jacobian(
         seed: as for `epidemic`.
         streams: as for `epidemic`.
         backend: as for `epidemic`.
+        estimator: as for `epidemic`.
+        options: as for `epidemic`.
 
     Returns:
         `[P, T, G]` incidence and `[P, T, G, Q]` its tangents.
@@ -93,6 +108,11 @@ def jacobian(
             )
     kernels = _backend(backend, rates.mixing.device)
     streams = torch.arange(rates.particles) if streams is None else streams
+    _estimators.check(estimator, backend, rates)
+    if estimator != LOCAL_SCORE:
+        return _estimators.jacobian(
+            population, rates, tangents, seed, streams.cpu(), kernels, estimator, options or EstimatorOptions()
+        )
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
         past = kernels.run(c, rates, seed, streams.cpu())
