@@ -104,7 +104,7 @@ def _cut_outliers(axes: Axes, rows: pd.DataFrame) -> None:
             )
             axes.annotate(text, (edge, y), (2, 5), textcoords="offset points", fontsize=7.5, color=INK)
     if rows.share_low_95.min() < edge:
-        axes.set_xlim(left=edge)
+        axes.set_xlim(edge, max(0.05, 1.15 * float(rows.share_high_95.max())))
 
 
 def forest(axes: Axes, rows: pd.DataFrame, labels: list[str], colour: str) -> None:

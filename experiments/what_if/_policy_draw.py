@@ -52,7 +52,7 @@ def stringency_figure(data: xr.Dataset) -> Figure:
         for side in axes.spines.values():
             side.set_visible(False)
     bar = figure.colorbar(image, cax=figure.add_subplot(grid[: len(shown), 1]))
-    bar.set_label("share of transmission taken")
+    bar.set_label("share taken")
     axes = figure.add_subplot(grid[len(shown), 0])
     weeks = data["week"].values.astype(str)
     for name in ("nothing", "equal shares", "gradient"):
@@ -85,7 +85,7 @@ def cost_figure(data: xr.Dataset, table: pd.DataFrame) -> Figure:
     axes.set_title("What a search finds for what it costs, judged on unseen draws and seeds")
     thousands(axes, "x")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     return figure
 
 

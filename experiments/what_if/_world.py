@@ -107,7 +107,8 @@ def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Call
         for name in MEASURES:
             value = getattr(result, name)
             pyro.deterministic(name, value, event_dim=1 if name == "needless_isolation" else 3)
-        return expected
+        # the model draws counts around these, which nobody looks at here; a failed simulation, NaN in the outcome, cannot be drawn from
+        return Expected(*(getattr(expected, f.name).nan_to_num(0.0) for f in fields(Expected)))
 
     bound: Simulate = simulate
     return lambda: model(bound)

@@ -37,18 +37,18 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_policy"),
     budget: Annotated[
         float, typer.Option(help="Total stringency, in layers closed for a week times their cost.")
-    ] = 4.0,
+    ] = 2.0,
     first: Annotated[str, typer.Option(help="First day of the policy.")] = "2022-02-14",
     last: Annotated[str, typer.Option(help="Last day of the policy.")] = "2022-05-08",
     until: Annotated[
         str, typer.Option(help="Sunday on which the simulation ends: admissions to then count.")
-    ] = "2022-07-24",
+    ] = "2022-06-26",
     most: Annotated[float, typer.Option(help="Largest stringency of a layer in a week, 0 to 1.")] = 0.5,
     least: Annotated[float, typer.Option(help="Smallest stringency of a layer in a week, 0 to 1.")] = 0.0,
     cost: Annotated[
         list[str] | None, typer.Option(help="Cost of a layer closed for a week, as school=1; default 1 each.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 30,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 20,
     draws: Annotated[int, typer.Option(help="Posterior draws of a step, and of each evaluation of the others.")] = 8,
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
@@ -59,13 +59,16 @@ def main(
     limit: Annotated[
         float, typer.Option(help="Simulations of a derivative-free search, in those of the gradient search.")
     ] = 2.0,
-    scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.005,
+    scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.01,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     try:
         begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
         costs, rivals = _costs(cost or []), _rivals(rival)
+        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         # dates and constraints are judged before anything is built
@@ -79,7 +82,7 @@ def main(
         for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):
             if value < 2:
                 raise StudyError(f"Option {name} is {value}; give at least 2.")
-        fitted = rebuild(source, scale=scale, last=stop)
+        fitted = rebuild(source, scale=scale, device=device, last=stop)
         if max(draws, judges) > fitted.draws:
             raise StudyError(
                 f"{max(draws, judges)} draws were asked for, and the run has {fitted.draws}; choose fewer."
@@ -90,7 +93,7 @@ def main(
             "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
             "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
         }  # fmt: skip
-        run = RunFolder.create(output, "what_if_policy", configuration, seed)
+        run = RunFolder.create(output, "what_if_policy", configuration, seed, device)
         with run.running():
             found = _search(run, problem, constraints, rivals, steps, draws, limit, seed)
             data = _judge(run, problem, constraints, found, judges, seed)
@@ -159,7 +162,7 @@ def _search(
     for name in rivals:
         with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
             if name == "greedy":
-                new = greedy(problem, constraints, portions=10, draws=max(2, draws // 2), seed=seed, advance=advance)
+                new = greedy(problem, constraints, portions=6, draws=max(2, draws // 2), seed=seed, advance=advance)
             else:
                 new = derivative_free(
                     problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance
