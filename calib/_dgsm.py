@@ -160,7 +160,7 @@ def derivative_sensitivity(
         SensitivityError: shapes disagree, fewer than 10 draws are finite, or the output is constant.
     """
     first, second, third, f1, f2, dropped = _finite(gradients, names, output)
-    count, dim = first.shape
+    count = len(first)
     both = 0.5 * (first + second)
     nu, single = first * second, 0.5 * (first**2 + second**2)
     carried, dragged = (third, both) if flow is None else _through(flow, both, third, dropped)
@@ -232,7 +232,7 @@ def _finite(
             f"{int(good.sum())} of {len(good)} draws of {output!r} are finite; an interval needs at least {LEAST_DRAWS}: use more draws, "
             "or find out why runs fail."
         )
-    return (*(p[good] for p in parts), *(v[good] for v in values), ~good)  # type: ignore[return-value]
+    return (*(p[good] for p in parts), *(v[good] for v in values), ~good)
 
 
 def _through(
@@ -273,7 +273,7 @@ def _path(
 
 def _index_of(samples: Array) -> Index:
     """An index whose bootstrap replicates may hold a few without a variance."""
-    good = np.isfinite(samples).all(1)
+    good = np.asarray(np.isfinite(samples).all(1))
     good[0] = True
     return _index(samples[good])
 

@@ -84,10 +84,10 @@ def sobol_design(count: int, dim: int, seed: int, groups: Sequence[Sequence[int]
 def sobol_indices(values: ArrayLike, generator: np.random.Generator, *, replicates: int = 500) -> SobolIndices:
     """Indices from the outputs of a design.
 
-    `T_g = E[d_g^2] / (2 Var f)`, `d_g = f(A) - f(A with g from B)` (Jansen 1999, Comput Phys Commun 117:35), and `S_g = E[f(B) (f(AB_g) - f(A))]
-    / Var f` (Saltelli et al. 2010, Comput Phys Commun 181:259). With two or more replicates squares are replaced by products of
-    different replicates, so that chance in the simulator adds nothing; a replicate keeps its random stream along a row (common
-    random numbers). With one replicate the noise stays in and T is too large.
+    `T_g = E[d_g^2] / (2 Var f)`, `d_g = f(A) - f(A with g from B)` (Jansen 1999, Comput Phys Commun 117:35), and
+    `S_g = E[f(B) (f(AB_g) - f(A))] / Var f` (Saltelli et al. 2010, Comput Phys Commun 181:259).
+    With two or more replicates squares are replaced by products of different replicates, so that chance in the simulator adds
+    nothing; a replicate keeps its random stream along a row (common random numbers). With one the noise stays in: T is too large.
 
     Args:
         values: `[draw, 2 + group, replicate]` in the order of `SobolDesign.points`. Runs that failed are NaN: a group uses the rows
@@ -101,7 +101,7 @@ def sobol_indices(values: ArrayLike, generator: np.random.Generator, *, replicat
     f = np.asarray(values, dtype=np.float64)
     if f.ndim != 3 or f.shape[1] < 3 or f.shape[2] < 1:
         raise SensitivityError(f"Values have shape {f.shape}; expected [draw, 2 + group, replicate].")
-    good = np.isfinite(f).all(2)
+    good = np.asarray(np.isfinite(f).all(2))
     failed = int((~np.isfinite(f)).sum())
     use = good[:, :1] & good[:, 1:2] & good[:, 2:]
     draws = use.sum(0)
@@ -129,7 +129,7 @@ def sobol_indices(values: ArrayLike, generator: np.random.Generator, *, replicat
         total = rows @ (use * _product(step, step)) / per_group / 2 / scale
         first = rows @ (use * _product(np.broadcast_to(f[:, 1:2], step.shape), -step)) / per_group / scale
     noise = float(f[ab][:, 0].var(axis=1, ddof=1).mean()) if copies > 1 else 0.0
-    kept = np.isfinite(total).all(1) & np.isfinite(first).all(1)
+    kept: NDArray[np.bool_] = np.isfinite(total).all(1) & np.isfinite(first).all(1)
     return SobolIndices(_index(total[kept]), _index(first[kept]), float(variance[0]), noise, draws, failed)
 
 

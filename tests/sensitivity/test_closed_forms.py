@@ -185,8 +185,8 @@ def test_bad_designs_are_told_in_words():
         sobol_indices(np.full((16, 5, 2), np.nan), np.random.default_rng(0))
     with pytest.raises(SensitivityError, match="at least 10"):
         gradient_design(3, 2, np.random.default_rng(0))
+    f = additive_normal()
     with pytest.raises(SensitivityError, match="one for each"):
-        f = additive_normal()
         derivative_sensitivity(gradients(f, 40), f.names[:2], np.random.default_rng(0))
 
 
