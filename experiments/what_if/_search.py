@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,25 @@ from torch import Tensor
 
 from calib._noise import derive_seed
 from experiments.nz_calibration._errors import StudyError
-from experiments.what_if._policy import Constraints, Expectation
+from experiments.what_if._policy import Constraints
 
 Advance = Callable[[int], None]
+
+
+class Problem(Protocol):
+    """What a search needs: the mean and the gradient of an outcome that is to be small, over draws and seeds."""
+
+    @property
+    def draws(self) -> int:
+        """Number of draws to choose from."""
+
+    def admissions(self, u: Tensor, at: Tensor, seed: int) -> Tensor:
+        """`[len(at)]` outcome of the policy `u [weeks, layers]` at the draws `at`."""
+
+    def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
+        """Its mean over these draws, and the gradient of that mean in `u`."""
+
+
 REVERSE = 3.0
 """Cost of a simulation with its reverse gradient in simulations without (docs/performance.md: the gradient alone takes 2.0 to 2.7)."""
 
@@ -40,7 +57,7 @@ class Found:
 
 
 def projected_gradient(
-    problem: Expectation,
+    problem: Problem,
     constraints: Constraints,
     *,
     steps: int,
@@ -97,7 +114,7 @@ def projected_gradient(
 
 
 def greedy(
-    problem: Expectation,
+    problem: Problem,
     constraints: Constraints,
     *,
     portions: int,
@@ -136,7 +153,7 @@ def greedy(
 
 
 def derivative_free(
-    problem: Expectation,
+    problem: Problem,
     constraints: Constraints,
     method: str,
     *,

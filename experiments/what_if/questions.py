@@ -25,7 +25,7 @@ def _boosters(setting: Setting) -> World:
         return value
 
     def days(value: Tensor) -> Tensor:
-        value = torch.where(third, value + 28.0, value)
+        value = torch.where(third.to(value.device), value + 28.0, value)
         value[..., soon] = setting.kinds.third_since.to(value)
         return value
 
