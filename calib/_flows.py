@@ -385,7 +385,7 @@ def make_flow(
         raise ValueError(f"no flow is called {name!r}: choose one of {', '.join(FLOWS)}")
     if dim < 1 or not init_scale > 0:
         raise ValueError(f"dim = {dim} and init_scale = {init_scale} were given for a flow: both must be positive")
-    settings = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
+    settings: dict[str, Any] = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
     settings |= {"transforms": transforms, "rank": rank}
     if direction not in ("sample", "density"):
         raise ValueError(f"direction = {direction!r} was given for a flow, expected 'sample' or 'density'")
