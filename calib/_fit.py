@@ -180,8 +180,8 @@ class _Run:
         """
         try:
             return self.evaluate(z, seed)
-        except (Misuse, FitError):
-            raise
+        except (Misuse, FitError, MemoryError, torch.OutOfMemoryError):
+            raise  # no matter of parameters
         except Exception as error:
             return self.failures.one_by_one(lambda rows: self.evaluate(rows, seed), z.detach(), error)
 
