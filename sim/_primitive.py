@@ -64,10 +64,15 @@ def epidemic(
         )
     kernels = _backend(backend, rates.mixing.device)
     _estimators.check(estimator, backend, rates)
+    if rates.reinfection.shape[-1] and estimator not in (LOCAL_SCORE, "finite-difference"):
+        raise ValueError(
+            f"estimator {estimator!r} lets nobody be infected twice and rates.reinfection is given; use {LOCAL_SCORE!r} or "
+            "'finite-difference'."
+        )
     if estimator != LOCAL_SCORE:
         other = ESTIMATORS[estimator].incidence
         return other(population, rates, seed, streams.cpu(), kernels, options or EstimatorOptions())
-    incidence, _, _ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
+    incidence, *_ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
     return incidence
 
 
@@ -125,7 +130,7 @@ class _Primitive(torch.autograd.Function):
     @staticmethod
     def forward(
         population: Population, kernels: ModuleType, seed: int, streams: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         rates = Rates(*(x.detach() for x in tensors))
         return tuple(kernels.run(columns(population, rates.mixing.device), rates, seed, streams))
 
@@ -144,17 +149,18 @@ class _Primitive(torch.autograd.Function):
         return (None, None, None, None, *bar.tensors())
 
     @staticmethod
-    def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor, None, None]:
+    def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         pairs = zip(inputs[4:], rates.tensors(), strict=True)
         tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
-        return ctx.kernels.jvp(c, rates, tangents, past)[..., 0], None, None
+        return ctx.kernels.jvp(c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
 
 
 def _saved(ctx: Any) -> tuple[Rates, Epidemic, Any]:
-    *tensors, incidence, infected_on, memory = ctx.saved_tensors
+    split = -len(Epidemic._fields)
+    tensors, past = ctx.saved_tensors[:split], Epidemic(*ctx.saved_tensors[split:])
     rates = Rates(*(x.detach() for x in tensors))
-    return rates, Epidemic(incidence, infected_on, memory), columns(ctx.population, rates.mixing.device)
+    return rates, past, columns(ctx.population, rates.mixing.device)
 
 
 def _backend(name: str, device: torch.device) -> ModuleType:
