@@ -10,6 +10,7 @@ import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from types import FrameType
@@ -91,7 +92,7 @@ class Team:
         self._functions.append(function)
 
         def everywhere(rows: Tensor, seed: int, streams: Tensor) -> Tensor:
-            out: Tensor = _Everywhere.apply(rows, self, index, seed, streams)  # type: ignore[no-untyped-call]
+            out: Tensor = _Everywhere.apply(rows, self, index, seed, streams)
             return out
 
         return everywhere
@@ -129,13 +130,11 @@ class Team:
         return self._collect(first, others).to(gradient)
 
     def release(self) -> None:
-        """Let the other ranks go; every rank ends with this. Ranks that are gone already are no error."""
-        if self.rank == 0:
-            for rank in range(1, self.size):
-                try:
-                    dist.send(torch.tensor([STOP] + [0] * (HEADER - 1)), rank)
-                except RuntimeError:
-                    continue
+        """Let the other ranks go, and wait until they have heard it; rank 0 ends with this. Ranks that are gone are no error."""
+        for rank in range(1, self.size):
+            with suppress(RuntimeError):
+                dist.send(torch.tensor([STOP] + [0] * (HEADER - 1)), rank)
+                dist.recv(torch.zeros(2, dtype=torch.int64), rank)
         dist.destroy_process_group()
 
     def _post(self, rank: int, header: list[int], streams: Tensor | None, rows: Tensor) -> None:
@@ -190,6 +189,7 @@ class Team:
                 dist.recv(header, 0)
                 kind, index, ticket, count, columns, seed = header.tolist()
                 if kind == STOP:
+                    dist.send(torch.zeros(2, dtype=torch.int64), 0)
                     dist.destroy_process_group()
                     return
                 streams = torch.zeros(count, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""A small noisy fit, run alone or by torchrun; rank 0 writes what it found. Used by test_distributed.py."""
+"""A small noisy fit, alone or as the program of a torchrun; rank 0 writes what it found. Used by test_distributed.py."""
 
 import json
 import os
@@ -23,48 +23,53 @@ def simulate(rows, seed, streams):
     return torch.stack(out)
 
 
-def main(folder: Path, mode: str) -> None:
-    torch.set_num_threads(1)
-    team = Team.join()
-    rank = 0 if team is None else team.rank
-    calls = []
-
-    def watched(rows, seed, streams):
-        calls.append(seed)
-        if mode == "die" and rank == 1 and len(calls) == 12:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if mode == "raise" and bool((rows[:, 0] > 0.9).any()):
-            raise FloatingPointError("the solver failed")
-        return simulate(rows, seed, streams)
-
-    spread = watched if team is None else team.split(watched)
-    if team is not None and team.rank:
-        team.serve()
-        return
+def fitted(folder, simulator):
+    """The fit, by a simulator that may be split over ranks; its numbers as plain data."""
     data = torch.tanh(TRUTH) * 2
 
     def log_likelihood(z, seed, gradient):
         del gradient
-        return -8 * ((spread(z, seed, torch.arange(len(z))) - data) ** 2).sum(-1)
+        return -8 * ((simulator(z, seed, torch.arange(len(z))) - data) ** 2).sum(-1)
 
     config = FitConfig(max_steps=40, stop=None, particles=5, checkpoint_seconds=1e6)
+    problem = Problem(DIM, log_likelihood, fingerprint="split")
+    found = fit(problem, make_flow("gaussian", DIM, seed=0), config, folder=folder, resume=True)
+    weights = {name: p.tolist() for name, p in found.flow.named_parameters()}
+    elbo = found.history["elbo"].tolist()
+    return {"weights": weights, "errors": found.errors, "dropped": found.dropped, "elbo": elbo}
+
+
+def raises(rows, seed, streams):
+    """The same simulator, which fails where its first parameter is large."""
+    if bool((rows[:, 0] > 0.9).any()):
+        raise FloatingPointError("the solver failed")
+    return simulate(rows, seed, streams)
+
+
+def main(folder: Path, mode: str) -> None:
+    torch.set_num_threads(1)
+    team = Team.join()
+    assert team is not None
+    calls = []
+
+    def dies(rows, seed, streams):
+        calls.append(seed)
+        if team.rank == 1 and len(calls) == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return simulate(rows, seed, streams)
+
+    spread = team.split({"die": dies, "raise": raises, "fit": simulate}[mode])
+    if team.rank:
+        team.serve()
+        return
     try:
-        problem = Problem(DIM, log_likelihood, fingerprint="split")
-        found = fit(problem, make_flow("gaussian", DIM, seed=0), config, folder=folder / "fit", resume=True)
+        content = fitted(folder / "fit", spread)
     except Interrupted as error:
         (folder / "message.txt").write_text(str(error))
         print(error, file=sys.stderr)
         sys.exit(2)
-    weights = {name: p.tolist() for name, p in found.flow.named_parameters()}
-    content = {
-        "weights": weights,
-        "errors": found.errors,
-        "dropped": found.dropped,
-        "elbo": found.history["elbo"].tolist(),
-    }
     (folder / "found.json").write_text(json.dumps(content))
-    if team is not None:
-        team.release()
+    team.release()
 
 
 if __name__ == "__main__":
