@@ -172,7 +172,10 @@ def from_draws(z: Array, values: Array, seconds: float, seed: int) -> list[Answe
             start = time.perf_counter()
             # the regression net is what ranks; the prior takes the posterior's place, so that the law is that of the reference
             space = ActiveSubspace(_PriorAsPosterior(prior))
-            space.add_property(theta, x, model="mlp").train(max_num_epochs=200)
+            batch = max(
+                8, min(200, len(theta) // 4)
+            )  # sbi drops incomplete batches: 200 of fewer draws would train nothing
+            space.add_property(theta, x, model="mlp").train(training_batch_size=batch, max_num_epochs=200)
             vectors, sizes = space.find_directions(norm_gradients_to_prior=False)
             active = ((vectors**2) * sizes.clamp_min(0)).sum(1).detach().numpy()
             first = time.perf_counter() - start

@@ -116,7 +116,8 @@ def make_output(text: str, labels: Labels) -> Output:
             raise StudyError(
                 f"Output {text!r} names the place {place!r}, which the run did not keep; choose of {known}."
             )
-    first, last = found["first"] or labels.forecast_from, found["last"] or labels.weeks[-1]
+    first = found["first"] or labels.forecast_from
+    last = found["last"] or found["first"] or labels.weeks[-1]
     chosen = chosen & (labels.week >= first) & (labels.week <= last)
     unknown = [w for w in (first, last) if w not in labels.weeks]
     if unknown or not chosen.any():

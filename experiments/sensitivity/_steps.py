@@ -121,6 +121,7 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
     Raises:
         RunFolderError: the folder holds no run.
         StudyError: another study's or an unfinished run, or one that did not keep what an output needs.
+        SensitivityError: too few finite draws, or an output that no parameter moves.
     """
     source = RunFiles(folder)
     manifest = source.manifest
@@ -139,7 +140,10 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
             f"{folder}/jacobian.nc has {len(names)} parameters and the manifest {len(held)} with other names; they are of different runs."
         )
     labels = level_one.kept_labels(jacobian, source.forecast_from)
-    return source, jacobian, labels, [make_output(text, labels) for text in config.outputs]
+    outputs = [make_output(text, labels) for text in config.outputs]
+    # an output that cannot be ranked is told before anything is written
+    level_one.zero_shot(jacobian, outputs, np.random.default_rng(0), 2)
+    return source, jacobian, labels, outputs
 
 
 def one(a: Analysis) -> None:

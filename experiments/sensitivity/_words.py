@@ -9,7 +9,7 @@ import xarray as xr
 
 from calib._style import number
 from experiments.nz_calibration._labels import label
-from experiments.nz_calibration._words import about, listed, percent
+from experiments.nz_calibration._words import about, day, listed, percent
 from experiments.sensitivity._check import words as check_words
 from experiments.sensitivity._compare import OURS
 from experiments.sensitivity._global import KEEP, SURE, WIDTH
@@ -48,7 +48,7 @@ def zero_shot_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str]
         "(derivative_share in level1.csv) hold its noise"
     )  # fmt: skip
     out.append(
-        f"This took {facts['simulations']} simulations: it is arithmetic on the {facts['draws']} Jacobians that "
+        f"Level 1 took {facts['simulations']} simulations: it is arithmetic on the {facts['draws']} Jacobians that "
         f"the calibration kept, {seeds}"
         f"; {facts['dropped']} draws were dropped."
     )
@@ -65,7 +65,7 @@ def every_input_sentences(data: xr.Dataset) -> list[str]:
         best, worst = int(x.argmin()), int(x.argmax())
 
         def place(i: int) -> str:
-            return f"{whole['venue'].values[i // x.shape[1]]} in the week from {whole['week'].values[i % x.shape[1]]}"  # noqa: B023
+            return f"{whole['venue'].values[i // x.shape[1]]} in the week from {day(str(whole['week'].values[i % x.shape[1]]))}"  # noqa: B023
 
         sentence = (
             f"{str(output).capitalize()} ({about(value)}): 10 % less transmission would have lowered them most "

@@ -11,8 +11,10 @@ import typer
 import xarray as xr
 from typer.testing import CliRunner
 
-from calib._jacobian_file import load_jacobian
-from experiments.nz_calibration._model import Simulator
+from calib._jacobian_file import load_jacobian, save_jacobian
+from calib._runfolder import RunFolder
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._model import Simulator, parameter_space
 from experiments.sensitivity import _every_input as level_two
 from experiments.sensitivity.__main__ import main
 from experiments.sensitivity._baselines import morris, one_at_a_time
@@ -23,6 +25,7 @@ from experiments.sensitivity._reference import columns_of, reference_values
 from experiments.sensitivity._screen import extra_inputs
 from experiments.sensitivity._simulate import Work
 from experiments.sensitivity._zero_shot import kept_labels, zero_shot
+from tests.experiments.synthetic_run import make_run
 
 APP = typer.Typer()
 APP.command()(main)
@@ -32,10 +35,29 @@ def report(*arguments):
     return CliRunner().invoke(APP, [str(x) for x in arguments])
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder as a run of this version of the model leaves it, its Jacobians those of a log-linear toy."""
+    folder = make_run(tmp_path_factory.mktemp("made") / "run")
+    space, rng = parameter_space(), np.random.default_rng(0)
+    labels = labels_of(calendar.weeks(), "2022-03-20")
+    expected = rng.uniform(50, 100, (40, len(labels.signal)))
+    slopes = expected[..., None] * (
+        0.1 * rng.standard_normal(space.dim) + 0.02 * rng.standard_normal((40, 1, space.dim))
+    )
+    words = {"signal": labels.signal, "week": labels.week, "place": labels.place}
+    save_jacobian(folder / "jacobian.nc", expected, slopes, rng.standard_normal((40, space.dim)), space.names, words)
+    rows = space.describe().to_dict("records")
+    kept = ("name", "unit", "family", "reason")
+    parameters = [{k: r[k] for k in kept} | {f"prior_{k}": r[k] for k in ("median", "low", "high")} for r in rows]
+    RunFolder.open(folder).update(parameters=parameters)
+    return folder
+
+
 @pytest.fixture
-def copy(finished, tmp_path):
+def copy(made, tmp_path):
     folder = tmp_path / "calibration"
-    shutil.copytree(finished, folder)
+    shutil.copytree(made, folder)
     return folder
 
 
@@ -49,13 +71,13 @@ def labels(tiny):
     return labels_of(tiny.full.observation.weeks, "2022-03-20")
 
 
-def test_level_one_makes_no_simulation(finished, tmp_path, monkeypatch):
+def test_level_one_makes_no_simulation(made, tmp_path, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("level 1 simulated")
 
     monkeypatch.setattr(Simulator, "bind", forbidden)
     monkeypatch.setattr("sim.epidemic", forbidden)
-    result = report("--from", finished, "--output", tmp_path / "out", "--levels", "1")
+    result = report("--from", made, "--output", tmp_path / "out", "--levels", "1", "--of", "cases")
     assert result.exit_code == 0, result.output
     assert "with 0 simulations" in result.stderr
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
@@ -70,8 +92,8 @@ def test_level_one_makes_no_simulation(finished, tmp_path, monkeypatch):
     assert "http" not in page.split("<style>")[0]
 
 
-def test_the_timing_follows_the_quotient_rule(finished, labels):
-    jacobian = load_jacobian(finished / "jacobian.nc")
+def test_the_timing_follows_the_quotient_rule(made, labels):
+    jacobian = load_jacobian(made / "jacobian.nc")
     timing = make_output("timing", labels)
     flat = jacobian["expected"].values[:3].astype(float)
     step = 1e-4 * np.random.default_rng(0).standard_normal(flat.shape)
@@ -113,8 +135,8 @@ def test_outputs_by_their_text(labels, text, name, places):
         (("--device", "tpu"), "'tpu'"),
     ],
 )
-def test_bad_settings_are_told_in_a_sentence(finished, tmp_path, arguments, words):
-    result = report("--from", finished, "--output", tmp_path / "out", *arguments)
+def test_bad_settings_are_told_in_a_sentence(made, tmp_path, arguments, words):
+    result = report("--from", made, "--output", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
@@ -126,7 +148,7 @@ def test_bad_folders_are_told_in_a_sentence(copy, tmp_path):
         result = report("--from", folder, "--output", tmp_path / "out", "--levels", "1")
         assert result.exit_code == 2
         assert words in result.stderr.replace("\n", " ")
-        assert not (tmp_path / "out/report.html").exists()
+        assert not (tmp_path / "out").exists()
 
     told("no run", tmp_path)
     manifest = json.loads((copy / "manifest.json").read_text())
@@ -156,10 +178,10 @@ def test_bad_folders_are_told_in_a_sentence(copy, tmp_path):
     told("lacks jacobian.nc")
 
 
-def test_a_second_report_does_not_overwrite_the_first(finished, tmp_path):
+def test_a_second_report_does_not_overwrite_the_first(made, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
-    result = report("--from", finished, "--output", tmp_path / "out", "--levels", "1")
+    result = report("--from", made, "--output", tmp_path / "out", "--levels", "1")
     assert result.exit_code == 2
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
