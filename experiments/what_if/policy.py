@@ -22,6 +22,7 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.nz_calibration._study import steps as progress
 from experiments.what_if._policy import LAYERS, Constraints, Expectation, policy_weeks
+from experiments.what_if._policy_check import check_gradient
 from experiments.what_if._policy_draw import draw
 from experiments.what_if._run import prepare
 from experiments.what_if._search import Found, derivative_free, greedy, projected_gradient
@@ -62,6 +63,7 @@ def main(
     scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.01,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    check: Annotated[int, typer.Option(help="Print the gradient beside differences over so many seeds, and stop.")] = 0,
 ) -> None:
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     try:
@@ -89,6 +91,9 @@ def main(
             )
         asked = prepare(fitted, None, seed)
         problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
+        if check:
+            _print_check(problem, draws, check, seed)
+            return
         configuration = {
             "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
             "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
@@ -111,6 +116,18 @@ def main(
     except (StudyError, RunFolderError) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> None:
+    if seeds < 2:
+        raise StudyError(f"Option check is {seeds}; give at least 2 seeds.")
+    with progress(console, "check", 3 * draws * seeds) as advance:
+        rows = check_gradient(problem, draws=draws, seeds=seeds, seed=seed, advance=advance)
+    for row in rows:
+        (g, g_error), (d, d_error) = row.gradient, row.difference
+        print(
+            f"{row.cell}, admissions {row.period}: gradient {g:,.0f} +- {g_error:,.0f}, differences {d:,.0f} +- {d_error:,.0f}"
+        )
 
 
 def _count(value: float) -> str:

@@ -20,6 +20,7 @@ from experiments.nz_calibration._rates import host_tables
 from experiments.what_if import policy as command
 from experiments.what_if._people import tell_apart
 from experiments.what_if._policy import LAYERS, Constraints, Expectation, policy_weeks
+from experiments.what_if._policy_check import check_gradient
 from experiments.what_if._search import derivative_free, greedy, projected_gradient
 from experiments.what_if._world import WorldSimulator
 
@@ -268,3 +269,11 @@ def test_the_comparison_by_hand():
     assert table.reached["gradient"] == 60
     assert np.isinf(table.reached["cobyla"])
     assert np.isnan(table.reached["equal shares"])
+
+
+def test_the_check_puts_gradient_and_differences_side_by_side(expectation):
+    rows = check_gradient(expectation, draws=3, seeds=2, seed=0, split=date(2022, 3, 6))
+    assert [row.period for row in rows] == ["to 2022-03-06", "after 2022-03-06"] * 2
+    assert rows[0].cell == "community, week from 2022-02-14"
+    assert all(np.isfinite([*row.gradient, *row.difference]).all() for row in rows)
+    assert rows[1].gradient[0] < 0
