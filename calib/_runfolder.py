@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -237,12 +237,19 @@ class RunFolder:
     def phase(self, name: str) -> Iterator[None]:
         """Add the seconds that the block takes to `timings[name]`, also when it fails."""
         start = time.perf_counter()
-        try:
-            yield
-        finally:
+
+        def timed() -> None:
             timings = self.manifest["timings"]
             timings[name] = round(timings.get(name, 0.0) + time.perf_counter() - start, 3)
             self.flush()
+
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                timed()
+            raise
+        timed()
 
     @contextmanager
     def running(self, refused: tuple[type[BaseException], ...] = ()) -> Iterator[RunFolder]:
@@ -258,7 +265,8 @@ class RunFolder:
             if isinstance(error, refused) and self._held is not None:
                 atomic_write_text(self.path / MANIFEST, self._held)
                 raise
-            self.update(status="failed", error=f"{type(error).__name__}: {error}")
+            with suppress(OSError):  # a full disk must not hide the error that ended the run
+                self.update(status="failed", error=f"{type(error).__name__}: {error}")
             raise
         self.update(status="complete", error=None)
 

@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 
 from calib import CheckpointError, FitError, RankLost, Team
+from calib._atomic import WriteError
 from calib._runfolder import RunFolder, RunFolderError
 from experiments.nz_calibration import _spread, _study
 from experiments.nz_calibration._config import FREE, Config, make_config
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import Figures
 
-USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError)
+USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError, WriteError)
 console = Console(stderr=True)
 
 

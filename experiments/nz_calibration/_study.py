@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from calib import (
@@ -28,7 +28,7 @@ from calib import (
     make_flow,
     rich_progress,
 )
-from calib._atomic import atomic_path
+from calib._atomic import atomic_path, atomic_write_bytes
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
@@ -266,8 +266,7 @@ def _keep(state: WarmStart, file: Path, problem: str) -> None:
         "simulations": torch.tensor(state.simulations),
     }
     kept = {k: v.contiguous() for k, v in (tensors | numbers).items()}
-    with atomic_path(file) as temporary:
-        save_file(kept, temporary, {"problem": problem, "sha256": _checksum(kept)})
+    atomic_write_bytes(file, save(kept, {"problem": problem, "sha256": _checksum(kept)}))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
