@@ -27,6 +27,7 @@ from calib._noise import derive_seed
 from calib._problem import Gradient
 
 GROWTH = 30.0  # most by which the likelihood's weight grows from one round to the next
+LARGEST_PILOT, LARGEST_BATCH = 200, 100  # runs; a larger budget brings more rounds, not larger ones
 FIRST = 1e-3  # weight that is always within reach
 
 
@@ -208,8 +209,9 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     """
     dim, chart = source.chart.dim, source.chart
     total = config.budget // source.cost
-    pilot = max(dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2, total // 10)
-    batch = max(2 * dim + 4, total // 25)
+    least = dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2
+    pilot = max(least, min(total // 10, LARGEST_PILOT))
+    batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
     if total < pilot + 2 * batch:
         need = source.cost * (pilot + 2 * batch)
         raise ValueError(

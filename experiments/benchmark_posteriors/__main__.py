@@ -60,8 +60,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> pd.DataFrame:
         (name, number, budget, method)
         for method in [*options.methods, *options.baselines]
         for budget in options.budgets
-        for name in options.tasks
         for number in range(1, options.observations + 1)
+        for name in options.tasks
         if (name, number, budget, method) not in done
     ]
     started = time.perf_counter()
