@@ -93,12 +93,7 @@ def _answer(run: RunFolder, data: xr.Dataset, chosen: list[Question], districts:
     atomic_write_csv(run.file("averted.csv"), table)
     atomic_write_csv(run.file("curves.csv"), lines)
     titles = {q.name: q.name.replace("-", " ") for q in chosen}
-    labels = {
-        q.name: ("as calibrated", q.name.replace("-", " "))
-        if q.against is None
-        else ("compared with", q.name.replace("-", " "))
-        for q in chosen
-    }
+    labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
     figures = draw(run.path, table, lines, titles, labels)
     page = write_page(run.path, run.manifest, data, table, chosen, figures)
     for row in table[table.level == "all"].itertuples():

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
 
@@ -116,7 +115,7 @@ def forest(axes: Axes, rows: pd.DataFrame, labels: list[str], colour: str) -> No
     axes.plot(rows.share_median, y, "o", color=colour, ms=4, mec="white", mew=0.6)
     axes.set_yticks(y, labels)
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1 if np.ptp(axes.get_xlim()) < 0.04 else 0))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6) + 0.0:g} %".replace("-", "−"))
     axes.grid(axis="x", color=LIGHT, lw=0.7)
 
 

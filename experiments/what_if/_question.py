@@ -88,6 +88,7 @@ class Question:
         against: the world that it is compared with; None for the calibrated world.
         carries: what in the model carries the effect.
         leaves_out: what the answer does not contain.
+        against_label: name of the reference in figures.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Question:
     carries: str
     leaves_out: str
     against: Callable[[Setting], World] | None = None
+    against_label: str = "as calibrated"
 
 
 def same(value: Tensor) -> Tensor:

@@ -107,6 +107,7 @@ register(
         "A test that answers after one day with 40 % false positives, against three days and 10 %",
         lambda setting: {"test_delay": to(1.0), "false_positives": to(0.4)},
         against=lambda setting: {"test_delay": to(3.0), "false_positives": to(0.1)},
+        against_label="slower test",
         carries="Cases isolate two days earlier; both worlds have the same share of infections found. False positives cost"
         " days of isolation of people who are not infected, which are counted: 2 for each 3 true results at 40 %, "
         "1 for each 9 at 10 %.",
