@@ -132,7 +132,10 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
     source.require()
     if manifest["status"] not in ("complete", "drawing"):
         raise StudyError(f"{folder} holds a run with status {manifest['status']!r}; run the study to its end first.")
-    jacobian = load_jacobian(folder / "jacobian.nc")
+    try:
+        jacobian = load_jacobian(folder / "jacobian.nc")
+    except ValueError as error:
+        raise StudyError(str(error)) from error
     names = [str(n) for n in jacobian["parameter"].values]
     held = [str(row["name"]) for row in manifest.get("parameters", [])]
     if names != held:

@@ -21,9 +21,9 @@ from experiments.sensitivity._baselines import morris, one_at_a_time
 from experiments.sensitivity._compare import on_functions
 from experiments.sensitivity._functions import additive_normal, all_functions
 from experiments.sensitivity._outputs import labels_of, make_output
-from experiments.sensitivity._reference import columns_of, reference_values
+from experiments.sensitivity._reference import PURPOSE, columns_of, reference_values
 from experiments.sensitivity._screen import extra_inputs
-from experiments.sensitivity._simulate import Work
+from experiments.sensitivity._simulate import Ledger, Work
 from experiments.sensitivity._zero_shot import kept_labels, zero_shot
 from tests.experiments.synthetic_run import make_run
 
@@ -190,8 +190,8 @@ def test_every_input_against_a_chain_of_calibrated_ones(work, tiny, labels):
     """Rates scale with transmission_community: the elasticities of the community's days add up to its own."""
     output = make_output("infections@2022-02-06..2022-05-29", labels)
     z = np.zeros(tiny.space.dim)
-    data = level_two.every_input(work, z, [output], 4, lambda n: None)
-    _, slope = work.gradients(np.zeros((4, tiny.space.dim)), [output], "x", 50)
+    data = level_two.every_input(work, z, [output], 2, lambda n: None)
+    _, slope = work.gradients(np.zeros((2, tiny.space.dim)), [output], "x", 50)
     at = tiny.space.names.index("transmission_community")
     scale = 0.4  # d log transmission / d z, the prior's standard deviation
     assert float(data["transmission"].sel(venue="community").sum()) * scale == pytest.approx(
@@ -199,7 +199,7 @@ def test_every_input_against_a_chain_of_calibrated_ones(work, tiny, labels):
     )
     assert data.attrs["inputs"] > 45_000
     assert np.isfinite(data["transmission_se"]).all()
-    assert work.ledger.runs == {level_two.PURPOSE: 4, "x": 4}
+    assert work.ledger.runs == {level_two.PURPOSE: 2, "x": 2}
     top = level_two.ranked(data, 0, 10)
     assert (top["elasticity"].abs().diff().dropna() <= 1e-9).all()
 
@@ -218,17 +218,33 @@ def test_extra_inputs_are_factors_of_the_rates(work, tiny, labels):
     np.testing.assert_allclose(slope[:, 0, work.dim :][:, days].sum(1) / extra.sd, own[:, 0, at] / 0.4, rtol=1e-6)
 
 
-def test_a_killed_reference_goes_on(work, tmp_path):
-    members = columns_of(work.simulator.space.names).members[:1]
+class Linear:
+    """A model of two inputs and one output, with chance that follows stream and replicate."""
+
+    dim, seed = 2, 0
+
+    def __init__(self):
+        self.ledger = Ledger()
+
+    def values(self, z, purpose, replicate, *, streams, advance):
+        self.ledger.add(purpose, len(z), 0, 0, 0.001)
+        advance(len(z))
+        return z @ np.array([[1.0], [2.0]]) + np.sin(1000.0 * streams + replicate)[:, None]
+
+
+def test_a_killed_reference_goes_on(tmp_path):
+    work, members = Linear(), columns_of(("a", "b")).members
     file, count = tmp_path / "reference.nc", 16
     seen = []
     whole = reference_values(work, members, count, file, "problem", seen.append)
-    assert whole.shape[:3] == (16, 3, 2)
+    assert whole.shape == (16, 4, 2, 1)
+    made = work.ledger.runs[PURPOSE]
     with xr.open_dataset(file, engine="h5netcdf") as data:
         half = data.load().isel(draw=slice(0, 8))
     half.to_netcdf(file, engine="h5netcdf")
     again = reference_values(work, members, count, file, "problem", seen.append)
     np.testing.assert_array_equal(whole, again)
+    assert work.ledger.runs[PURPOSE] == 1.5 * made
     with pytest.raises(ValueError, match="another analysis"):
         reference_values(work, members, count, file, "another", seen.append)
 
