@@ -22,6 +22,7 @@ from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
 
 SETTINGS = "settings.json"
+STEPS = "--max-steps 400 --max-seconds 100000"
 console = Console(stderr=True)
 
 
@@ -33,7 +34,10 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 1,
     minutes: Annotated[float, typer.Option(help="Time limit of one epidemic.")] = 40.0,
     first: Annotated[int, typer.Option(help="Seed of the first epidemic; the others follow.")] = 0,
-    options: Annotated[str, typer.Option(help='Further options of the study, e.g. "--max-seconds 600".')] = "",
+    options: Annotated[
+        str,
+        typer.Option(help="Options of the study; steps end a fit, not time, else a busy machine would decide."),
+    ] = STEPS,
     retry: Annotated[bool, typer.Option("--retry", help="Try again the epidemics that failed.")] = False,
     output: Annotated[Path, typer.Option(help="Folder of the benchmark; what is finished there is kept.")] = Path(
         "results/coverage"
@@ -106,6 +110,8 @@ def report(folder: Path, place: Path) -> None:
     page, sbc = judge(found)
     atomic_write_csv(place / "ranks.csv", found.table)
     atomic_write_csv(place / "groups.csv", table)
+    atomic_write_csv(place / "forecast.csv", found.forecast)
+    atomic_write_csv(place / "fits.csv", found.fits)
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     atomic_write_json(place / "summary.json", {"settings": settings, **overall(found)})
     page.save(place / "coverage.txt")

@@ -30,6 +30,8 @@ class Ranks:
         names: of the parameters.
         draws: number of posterior draws S.
         failed: reasons by epidemic.
+        forecast: one row an epidemic, signal and period: coverage_50, coverage_95, relative_wis.
+        fits: one row an epidemic: steps, stopped_because, k_hat, seconds.
     """
 
     table: pd.DataFrame
@@ -37,6 +39,8 @@ class Ranks:
     names: tuple[str, ...]
     draws: int
     failed: dict[int, str]
+    forecast: pd.DataFrame
+    fits: pd.DataFrame
 
 
 def group_of(parameter: str) -> str:
@@ -70,7 +74,17 @@ def collect(folder: Path) -> Ranks:
         for one in good
         for row in one["parameters"]
     )  # fmt: skip
-    return Ranks(table, ranks, names, draws, failed)
+    forecast = pd.DataFrame(
+        {"epidemic": one["seed"], "signal": signal, "weeks_ahead": period, **row}
+        for one in good
+        for signal, periods in one.get("forecast", {}).items()
+        for period, row in periods.items()
+    )
+    fits = pd.DataFrame(
+        {"epidemic": one["seed"], **one.get("fit", {}), "k_hat": one.get("k_hat"), "seconds": one["seconds"]}
+        for one in good
+    )
+    return Ranks(table, ranks, names, draws, failed, forecast, fits)
 
 
 def groups(found: Ranks) -> pd.DataFrame:
@@ -156,8 +170,28 @@ def judge(found: Ranks) -> tuple[Page, SBC | None]:
                     text, "" if word == "pass" else advice,
                 )
             )  # fmt: skip
+    verdicts += _forecasts(found.forecast) if count >= 5 and len(found.forecast) else []
     questions = {"finished": "Did every calibration end?", "sbc": "Are the ranks of single parameters uniform?"}
     return Page(tuple(verdicts), questions, "Coverage of the calibration over synthetic epidemics"), sbc
+
+
+def _forecasts(table: pd.DataFrame) -> list[Verdict]:
+    """Coverage of the forecasts' 95 % intervals by signal, errors between epidemics."""
+    verdicts = []
+    rows = table.groupby(["signal", "epidemic"])[["coverage_50", "coverage_95"]].mean()
+    for signal, part in rows.groupby("signal"):
+        values = part["coverage_95"].to_numpy(float)
+        p, mean = _p(values, 0.95), float(values.mean())
+        word = word_of(p) if mean < 0.95 or word_of(p) == "pass" else "warn"
+        half = percent(part["coverage_50"].mean())
+        text = (
+            f"95 % intervals hold {percent(mean)} (± {percent(_error(values))}) and 50 % intervals {half} of the figures "
+            f"after the fitted weeks, {said(p)}"
+        )
+        advice = "forecasts are surer than they should be" if mean < 0.95 else "forecasts are wider than need be"
+        threshold = "warns below p = 0.05, fails below 0.01 if too narrow"
+        verdicts.append(Verdict(f"forecast of {signal}", word, mean, threshold, text, "" if word == "pass" else advice))
+    return verdicts
 
 
 def overall(found: Ranks) -> dict[str, Any]:
@@ -166,5 +200,13 @@ def overall(found: Ranks) -> dict[str, Any]:
     page, _ = judge(found)
     return {
         "epidemics": len(found.ranks), "failed": {str(k): v for k, v in found.failed.items()}, "draws": found.draws,
-        "groups": table.to_dict("records"), **page.to_dict(),
+        "groups": table.to_dict("records"), "k_hat": _quantiles(found.fits["k_hat"]), "seconds": _quantiles(found.fits["seconds"]),
+        "stopped_because": found.fits["stopped_because"].value_counts().to_dict() if "stopped_because" in found.fits else {},
+        **page.to_dict(),
     }  # fmt: skip
+
+
+def _quantiles(values: pd.Series) -> dict[str, float]:
+    """Least, median and largest of what is known."""
+    known = values.astype(float).dropna()
+    return {} if known.empty else {"least": known.min(), "median": known.median(), "largest": known.max()}

@@ -124,4 +124,5 @@ def _outcome(run: Path) -> dict[str, Any]:
             for signal, s in scores.items()
         },
         "seconds_by_phase": manifest["timings"],
+        "peak_memory_gib": manifest.get("peak_memory_gib"),
     }  # fmt: skip

@@ -10,9 +10,10 @@ import typer
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from experiments.coverage.__main__ import main
+from experiments.coverage.__main__ import STEPS, main
 from experiments.coverage._collect import collect, group_of, groups, judge, overall
 from experiments.coverage._draw import draw_groups
+from experiments.coverage._epidemic import Settings
 from tests.experiments.conftest import TINY
 
 APP = typer.Typer()
@@ -39,11 +40,14 @@ def leave(folder: Path, spread: float, count: int = 60, failed: int = 0) -> Path
             }
             for n, d in zip(NAMES, draws, strict=True)
         ]
-        kept = {"seed": seed, "seconds": 1.0, "draws": DRAWS, "parameters": rows}
+        inside = float(np.clip(0.95 * spread**0.2 + 0.03 * rng.standard_normal(), 0, 1))
+        scores = {"coverage_50": 0.5, "coverage_95": inside, "relative_wis": 0.6}
+        kept = {"seed": seed, "seconds": 1.0, "draws": DRAWS, "parameters": rows, "k_hat": None if seed == 0 else 0.4}
+        kept |= {"fit": {"steps": 90, "stopped_because": "settled"}, "forecast": {"cases_district": {"1-4": scores}}}
         if seed >= count:
             kept = {"seed": seed, "seconds": 1.0, "failed": "not finished after 40 minutes"}
         (folder / "epidemics" / f"{seed:04d}.json").write_text(json.dumps(kept))
-    (folder / "settings.json").write_text(json.dumps({"scale": 0.02, "draws": 64, "options": []}))
+    (folder / "settings.json").write_text(json.dumps(Settings(options=tuple(STEPS.split())).identity()))
     return folder
 
 
@@ -67,7 +71,12 @@ def test_an_honest_calibration_passes(tmp_path):
 
 def test_an_over_confident_calibration_fails(tmp_path):
     page, _ = judge(collect(leave(tmp_path / "c", 0.5)))
-    assert page["sbc"].word == page["coverage of district_effect"].word == "fail"
+    assert (
+        page["sbc"].word
+        == page["coverage of district_effect"].word
+        == page["forecast of cases_district"].word
+        == "fail"
+    )
 
 
 def test_intervals_that_are_too_wide_only_warn(tmp_path):
@@ -78,8 +87,8 @@ def test_intervals_that_are_too_wide_only_warn(tmp_path):
 def test_errors_are_taken_between_epidemics(tmp_path):
     """Ten parameters that hang together are not ten times the evidence."""
     table = groups(collect(leave(tmp_path / "c", 1.0, count=100))).set_index("group")
-    alone = (0.9 * 0.1 / (10 * 100)) ** 0.5
-    assert table.loc["district_effect", "error_90"] > 1.2 * alone
+    alone = (0.5 * 0.5 / (10 * 100)) ** 0.5
+    assert table.loc["district_effect", "error_50"] > 1.3 * alone
 
 
 def test_failed_epidemics_are_counted_and_not_retried_unasked(tmp_path):
@@ -93,6 +102,8 @@ def test_failed_epidemics_are_counted_and_not_retried_unasked(tmp_path):
     assert summary["groups"] == json.loads(json.dumps(overall(collect(folder))["groups"]))
     assert len(pd.read_csv(kept / "ranks.csv")) == 12 * len(NAMES)
     assert (kept / "groups.png").exists()
+    assert summary["k_hat"] == {"least": 0.4, "median": 0.4, "largest": 0.4}
+    assert summary["stopped_because"] == {"settled": 12}
     other = CliRunner().invoke(APP, ["--epidemics", "14", "--scale", "0.5", "--output", str(folder)])
     assert other.exit_code == 2
     assert "name another folder" in other.stderr
