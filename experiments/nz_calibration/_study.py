@@ -212,6 +212,8 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     )  # fmt: skip
     if result.skipped:
         run.skip("fit steps", result.skipped)
+    for text, number in result.errors.items():
+        run.notice(f"The simulator raised {text!r} for {number} particles of the fit; they were left out.")
     if result.stopped_because != "settled":
         run.notice(
             f"The fit ended at its limit ({result.stopped_because.replace('_', ' ')}, {result.steps} steps) and not because the ELBO had "
