@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _compiled, _estimators, _reference
+from sim import _batches, _compiled, _estimators, _reference
 from sim._columns import columns
 from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
 from sim._reference import Epidemic
@@ -55,6 +55,8 @@ def epidemic(
 
     Raises:
         ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend or estimator.
+        torch.OutOfMemoryError, MemoryError: memory does not hold one particle. Where it holds some, the particles go in batches,
+            with a `RuntimeWarning`.
     """
     rates.check(population)
     streams = torch.arange(rates.particles) if streams is None else streams
@@ -120,8 +122,8 @@ def jacobian(
         )
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
-        past = kernels.run(c, rates, seed, streams.cpu())
-        return past.incidence, kernels.jvp(c, rates, tangents, past)
+        past = _batches.run(kernels, c, rates, seed, streams.cpu())
+        return past.incidence, _batches.jvp(kernels, c, rates, tangents, past)
 
 
 class _Primitive(torch.autograd.Function):
@@ -132,7 +134,7 @@ class _Primitive(torch.autograd.Function):
         population: Population, kernels: ModuleType, seed: int, streams: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         rates = Rates(*(x.detach() for x in tensors))
-        return tuple(kernels.run(columns(population, rates.mixing.device), rates, seed, streams))
+        return tuple(_batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -145,7 +147,7 @@ class _Primitive(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         with torch.no_grad():
-            bar = ctx.kernels.vjp(c, rates, past, cotangents[0].contiguous())
+            bar = _batches.vjp(ctx.kernels, c, rates, past, cotangents[0].contiguous())
         return (None, None, None, None, *bar.tensors())
 
     @staticmethod
@@ -153,7 +155,7 @@ class _Primitive(torch.autograd.Function):
         rates, past, c = _saved(ctx)
         pairs = zip(inputs[4:], rates.tensors(), strict=True)
         tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
-        return ctx.kernels.jvp(c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
+        return _batches.jvp(ctx.kernels, c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
 
 
 def _saved(ctx: Any) -> tuple[Rates, Epidemic, Any]:
