@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from calib._config import Interrupted
+from calib._config import FitError, Interrupted
 
 Split = Callable[[Tensor, int, Tensor], Tensor]
 """`(rows [p, K], seed, streams [p]) -> [p, M]`; row p of the result hangs on row p and stream p alone."""
@@ -63,11 +63,19 @@ class Team:
 
         Args:
             device: "cpu" or "cuda", where the simulations are.
+
+        Raises:
+            FitError: more processes than GPUs on this host.
         """
         if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
             return None
         wire = torch.device("cpu")
         if device == "cuda":
+            here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+            if here > gpus:
+                raise FitError(
+                    f"torchrun started {here} processes on a host with {gpus} GPUs; start one a GPU, or use the CPU"
+                )
             wire = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(wire)
         if not dist.is_initialized():

@@ -18,10 +18,10 @@ from tests.experiments.conftest import TINY, command
 ROOT = Path(__file__).parents[2]
 
 
-def torchrun(folder, ranks, *arguments):
+def torchrun(folder, ranks, *arguments, settings=TINY):
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
-         "-m", "experiments.nz_calibration", *TINY, *arguments, "--output", str(folder)],
+         "-m", "experiments.nz_calibration", *settings, *arguments, "--output", str(folder)],
         cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -107,3 +107,20 @@ def test_a_rank_killed_in_the_fit_and_resumed_alone(tmp_path, finished):
     result = command(*TINY, "--resume", "--output", folder)
     assert result.code == 0, result.stderr
     assert_same(folder, finished)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_two_gpus_give_what_one_gives(tmp_path):
+    """Payloads by NCCL. Single precision on the device, so the same within the chance of a draw, not to rounding."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    settings = ("--smoke", "--scale", "0.02", "--device", "cuda")
+    for ranks in (1, 2):
+        process = torchrun(tmp_path / str(ranks), ranks, settings=settings)
+        _, said = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+    fits = [json.loads((tmp_path / r / "manifest.json").read_text())["fit"] for r in ("1", "2")]
+    assert fits[0]["elbo"] == pytest.approx(fits[1]["elbo"], rel=1e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from calib.benchmark_diagnostics import COVARIANCE, POSTERIORS, Posterior, arrays, simulate
+from calib.benchmark_diagnostics import COVARIANCE, POSTERIORS, Posterior, arrays, simulate, table
 from calib.diagnostics import DIAGNOSTICS, Verdict, check
 
 EXACT = arrays(POSTERIORS["exact"])
@@ -111,3 +111,10 @@ def test_page_as_text_data_and_html(tmp_path):
     content = (tmp_path / "page.html").read_text()
     assert "Do the priors cover the data?" in content
     assert "<script" not in content
+
+
+def test_the_benchmark_prints_what_the_page_says():
+    found = table(seeds=(0,), count=60)
+    assert list(found) == list(POSTERIORS)
+    assert found["over-confident"]["coverage"] == "0/0/1"
+    assert set(found["exact"]) == {d.name for d in DIAGNOSTICS}
