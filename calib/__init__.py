@@ -1,12 +1,23 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
 from calib._baseline import baseline_quantiles as baseline_quantiles
+from calib._calibrate import calibrate as calibrate
+from calib._calibration import Calibration as Calibration
 from calib._checkpoint import CheckpointError as CheckpointError
 from calib._checkpoint import has_checkpoint as has_checkpoint
 from calib._config import FitConfig as FitConfig
 from calib._config import FitError as FitError
 from calib._config import FitResult as FitResult
+from calib._config import Interrupted as Interrupted
 from calib._config import Progress as Progress
+from calib._dgsm import DerivativeSensitivity as DerivativeSensitivity
+from calib._dgsm import GradientDesign as GradientDesign
+from calib._dgsm import Gradients as Gradients
+from calib._dgsm import derivative_sensitivity as derivative_sensitivity
+from calib._dgsm import gradient_design as gradient_design
+from calib._distributed import RankLost as RankLost
+from calib._distributed import RemoteError as RemoteError
+from calib._distributed import Team as Team
 from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
@@ -41,6 +52,11 @@ from calib._pyro import flow_guide as flow_guide
 from calib._pyro import log_likelihood as log_likelihood
 from calib._pyro import run_particles as run_particles
 from calib._pyro import space_from_pyro as space_from_pyro
+from calib._reuse import Reuse as Reuse
+from calib._reuse import ReuseConfig as ReuseConfig
+from calib._reuse import Round as Round
+from calib._reuse import Source as Source
+from calib._reuse import reuse as reuse
 from calib._runfolder import RunFolder as RunFolder
 from calib._runfolder import RunFolderError as RunFolderError
 from calib._scores import Forecast as Forecast
@@ -55,6 +71,10 @@ from calib._sensitivity import SensitivityError as SensitivityError
 from calib._sensitivity import derivative_measure as derivative_measure
 from calib._sensitivity import sensitivity as sensitivity
 from calib._sensitivity import sensitivity_frame as sensitivity_frame
+from calib._sobol import SobolDesign as SobolDesign
+from calib._sobol import SobolIndices as SobolIndices
+from calib._sobol import sobol_design as sobol_design
+from calib._sobol import sobol_indices as sobol_indices
 from calib._space import Parameter as Parameter
 from calib._space import ParameterSpace as ParameterSpace
 from calib._stopping import Settled as Settled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+class WriteError(OSError):
+    """A file that the disk did not take; the text says which, why, and that nothing was lost."""
 
 
 def _flush(path: Path) -> None:
@@ -36,8 +43,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: The block ended without having written the temporary file.
+        WriteError: The disk is full, over quota, read-only or broken; the file that was there is untouched.
     """
     target = Path(path)
+    try:
+        with _replacing(target) as temporary:
+            yield temporary
+    except OSError as error:
+        if error.errno not in FULL or isinstance(error, WriteError):
+            raise
+        kept = "the file that was there is untouched" if target.exists() else "no part of it is left behind"
+        raise WriteError(
+            f"{target} could not be written ({os.strerror(error.errno)}), and {kept}; free space or choose another disk, then go on."
+        ) from error
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
     os.close(descriptor)

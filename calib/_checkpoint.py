@@ -33,7 +33,9 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, stem: str = "checkpoint"
+) -> None:
     """Write a checkpoint.
 
     The file of tensors carries the state and a checksum in its header, so it is complete by itself and
@@ -43,13 +45,14 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
         folder: where to; made if it is not there.
         tensors: by name.
         state: plain data (JSON), with what `load_checkpoint` compares under `"identity"`.
+        stem: name of the two files without their suffix.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = {"version": VERSION, "sha256": _digest(plain), "state": json.dumps(state, sort_keys=True)}
     header["state_sha256"] = hashlib.sha256(header["state"].encode()).hexdigest()
-    atomic_write_bytes(folder / TENSORS, safetensors.torch.save(plain, metadata=header))
-    atomic_write_text(folder / SUMMARY, json.dumps(state, indent=1, sort_keys=True) + "\n")
+    atomic_write_bytes(folder / f"{stem}.safetensors", safetensors.torch.save(plain, metadata=header))
+    atomic_write_text(folder / f"{stem}.json", json.dumps(state, indent=1, sort_keys=True) + "\n")
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -58,7 +61,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(
-    folder: Path, identity: Mapping[str, Any] | None = None
+    folder: Path, identity: Mapping[str, Any] | None = None, *, stem: str = "checkpoint"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint.
 
@@ -66,6 +69,7 @@ def load_checkpoint(
         folder: where it is.
         identity: what the run to go on with is; compared entry by entry with the one stored. Not compared if
             None.
+        stem: as given to `save_checkpoint`.
 
     Returns:
         Tensors by name, and the state.
@@ -73,10 +77,10 @@ def load_checkpoint(
     Raises:
         CheckpointError: if it is missing, cut short, altered, of another version, or of another run.
     """
-    path = folder / TENSORS
+    path = folder / f"{stem}.safetensors"
     advice = "move it away to start from the beginning, or put back a whole copy"
     if not path.exists():
-        raise CheckpointError(f"there is no checkpoint in {folder}, expected {TENSORS}: start without resuming")
+        raise CheckpointError(f"there is no checkpoint in {folder}, expected {path.name}: start without resuming")
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             header = opened.metadata() or {}

@@ -23,6 +23,10 @@ class FitError(ValueError):
     """A fit that cannot go on; the text names the parameter values that broke it."""
 
 
+class Interrupted(FitError):
+    """A simulation that did not end because the run was interrupted; the fit keeps a checkpoint of the step before and ends."""
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of `fit`.
@@ -152,6 +156,7 @@ class FitResult:
         dropped: particles that were not finite.
         stopped_because: `"settled"`, `"max_steps"` or `"max_seconds"`.
         timings: seconds by part: `simulate` (with its gradient), `flow`, `rest`.
+        errors: what the simulator raised, and for how many particles; they are among the dropped.
     """
 
     flow: Flow
@@ -162,6 +167,7 @@ class FitResult:
     dropped: int
     stopped_because: str
     timings: dict[str, float]
+    errors: dict[str, int] = field(default_factory=dict)
 
     @property
     def elbo(self) -> float:

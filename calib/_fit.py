@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from calib._checkpoint import CheckpointError, has_checkpoint, load_checkpoint, save_checkpoint
-from calib._config import FitConfig, FitError, FitResult, Progress, ProgressCallback
-from calib._failures import Failures
+from calib._config import FitConfig, FitError, FitResult, Interrupted, Progress, ProgressCallback
+from calib._failures import Failures, Misuse
 from calib._flows import Flow
 from calib._gradients import score_function
 from calib._noise import base_noise, derive_seed
@@ -92,6 +92,7 @@ class _Run:
             "stopped": self.stopped,
             "seconds": self.seconds,
             "timings": self.timings,
+            "errors": dict(self.failures.errors),
         }
         save_checkpoint(folder, tensors, state)
 
@@ -110,6 +111,7 @@ class _Run:
         self.averaged, self.seconds, self.timings = state["averaged"], state["seconds"], state["timings"]
         self.anneal_start, self.anneal_steps = state["anneal_start"], state["anneal_steps"]
         self.reason, self.stopped = state["reason"], state["stopped"]
+        self.failures.errors.update(state.get("errors", {}))
 
     # -- schedules: functions of the step and of what is stored
     # ---------------------------------------------------------
@@ -172,12 +174,24 @@ class _Run:
     # -----------------------------------------------------------------------------------------------------
 
     def likelihood(self, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Log likelihood `[particle]` and its gradient in z `[particle, D]` (zeros on the score path)."""
+        """Log likelihood `[particle]` and its gradient in z `[particle, D]` (zeros on the score path).
+
+        NaN where the simulator raises; see `Failures.one_by_one`.
+        """
+        try:
+            return self.evaluate(z, seed)
+        except (Misuse, FitError, MemoryError, torch.OutOfMemoryError):
+            raise  # no matter of parameters
+        except Exception as error:
+            return self.failures.one_by_one(lambda rows: self.evaluate(rows, seed), z.detach(), error)
+
+    def evaluate(self, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """`likelihood` of a simulator that does not raise."""
         gradient = self.config.gradient
         leaf = z.detach().requires_grad_(gradient != "score")
         value = self.problem.log_likelihood(leaf, seed, gradient)
         if value.shape != z.shape[:1]:
-            raise ValueError(
+            raise Misuse(
                 f"the problem's log likelihood has shape {tuple(value.shape)}, expected one value for each "
                 f"of {z.shape[0]} particles"
             )
@@ -187,7 +201,7 @@ class _Run:
         if not finite.any():
             return value.detach().to(z), torch.full_like(z, math.nan)
         if not value.requires_grad:
-            raise ValueError(
+            raise Misuse(
                 "the problem's log likelihood has no gradient with respect to z: keep the graph, attach a "
                 "Jacobian, or choose "
                 "gradient='score'"
@@ -321,6 +335,7 @@ class _Run:
             dropped=int(history["dropped"].sum()),
             stopped_because=self.stopped,
             timings=dict(self.timings),
+            errors=dict(self.failures.errors),
         )
 
 
@@ -356,6 +371,7 @@ def fit(
         CheckpointError: if `folder` holds a checkpoint and `resume` is False, or the checkpoint is damaged or
             of another run.
         FitError: if too many steps were skipped.
+        Interrupted: if a simulation was interrupted; the checkpoint holds the step before it.
     """
     config = config or FitConfig()
     if problem.dim != flow.dim:
@@ -376,7 +392,12 @@ def fit(
         run.plan(len(run.rows))
         if run.stopped:
             break
-        run.advance(len(run.rows))
+        try:
+            run.advance(len(run.rows))
+        except Interrupted:
+            if place is not None:  # nothing of the step has been done yet
+                run.save(place)
+            raise
         run.check_failures()
         if progress is not None:
             progress(run.report())

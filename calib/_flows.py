@@ -227,6 +227,31 @@ class Autoregressive(Layer):
         return torch.linalg.solve_triangular(transposed, right, upper=not self.reverse).squeeze(-1)
 
 
+class Inverted(Layer):
+    """An autoregressive layer the other way round: one pass for the density, D passes to sample.
+
+    What maximum likelihood on given draws wants (Papamakarios et al. 2017), where `Autoregressive` is for the ELBO.
+    """
+
+    def __init__(self, inner: Autoregressive) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.inner.pull(u)
+        return z, -self.inner.push(z)[1]
+
+    def pull(self, z: Tensor) -> Tensor:
+        return self.inner.push(z)[0]
+
+    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = self.inner.pull(u).detach().requires_grad_()
+            back, log_det = self.inner.push(leaf)  # log q(z) = log q(u) + log |det du/dz|
+            (out,) = torch.autograd.grad((back * score).sum() + log_det.sum(), leaf)
+        return out
+
+
 class Flow(nn.Module):
     """A distribution q(z) made by pushing N(0, I) noise through layers.
 
@@ -302,8 +327,22 @@ class Flow(nn.Module):
         Returns:
             log q(z) `[*batch]`.
         """
+        if any(isinstance(layer, Inverted) for layer in self.layers):
+            return self._density(z)
         u = self.inverse(z)
         return self.sample_with_log_prob(u)[1]
+
+    def _density(self, z: Tensor) -> Tensor:
+        """`log_prob` layer by layer, where an inverted one gives point and slope in the same pass."""
+        total = torch.zeros_like(z[..., 0])
+        for layer in reversed(self.layers):
+            if isinstance(layer, Inverted):
+                z, log_slope = layer.inner.push(z)
+                total = total + log_slope
+            else:
+                z = layer.pull(z)  # type: ignore[operator]
+                total = total - layer.push(z)[1]  # type: ignore[operator]
+        return total - 0.5 * (z**2).sum(-1) - 0.5 * self.dim * _LOG_2PI
 
     def score(self, noise: Tensor) -> Tensor:
         """Derivative of log q(z) in z, at the z that the noise is sent to, with the weights held fixed.
@@ -352,6 +391,7 @@ def make_flow(
     bins: int = 8,
     transforms: int = 3,
     rank: int = 8,
+    direction: str = "sample",
     hierarchy: Sequence[tuple[int, int, int, float]] = (),
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
@@ -370,6 +410,9 @@ def make_flow(
         bins: bins of the splines.
         transforms: autoregressive layers of "nsf" and "maf".
         rank: rank of "gaussian-low-rank".
+        direction: `"sample"`, one pass to sample, for the ELBO; or `"density"`, one pass for the density, for maximum
+            likelihood on given draws: autoregressive layers inverted, followed by a full-rank affine map. The
+            Gaussian flows are the same both ways.
         hierarchy: effects with an unknown scale, `(index of the scale, first, last, slope of its log)` each (`PartlyCentred`).
         dtype: floating type of the flow.
         device: where it stands.
@@ -378,14 +421,18 @@ def make_flow(
         The flow.
 
     Raises:
-        ValueError: if the name is unknown, or dim or init_scale is not positive.
+        ValueError: if the name or direction is unknown, or dim or init_scale is not positive.
     """
     if name not in FLOWS:
         raise ValueError(f"no flow is called {name!r}: choose one of {', '.join(FLOWS)}")
     if dim < 1 or not init_scale > 0:
         raise ValueError(f"dim = {dim} and init_scale = {init_scale} were given for a flow: both must be positive")
-    settings = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
+    settings: dict[str, Any] = {"seed": seed, "init_scale": init_scale, "hidden": hidden, "bins": bins}
     settings |= {"transforms": transforms, "rank": rank}
+    if direction not in ("sample", "density"):
+        raise ValueError(f"direction = {direction!r} was given for a flow, expected 'sample' or 'density'")
+    if direction == "density":
+        settings["direction"] = direction
     generator = torch.Generator().manual_seed(seed)
     width = hidden if hidden is not None else max(64, 2 * dim)
     layers: list[Layer]
@@ -403,6 +450,9 @@ def make_flow(
     else:
         layers = [_affine(dim, width, bool(i % 2), generator) for i in range(transforms)]
         layers.append(Diagonal(dim, init_scale))
+    if direction == "density" and any(isinstance(layer, Autoregressive) for layer in layers):
+        inverted = [Inverted(layer) for layer in layers if isinstance(layer, Autoregressive)]
+        layers = [*inverted, FullRank(dim, init_scale)]
     if hierarchy:
         layers.append(PartlyCentred(hierarchy))
         settings["hierarchy"] = [list(row) for row in hierarchy]

@@ -12,7 +12,8 @@ import h5netcdf
 import numpy as np
 import xarray as xr
 
-from calib._atomic import atomic_path
+from calib._atomic import atomic_write_bytes
+from calib._netcdf import netcdf_bytes
 
 WITHOUT_DRAWS = ("observed_data", "constant_data", "predictions_constant_data")
 """Groups whose variables have no chain and draw axes."""
@@ -116,18 +117,8 @@ def save_inference_data(tree: Tree, path: str | os.PathLike[str], attrs: Mapping
         path: The file.
         attrs: Attributes of the file (text or numbers).
     """
-    with atomic_path(path) as temporary:
-        # the root first: xarray.open_datatree and arviz.from_netcdf expect it to exist
-        with h5netcdf.File(temporary, "w") as root:
-            for key, value in (attrs or {}).items():
-                root.attrs[key] = value
-        for name, dataset in datasets_of(tree).items():
-            packed = {
-                variable: {"zlib": True, "complevel": 3}
-                for variable, values in dataset.data_vars.items()
-                if values.dtype.kind in "fiu" and values.size > 1000
-            }
-            dataset.to_netcdf(temporary, mode="a", group=name, engine="h5netcdf", encoding=packed)
+    # the root exists even without attributes: xarray.open_datatree and arviz.from_netcdf expect it
+    atomic_write_bytes(path, netcdf_bytes(datasets_of(tree), attrs))
 
 
 def load_inference_data(path: str | os.PathLike[str]) -> Tree:

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from calib._atomic import atomic_path
+from calib._atomic import atomic_write_bytes
+from calib._netcdf import netcdf_bytes
 
 
 def save_jacobian(
@@ -60,9 +61,7 @@ def save_jacobian(
             **{f"output_{key}": ("output", [str(label) for label in labels]) for key, labels in outputs.items()},
         },
     )
-    packed = {key: {"zlib": True, "complevel": 3} for key in arrays}
-    with atomic_path(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=packed)
+    atomic_write_bytes(path, netcdf_bytes({"": dataset}))
 
 
 def load_jacobian(path: str | os.PathLike[str]) -> xr.Dataset:

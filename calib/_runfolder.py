@@ -9,13 +9,13 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from calib._atomic import atomic_write_json
+from calib._atomic import atomic_write_json, atomic_write_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -89,6 +89,7 @@ class RunFolder:
         self.path = path
         self.manifest = manifest
         self._interval = interval
+        self._held: str | None = None  # the manifest of a run that is gone on with, as it was
         self._written = -float("inf")
 
     @classmethod
@@ -142,6 +143,7 @@ class RunFolder:
                     f"{folder} holds this run already (status {run.manifest['status']}, started "
                     f"{run.manifest['started']}); resume it, name another output folder, or remove that one."
                 )
+            run._held = (folder / MANIFEST).read_text(encoding="utf-8")
             run.manifest["resumed"].append(_now())
             run.manifest["configuration"] = _plain(configuration)
             run.manifest.update(status="running", error=None, versions=versions(), device=device)
@@ -235,20 +237,36 @@ class RunFolder:
     def phase(self, name: str) -> Iterator[None]:
         """Add the seconds that the block takes to `timings[name]`, also when it fails."""
         start = time.perf_counter()
-        try:
-            yield
-        finally:
+
+        def timed() -> None:
             timings = self.manifest["timings"]
             timings[name] = round(timings.get(name, 0.0) + time.perf_counter() - start, 3)
             self.flush()
 
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                timed()
+            raise
+        timed()
+
     @contextmanager
-    def running(self) -> Iterator[RunFolder]:
-        """Status `complete` after the block, `failed` with the error's text if it raises."""
+    def running(self, refused: tuple[type[BaseException], ...] = ()) -> Iterator[RunFolder]:
+        """Status `complete` after the block, `failed` with the error's text if it raises.
+
+        Args:
+            refused: errors that say that the run cannot be gone on with (a damaged checkpoint, one of another run): a run that was
+                resumed keeps the manifest it had.
+        """
         try:
             yield self
         except BaseException as error:
-            self.update(status="failed", error=f"{type(error).__name__}: {error}")
+            if isinstance(error, refused) and self._held is not None:
+                atomic_write_text(self.path / MANIFEST, self._held)
+                raise
+            with suppress(OSError):  # a full disk must not hide the error that ended the run
+                self.update(status="failed", error=f"{type(error).__name__}: {error}")
             raise
         self.update(status="complete", error=None)
 

@@ -2,6 +2,7 @@
 
 from ode._archetypes import AGE_MIDPOINTS as AGE_MIDPOINTS
 from ode._archetypes import DAYS_SINCE_LAST_DOSE as DAYS_SINCE_LAST_DOSE
+from ode._archetypes import INFECTION_EQUALS_DOSES as INFECTION_EQUALS_DOSES
 from ode._archetypes import Archetypes as Archetypes
 from ode._archetypes import archetypes_by_age_and_dose as archetypes_by_age_and_dose
 from ode._dynamics import STATE as STATE
@@ -16,5 +17,8 @@ from ode._parameters import Prior as Prior
 from ode._parameters import WithinHostParameters as WithinHostParameters
 from ode._parameters import prior_draws as prior_draws
 from ode._parameters import prior_median as prior_median
+from ode._severity import SEVERITY_PRIORS as SEVERITY_PRIORS
+from ode._severity import severity as severity
+from ode._severity import waned as waned
 from ode._within_host import WithinHost as WithinHost
 from ode._within_host import within_host as within_host

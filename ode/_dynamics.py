@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ode._archetypes import Archetypes
+from ode._archetypes import INFECTION_EQUALS_DOSES, Archetypes
 from ode._parameters import WithinHostParameters
 
 LN10 = math.log(10.0)
@@ -109,13 +109,18 @@ def _mix(matrix: Tensor, rows: Tensor) -> Tensor:
 def antibody_titre(parameters: WithinHostParameters, archetypes: Archetypes) -> Tensor:
     """Neutralising titre at exposure, log10 fold of the level without a dose, `[*batch, K]`.
 
-    `A = 1 + (10^(antibody_per_dose * doses) - 1) exp(-waning_rate * days)`: exactly 0 on the log scale
-    without a dose, never below.
+    `A = 1 + (10^(a * doses) - 1) exp(-w * days) + (10^(a * 3.5 * infections) - 1) exp(-w * days since infection)` with
+    `a = antibody_per_dose`, `w = waning_rate`: exactly 0 on the log scale without dose and infection, never below.
     """
     _, doses, days_since = archetypes.features(parameters.viral_growth)
-    rise = torch.expm1(LN10 * parameters.antibody_per_dose.unsqueeze(-1) * doses)
-    left = torch.exp(-parameters.waning_rate.unsqueeze(-1) * days_since)
-    return torch.log1p(rise * left) / LN10
+    waning = parameters.waning_rate.unsqueeze(-1)
+    per_dose = LN10 * parameters.antibody_per_dose.unsqueeze(-1)
+    above = torch.expm1(per_dose * doses) * torch.exp(-waning * days_since)
+    past = archetypes.past_infections(parameters.viral_growth)
+    if past is not None:
+        infections, days = past
+        above = above + torch.expm1(per_dose * INFECTION_EQUALS_DOSES * infections) * torch.exp(-waning * days)
+    return torch.log1p(above) / LN10
 
 
 def dynamics(parameters: WithinHostParameters, archetypes: Archetypes) -> Dynamics:

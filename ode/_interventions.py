@@ -107,6 +107,7 @@ def simulate_with_chirho(
         simulate(rates, dict(zip(STATE, like.unbind(0), strict=True)), torch.zeros(()).to(like), times[-1])
     course = torch.stack([logged.trajectory[name] for name in STATE])  # [4, *batch, K, D]
     finite = torch.isfinite(course).all(0).all(-1).all(-1) & (model.stiffness * step < STABLE).all(-1)
+    finite = finite & parameters.usable
     return WithinHost(course[2] / LN10 + COPIES, course[3] / LN10, like[3] / LN10, finite)
 
 

@@ -61,6 +61,11 @@ class WithinHostParameters:
         """The shape `[*batch]` shared by all parameters."""
         return self.viral_growth.shape
 
+    @property
+    def usable(self) -> Tensor:
+        """`[*batch]` bool: every parameter is a number."""
+        return torch.stack([torch.isfinite(getattr(self, field.name)) for field in fields(self)]).all(0)
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Tensor]) -> WithinHostParameters:
         """Take the parameters by name out of a mapping, broadcast to one shape; other names are ignored.

@@ -77,4 +77,4 @@ def within_host(
     resolved = (model.stiffness * step < STABLE).all(-1)
     finite = torch.isfinite(course).all(0).all(0).reshape(shape).all(-1)
     virus, antibody = (course[:, row].movedim(0, -1).reshape(*shape, days) / LN10 for row in (2, 3))
-    return WithinHost(virus + COPIES, antibody, model.initial[3] / LN10, finite & resolved)
+    return WithinHost(virus + COPIES, antibody, model.initial[3] / LN10, finite & resolved & parameters.usable)

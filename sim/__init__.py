@@ -1,5 +1,10 @@
 """The population epidemic: rates in, incidence out, with gradients through discrete infections."""
 
+from sim._draws import Bernoulli as Bernoulli
+from sim._draws import Categorical as Categorical
+from sim._draws import score_function as score_function
+from sim._estimators import ESTIMATORS as ESTIMATORS
+from sim._estimators import EstimatorOptions as EstimatorOptions
 from sim._primitive import BACKENDS as BACKENDS
 from sim._primitive import epidemic as epidemic
 from sim._primitive import jacobian as jacobian

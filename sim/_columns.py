@@ -14,20 +14,30 @@ from sim.population import Population
 
 
 class Packed(NamedTuple):
-    """The columns in their narrow types, for the compiled kernels; venue groups of all layers are numbered through."""
+    """The columns in their narrow types, for the compiled kernels.
+
+    A *cell* is a (group, archetype, region of the household) that occurs, a *section* the members of a venue group in one
+    region (of their community group, of their household): everybody in one is reached alike. Where households and venues lie
+    within a region, sections are venue groups. Venue groups and sections of all layers are numbered through.
+    `place` `[N, 2 + V]` holds each agent's household, cell and sections side by side, for one access to memory; who has no group in a
+    layer is in a section after the last, which has no entry in the other columns.
+    """
 
     household_start: np.ndarray
-    household: np.ndarray
+    place: np.ndarray
     household_region: np.ndarray
     household_weight: np.ndarray
     households_in_region: np.ndarray
     has_kin: np.ndarray
-    group: np.ndarray
-    archetype: np.ndarray
-    cell: np.ndarray
     cell_group: np.ndarray
     cell_archetype: np.ndarray
-    venue: np.ndarray
+    cell_home: np.ndarray
+    section_venue: np.ndarray
+    section_layer: np.ndarray
+    section_region: np.ndarray
+    section_home: np.ndarray
+    member_start: np.ndarray
+    member: np.ndarray
     venue_weight: np.ndarray
     region_of_group: np.ndarray
     group_size: np.ndarray
@@ -123,30 +133,49 @@ def _build(population: Population, device: torch.device) -> Columns:
 def _pack(
     population: Population, household_region: np.ndarray, kin: list[tuple[np.ndarray, np.ndarray, int]]
 ) -> Packed:
-    offset = np.concatenate([[0], np.cumsum([len(w) for w in population.venue_weight])]).astype(np.int32)
+    offset = np.concatenate([[0], np.cumsum([len(w) for w in population.venue_weight])]).astype(np.int64)
     venue = np.where(population.venues >= 0, population.venues + offset[:-1, None], -1).astype(np.int32)
     has_kin = np.zeros(population.households, dtype=np.bool_)
     for agents, _, _ in kin:
         has_kin[population.household[agents]] = True
-    # agents of one group and archetype share their hazard but for households and venues: number the pairs that occur
-    code, cell = np.unique(
-        population.group.astype(np.int64) * population.archetypes + population.archetype, return_inverse=True
+    region = population.region_of_group[population.group].astype(np.int64)
+    home = household_region[population.household].astype(np.int64)
+    R = population.regions
+    (cell_group, cell_archetype, cell_home), cell = _occurring(
+        (population.group, population.archetype, home), (population.groups, population.archetypes, R)
     )
+    layer, agent = np.nonzero(venue >= 0)
+    (section_venue, section_region, section_home), number = _occurring(
+        (venue[layer, agent], region[agent], home[agent]), (max(int(offset[-1]), 1), R, R)
+    )
+    place = np.full((population.agents, 2 + len(venue)), len(section_venue), dtype=np.int32)
+    place[:, 0], place[:, 1] = population.household, cell
+    place[agent, 2 + layer] = number
+    members = np.bincount(number, minlength=len(section_venue))
     return Packed(
         household_start=population.household_start.astype(np.int64),
-        household=population.household,
+        place=place,
         household_region=household_region.astype(np.int16),
         household_weight=population.household_weight.astype(np.float64),
         households_in_region=np.bincount(household_region, minlength=population.regions).astype(np.float64),
         has_kin=has_kin,
-        group=population.group.astype(np.int16),
-        archetype=population.archetype.astype(np.int16),
-        cell=cell.astype(np.int32),
-        cell_group=(code // population.archetypes).astype(np.int16),
-        cell_archetype=(code % population.archetypes).astype(np.int16),
-        venue=np.ascontiguousarray(venue),
+        cell_group=cell_group.astype(np.int16),
+        cell_archetype=cell_archetype.astype(np.int16),
+        cell_home=cell_home.astype(np.int16),
+        section_venue=section_venue.astype(np.int32),
+        section_layer=(np.searchsorted(offset, section_venue, side="right") - 1).astype(np.int16),
+        section_region=section_region.astype(np.int16),
+        section_home=section_home.astype(np.int16),
+        member_start=np.concatenate([[0], np.cumsum(members)]).astype(np.int64),
+        member=agent[np.argsort(number, kind="stable")].astype(np.int32),
         venue_weight=np.concatenate([*population.venue_weight, np.zeros(0)]).astype(np.float64),
         region_of_group=population.region_of_group.astype(np.int16),
         group_size=np.maximum(population.group_size, 1).astype(np.float64),
         region_size=np.maximum(population.region_size, 1).astype(np.float64),
     )
+
+
+def _occurring(columns: tuple[np.ndarray, ...], sizes: tuple[int, ...]) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Combinations of ids that occur, in ascending order, and which of them each entry has."""
+    code, number = np.unique(np.ravel_multi_index([c.astype(np.int64) for c in columns], sizes), return_inverse=True)
+    return tuple(np.unravel_index(code, sizes)), number

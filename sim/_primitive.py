@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _compiled, _reference
+from sim import _batches, _compiled, _estimators, _reference
 from sim._columns import columns
+from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
 from sim._reference import Epidemic
 from sim.population import Population
 from sim.rates import Rates
@@ -29,11 +30,14 @@ def epidemic(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
+    estimator: str = LOCAL_SCORE,
+    options: EstimatorOptions | None = None,
 ) -> Tensor:
     """Simulate an epidemic; differentiable in every rate, in reverse and in forward mode, without a tape over days.
 
     The gradient is the local-score estimator (docs/gradient.md). Its backward pass replays the days from each agent's day
-    of infection: memory is O(agents + households + groups), whatever the number of days and of rates.
+    of infection: memory is O(agents + households + groups), whatever the number of days and of rates. The other estimators are there
+    to be compared with it (docs/gradient_audit.md); the epidemic is the same, unless `gumbel-softmax` draws softly.
 
     Args:
         population: agents and their groups.
@@ -42,12 +46,17 @@ def epidemic(
         streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
             (common random numbers).
         backend: one of `BACKENDS`.
+        estimator: `local-score`, `straight-through`, `gumbel-softmax`, `score-function` or `finite-difference`. The second to fourth
+            keep a tape over days in plain tensors; the last reruns the epidemic for each number it differentiates.
+        options: settings of the other estimators; None for their defaults.
 
     Returns:
         `[P, T, G]` new infections, in agents, by particle, day and community group.
 
     Raises:
-        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend.
+        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend or estimator.
+        torch.OutOfMemoryError, MemoryError: memory does not hold one particle. Where it holds some, the particles go in batches,
+            with a `RuntimeWarning`.
     """
     rates.check(population)
     streams = torch.arange(rates.particles) if streams is None else streams
@@ -56,7 +65,16 @@ def epidemic(
             f"streams has shape {tuple(streams.shape)}; give one stream for each of {rates.particles} particles."
         )
     kernels = _backend(backend, rates.mixing.device)
-    incidence, _, _ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
+    _estimators.check(estimator, backend, rates)
+    if rates.reinfection.shape[-1] and estimator not in (LOCAL_SCORE, "finite-difference"):
+        raise ValueError(
+            f"estimator {estimator!r} lets nobody be infected twice and rates.reinfection is given; use {LOCAL_SCORE!r} or "
+            "'finite-difference'."
+        )
+    if estimator != LOCAL_SCORE:
+        other = ESTIMATORS[estimator].incidence
+        return other(population, rates, seed, streams.cpu(), kernels, options or EstimatorOptions())
+    incidence, *_ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
     return incidence
 
 
@@ -68,6 +86,8 @@ def jacobian(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
+    estimator: str = LOCAL_SCORE,
+    options: EstimatorOptions | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Incidence and its derivative in Q directions of the rates at once, by forward mode.
 
@@ -78,6 +98,8 @@ def jacobian(
         seed: as for `epidemic`.
         streams: as for `epidemic`.
         backend: as for `epidemic`.
+        estimator: as for `epidemic`.
+        options: as for `epidemic`.
 
     Returns:
         `[P, T, G]` incidence and `[P, T, G, Q]` its tangents.
@@ -93,10 +115,15 @@ def jacobian(
             )
     kernels = _backend(backend, rates.mixing.device)
     streams = torch.arange(rates.particles) if streams is None else streams
+    _estimators.check(estimator, backend, rates)
+    if estimator != LOCAL_SCORE:
+        return _estimators.jacobian(
+            population, rates, tangents, seed, streams.cpu(), kernels, estimator, options or EstimatorOptions()
+        )
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
-        past = kernels.run(c, rates, seed, streams.cpu())
-        return past.incidence, kernels.jvp(c, rates, tangents, past)
+        past = _batches.run(kernels, c, rates, seed, streams.cpu())
+        return past.incidence, _batches.jvp(kernels, c, rates, tangents, past)
 
 
 class _Primitive(torch.autograd.Function):
@@ -105,9 +132,9 @@ class _Primitive(torch.autograd.Function):
     @staticmethod
     def forward(
         population: Population, kernels: ModuleType, seed: int, streams: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         rates = Rates(*(x.detach() for x in tensors))
-        return tuple(kernels.run(columns(population, rates.mixing.device), rates, seed, streams))
+        return tuple(_batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -120,21 +147,22 @@ class _Primitive(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         with torch.no_grad():
-            bar = ctx.kernels.vjp(c, rates, past, cotangents[0].contiguous())
+            bar = _batches.vjp(ctx.kernels, c, rates, past, cotangents[0].contiguous())
         return (None, None, None, None, *bar.tensors())
 
     @staticmethod
-    def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor, None, None]:
+    def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         pairs = zip(inputs[4:], rates.tensors(), strict=True)
         tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
-        return ctx.kernels.jvp(c, rates, tangents, past)[..., 0], None, None
+        return _batches.jvp(ctx.kernels, c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
 
 
 def _saved(ctx: Any) -> tuple[Rates, Epidemic, Any]:
-    *tensors, incidence, infected_on, memory = ctx.saved_tensors
+    split = -len(Epidemic._fields)
+    tensors, past = ctx.saved_tensors[:split], Epidemic(*ctx.saved_tensors[split:])
     rates = Rates(*(x.detach() for x in tensors))
-    return rates, Epidemic(incidence, infected_on, memory), columns(ctx.population, rates.mixing.device)
+    return rates, past, columns(ctx.population, rates.mixing.device)
 
 
 def _backend(name: str, device: torch.device) -> ModuleType:

@@ -17,24 +17,44 @@ from sim._random import day_key, stream_key, uniform
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
 NEVER = 32_767
+_NONE = torch.empty((0, 4), dtype=torch.int32)
 
 
 class Epidemic(NamedTuple):
     """What a run leaves: enough to replay any day.
 
-    incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of infection or NEVER; memory `[P, T, R]` remembered incidence.
+    incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of the last infection or NEVER; memory `[P, T, R]` remembered
+    incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced.
     """
 
     incidence: Tensor
     infected_on: Tensor
     memory: Tensor
+    reinfections: Tensor = _NONE
+
+
+def first_infection(epidemic: Epidemic) -> Tensor:
+    """`[P, N]` int16, day of the first infection or NEVER."""
+    particle, agent, _, before = epidemic.reinfections.long().unbind(1)
+    out = epidemic.infected_on.clone()
+    for day in before.unique(sorted=True).flip(0).tolist():  # the earliest is written last
+        rows = before == day
+        out[particle[rows], agent[rows]] = day
+    return out
 
 
 class _Day(NamedTuple):
-    """Pressures of one day. cell: `[P, N]` entry of the flattened infectiousness table, I zero where it does not apply."""
+    """Pressures of one day.
+
+    cell, waned: `[P, N]` entries of the flattened infectiousness and reinfection; they count where infectious, immune (or was).
+    relative: `[P, N]` susceptibility relative to those never infected.
+    """
 
     cell: Tensor
     infectious: Tensor
+    waned: Tensor
+    immune: Tensor
+    relative: Tensor
     I: Tensor  # noqa: E741
     H: Tensor
     V: tuple[Tensor, ...]
@@ -53,20 +73,25 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     incidence = rates.mixing.new_zeros(P, T, len(c.group_size))
     memory = rates.mixing.new_zeros(P, T, len(c.region_size))
     agents, keys = torch.arange(N, device=c.group.device), [stream_key(seed, int(s)) for s in streams]
+    reinfections = [_NONE.to(infected_on.device)]
     for t in range(T):
         day = _pressures(c, rates, t, infected_on, memory[:, t])
         draw = torch.stack([uniform(day_key(key, t), agents) for key in keys])
-        infected = (infected_on == NEVER) & (draw < -torch.expm1(-day.hazard))
+        infected = draw < -torch.expm1(-day.hazard)
+        again = (infected & (infected_on != NEVER)).nonzero()
+        before = infected_on[again[:, 0], again[:, 1]]
+        reinfections.append(torch.column_stack([again, torch.full_like(before, t), before]).int())
         infected_on[infected] = t
         incidence[:, t] = _sum(infected.to(incidence.dtype), c.group, incidence.shape[-1])
         if t + 1 < T:
             memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
-    return Epidemic(incidence, infected_on, memory)
+    rows = torch.cat(reinfections)
+    return Epidemic(incidence, infected_on, memory, rows[rows[:, 0].argsort(stable=True)])
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions."""
-    infected_on, T, groups = epidemic.infected_on, rates.days, len(c.group_size)
+    infected_on, T, groups = first_infection(epidemic), rates.days, len(c.group_size)
     W = tangents.mixing.new_zeros(rates.particles, len(c.household_region), tangents.mixing.shape[-1])
     dA = W.new_zeros(rates.particles, len(c.region_size), W.shape[-1])
     out = W.new_zeros(rates.particles, T, groups, W.shape[-1])
@@ -98,12 +123,17 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
         dX = dH[:, c.household] + dresponse[:, region] * day.Q[..., None] + day.response[:, region, None] * dQ
         dX = dX + tangents.importation[:, t][:, c.group]
-        dhazard = (
-            tangents.susceptibility[:, c.archetype] * day.X[..., None] + rates.susceptibility[:, c.archetype, None] * dX
-        )
-        W = W + _sum(_weight(infected_on, day.hazard, t)[..., None] * dhazard, c.household, W.shape[1])
+        sigma = rates.susceptibility[:, c.archetype]
+        dhazard = tangents.susceptibility[:, c.archetype] * day.X[..., None] + sigma[..., None] * dX
+        dhazard = dhazard * day.relative[..., None]
+        if tangents.reinfection.numel():
+            dwaned = _rows(tangents.reinfection.flatten(1, 2), day.waned) * day.immune[..., None]
+            dhazard = dhazard + dwaned * (sigma * day.X)[..., None]
+        infected = _infected(epidemic, infected_on, t)
+        W = W + _sum(_weight(infected, day.hazard)[..., None] * dhazard, c.household, W.shape[1])
 
-        infected = (infected_on == t).to(W.dtype)
+        infected_on[infected] = t
+        infected = infected.to(W.dtype)
         out[:, t] = _sum(infected[..., None] * _centred(c, W)[:, c.household], c.group, groups)
         step = tangents.forgetting[:, None] * (_percent(c, epidemic.incidence[:, t])[..., None] - A)
         dA = dA + step + rates.forgetting[:, None, None] * (_percent(c, out[:, t]) - dA)
@@ -116,7 +146,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     The transpose of `jvp`, line by line from the last day to the first. `WG` is the adjoint of W; `centre` what the
     subtracted regional mean adds to it, the same for every household of a region.
     """
-    infected_on, groups = epidemic.infected_on, len(c.group_size)
+    infected_on, groups = epidemic.infected_on.clone(), len(c.group_size)
     bar = rates.map(torch.zeros_like)
     households = len(c.household_region)
     WG = rates.mixing.new_zeros(rates.particles, households)
@@ -125,19 +155,24 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     region = c.region_of_group[c.group]
     for t in range(rates.days - 1, -1, -1):
         A, b = epidemic.memory[:, t], rates.transmission[:, :, t, None]
+        infected = _infected(epidemic, infected_on, t)
+        _take_back(epidemic, infected_on, t)
         day = _pressures(c, rates, t, infected_on, A)
 
         # memory of the next day, then the read-out of this one
         bar.forgetting.add_((AG * (_percent(c, epidemic.incidence[:, t]) - A)).sum(1))
         xG = cotangent[:, t] + (rates.forgetting[:, None] * AG * 100 / c.region_size)[:, c.region_of_group]
         AG = (1 - rates.forgetting[:, None]) * AG
-        infected = (infected_on == t).to(WG.dtype)
         WG = WG + _sum(infected * xG[:, c.group], c.household, households)
         centre = (
             centre - _sum(xG * epidemic.incidence[:, t], c.region_of_group, centre.shape[1]) / c.households_in_region
         )
 
-        hazardG = (WG + centre[:, c.household_region])[:, c.household] * _weight(infected_on, day.hazard, t)
+        hazardG = (WG + centre[:, c.household_region])[:, c.household] * _weight(infected, day.hazard)
+        if rates.reinfection.numel():
+            waned = hazardG * rates.susceptibility[:, c.archetype] * day.X * day.immune
+            bar.reinfection.view(rates.particles, -1).scatter_add_(1, day.waned, waned)
+        hazardG = hazardG * day.relative
         bar.susceptibility.add_(_sum(hazardG * day.X, c.archetype, rates.susceptibility.shape[1]))
         XG = hazardG * rates.susceptibility[:, c.archetype]
         XG_group = _sum(XG, c.group, groups)
@@ -191,14 +226,33 @@ def _pressures(c: Columns, rates: Rates, t: int, infected_on: Tensor, memory: Te
     response = torch.exp(-rates.aversion[:, None] * memory)
     X = b[:, HOUSEHOLD] * H[:, c.household] + response[:, c.region_of_group[c.group]] * Q
     X = X + rates.importation[:, t][:, c.group]
-    hazard = rates.susceptibility[:, c.archetype] * X
-    return _Day(cell, infectious, I, H, tuple(V), F, C, response, Q, X, hazard)
+    E = rates.reinfection.shape[-1]
+    waned, immune = c.archetype * E + since.clamp(0, max(E - 1, 0)), since >= D
+    relative = (infected_on >= t).to(I.dtype)
+    if E:
+        relative = relative + rates.reinfection.flatten(1).gather(1, waned) * immune
+    hazard = relative * rates.susceptibility[:, c.archetype] * X
+    return _Day(cell, infectious, waned, immune, relative, I, H, tuple(V), F, C, response, Q, X, hazard)
 
 
-def _weight(infected_on: Tensor, hazard: Tensor, t: int) -> Tensor:
+def _infected(epidemic: Epidemic, infected_on: Tensor, t: int) -> Tensor:
+    """Who is infected on day t, for the first time or again: `[P, N]`."""
+    particle, agent, day, _ = epidemic.reinfections.long().unbind(1)
+    infected = infected_on == t
+    infected[particle[day == t], agent[day == t]] = True
+    return infected
+
+
+def _take_back(epidemic: Epidemic, infected_on: Tensor, t: int) -> None:
+    """Put the infection before in the place of the reinfections of day t."""
+    particle, agent, day, before = epidemic.reinfections.long().unbind(1)
+    infected_on[particle[day == t], agent[day == t]] = before[day == t].to(infected_on.dtype)
+
+
+def _weight(infected: Tensor, hazard: Tensor) -> Tensor:
     """Derivative of the log-probability of an agent's day with respect to its hazard: `[P, N]`."""
     safe = hazard.clamp_min(torch.finfo(hazard.dtype).tiny)
-    return torch.where(infected_on == t, 1 / torch.expm1(safe), -(infected_on > t).to(hazard.dtype))
+    return torch.where(infected, 1 / torch.expm1(safe), -torch.ones_like(hazard))
 
 
 def _centred(c: Columns, W: Tensor) -> Tensor:

@@ -63,6 +63,11 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     Raises:
         torch.OutOfMemoryError: the device holds fewer particles of this population.
     """
+    if rates.reinfection.shape[-1]:
+        raise ValueError(
+            "rates.reinfection is given, and the GPU kernels let nobody be infected twice; use backend='compiled' on the CPU, or "
+            "backend='reference'."
+        )
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
     s = _State(a, x)
@@ -102,7 +107,8 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
         a.tile_first, a.tile_count, a.order, s.on, infected_on, s.n, a.agents, BLOCK=a.block
     )
     like = rates.mixing.dtype
-    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like))
+    none = torch.empty((0, 4), dtype=torch.int32, device=a.order.device)
+    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like), none)
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:

@@ -45,6 +45,15 @@ class Population:
 
     def __post_init__(self) -> None:
         start, agents = self.household_start, len(self.group)
+        for name in ("household_start", "group", "archetype", "venues", "region_of_group"):
+            column = getattr(self, name)
+            if not np.issubdtype(column.dtype, np.integer):
+                raise ValueError(f"{name} holds {column.dtype}; give whole numbers.")
+        if max(agents, self.venues.size) > np.iinfo(np.int32).max or len(self.region_of_group) > np.iinfo(np.int16).max:
+            raise ValueError(
+                f"{agents} agents in {len(self.region_of_group)} groups do not fit 32-bit agent and 16-bit group numbers; "
+                "simulate a smaller population."
+            )
         if start.ndim != 1 or len(start) < 2 or start[0] != 0 or start[-1] != agents or np.any(np.diff(start) < 1):
             raise ValueError(
                 f"household_start must rise from 0 to the number of agents ({agents}) with no empty household; "

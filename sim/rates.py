@@ -12,6 +12,7 @@ from sim.population import Population
 
 __all__ = ["COMMUNITY", "HOUSEHOLD", "VENUES", "Rates"]
 
+LONGEST = 32_000
 HOUSEHOLD, COMMUNITY, VENUES = 0, 1, 2
 """Rows of `Rates.transmission`: households, community, then the venue layers in the population's order."""
 
@@ -30,6 +31,8 @@ class Rates:
         importation: `[P, T, G]` hazard from outside, per person and day.
         aversion: `[P]` fall of the log transmission outside households for each 1 % of people infected per day, as remembered.
         forgetting: `[P]` share of the remembered incidence replaced each day, 0..1.
+        reinfection: `[P, K, E]` susceptibility of an agent 1..E days after its last infection, relative to one never infected; the
+            last value holds from then on. Zero on the first D days, while it is infectious. Empty (E = 0, the default): infected once.
     """
 
     infectiousness: Tensor
@@ -39,6 +42,11 @@ class Rates:
     importation: Tensor
     aversion: Tensor
     forgetting: Tensor
+    reinfection: Tensor = None  # type: ignore[assignment]  # stands for E = 0, which __post_init__ puts in its place
+
+    def __post_init__(self) -> None:
+        if self.reinfection is None:
+            object.__setattr__(self, "reinfection", self.infectiousness[:, :, :0])
 
     @property
     def particles(self) -> int:
@@ -56,7 +64,7 @@ class Rates:
         return self.infectiousness.shape[-1]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The seven tensors in the order of the fields."""
+        """All tensors in the order of the fields."""
         return tuple(getattr(self, f.name) for f in fields(self))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rates:
@@ -78,25 +86,45 @@ class Rates:
             "importation": (p, days, groups),
             "aversion": (p,),
             "forgetting": (p,),
+            "reinfection": (p, self.infectiousness.shape[1], self.reinfection.shape[-1]),
         }
         if self.infectiousness.shape[1] < population.archetypes:
             raise ValueError(
                 f"infectiousness covers {self.infectiousness.shape[1]} archetypes but the population has "
                 f"{population.archetypes}; give one row for each."
             )
-        if days > 32_000:
-            raise ValueError(f"{days} days do not fit the 16-bit day of infection; simulate at most 32,000 days.")
+        if max(days, self.infectious_days) > LONGEST:
+            raise ValueError(
+                f"{days} days, {self.infectious_days} of them infectious, do not fit the 16-bit day of infection; "
+                f"simulate at most {LONGEST:,} days."
+            )
+        device = self.mixing.device
         for name, shape in wanted.items():
             tensor = getattr(self, name)
             if tuple(tensor.shape) != shape:
                 raise ValueError(f"rates.{name} has shape {tuple(tensor.shape)}; this population needs {shape}.")
+            if not tensor.is_floating_point() or tensor.device != device:
+                raise ValueError(
+                    f"rates.{name} is {tensor.dtype} on {tensor.device}; every rate must be floating point and on one device, "
+                    f"here {device}."
+                )
             bad = ~(torch.isfinite(tensor) & (tensor >= 0))
             if bad.any():
                 where = tuple(int(i) for i in bad.nonzero()[0])
                 raise ValueError(
                     f"rates.{name}{list(where)} is {float(tensor.detach()[where]):g}; rates must be finite and not negative."
                 )
+        if min(p, days, self.infectious_days) < 1:
+            raise ValueError(
+                f"rates cover {p} particles, {days} days and {self.infectious_days} infectious days; give at least one of each."
+            )
         if bool((self.forgetting > 1).any()):
             raise ValueError(
                 f"rates.forgetting reaches {float(self.forgetting.max()):g}; it is a share and lies in 0..1."
+            )
+        early = self.reinfection[..., : self.infectious_days]
+        if self.reinfection.shape[-1] and (early.shape[-1] == self.reinfection.shape[-1] or bool((early != 0).any())):
+            raise ValueError(
+                f"rates.reinfection must be 0 on the first {self.infectious_days} days, while an agent is infectious, and go on "
+                f"after them; found {self.reinfection.shape[-1]} days, highest early value {float(early.max()):g}."
             )

@@ -120,6 +120,7 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
         "gradient_difference": {
             name: float((x - y).abs().max() / y.abs().max())
             for name, x, y in zip(Rates.__annotations__, a.tensors(), b.tensors(), strict=True)
+            if x.numel()
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,15 @@ import torch
 import typer
 from rich.console import Console
 
-from calib import CheckpointError, FitError
+from calib import CheckpointError, FitError, RankLost, Team
+from calib._atomic import WriteError
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration import _study
+from experiments.nz_calibration import _spread, _study
 from experiments.nz_calibration._config import FREE, Config, make_config
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import Figures
 
-USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError)
+USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError, WriteError)
 console = Console(stderr=True)
 
 
@@ -56,6 +58,7 @@ def main(
     ] = None,
 ) -> None:
     """Calibrate New Zealand's first Omicron wave and forecast the weeks after 13 March 2022."""
+    team: Team | None = None
     try:
         config = make_config(
             smoke=smoke, device=device, synthetic=synthetic, scale=scale, balance=balance, seed=seed, gradient=gradient, flow=flow,
@@ -68,6 +71,12 @@ def main(
         torch.set_default_dtype(torch.float64)
         # before the folder is made: a run with tables that must be corrected leaves nothing behind
         tables = _study.read_figures(config)
+        team = Team.join(config.device)
+        if team is not None:
+            _spread.share_cores()
+            if team.rank:
+                _spread.work(config, tables, team)
+                return
         name = "nz_calibration" + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
         run = RunFolder.create(
             output or Path("results") / name,
@@ -78,12 +87,17 @@ def main(
             resume=resume,
             free=FREE,
         )
-        with run.running():
-            _run(config, tables, run, resume)
+        with run.running(refused=(CheckpointError,)):
+            _run(config, tables, run, resume, team)
     except USER_ERRORS as error:
+        if int(os.environ.get("RANK", "0")) and not isinstance(error, RankLost):
+            raise typer.Exit(2) from None  # the same as rank 0 says
         # one line however long, so that paths in it can be copied
         console.print(_sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+    finally:
+        if team is not None and not team.rank:
+            team.release()
 
 
 def _sentence(text: str) -> str:
@@ -96,18 +110,20 @@ def _sentence(text: str) -> str:
 def _device(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    import os
     import platform
 
     return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _run(config: Config, figures: Figures, run: RunFolder, resume: bool) -> None:
+def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: Team | None = None) -> None:
     from experiments.nz_calibration import _outcome
     from experiments.nz_calibration._draw import draw_all
     from experiments.nz_calibration._report import write_report
 
     study = _study.build(config, figures, run, console)
+    if team is not None:
+        study = _spread.spread(study, team)
+        run.update(ranks=team.size)
     prior = _outcome.prior_predictive(study, run, console)
     result, warm = _study.calibrate(study, run, console, resume=resume)
     with torch.no_grad():

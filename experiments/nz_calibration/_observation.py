@@ -35,7 +35,7 @@ class Observation:
         people: `[R, A]` people an agent of a group stands for.
         report, admit: `[T, T]` share of the infections of a day (row) reported or admitted on a day (column).
         week: `[W, T]`. rapid: `[T]` 1 on report dates with rapid tests.
-        age: `[A]` decades from age 35. doses: `[A, S]` share of an age band with s doses.
+        age: `[A]` decades from age 35. doses: `[*batch, A, S]` share of an age band with s doses.
     """
 
     weeks: pd.DatetimeIndex
@@ -125,6 +125,6 @@ def severity(theta: Mapping[str, Tensor], o: Observation) -> Tensor:
     """`[*batch, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by each dose."""
     line = theta["severity_level"][..., None] * torch.exp(theta["severity_age"][..., None] * o.age)
     line = line * torch.exp(SEVERITY_BAND * theta["severity_band"])
-    dose = torch.arange(o.doses.shape[1], dtype=o.doses.dtype, device=o.doses.device)
+    dose = torch.arange(o.doses.shape[-1], dtype=o.doses.dtype, device=o.doses.device)
     protected = (o.doses * torch.exp(-theta["severity_dose"][..., None, None] * dose)).sum(-1)
     return line * protected

@@ -66,9 +66,6 @@ def make_context(
     since = np.clip(np.arange(days) - calendar.day_of(calendar.DRIFT_FROM), 0, None)
     early = figures.cases_age.loc[: str(calendar.FIRST_WEEK)].to_numpy().sum(0) + 1.0
     per_person = early / people.sum(0)
-    with torch.device(device):
-        archetypes = ode.archetypes_by_age_and_dose()
-    archetypes = ode.Archetypes(*(getattr(archetypes, n).to(device, dtype) for n in archetypes.__dataclass_fields__))
     return Context(
         days=days,
         population_share=real((people / people.sum(1, keepdims=True)).ravel()),
@@ -78,7 +75,7 @@ def make_context(
         opened=real((np.arange(days) >= calendar.day_of(calendar.OPEN)).astype(float)),
         seed_age=real(per_person * people.sum() / (per_person * people.sum(0)).sum()),
         knot=torch.as_tensor(np.minimum(since // KNOT_DAYS, len(KNOTS)), device=device),
-        archetypes=archetypes,
+        archetypes=ode.archetypes_by_age_and_dose().to(device, dtype),
         ages=len(AGE_BANDS),
         districts=len(DISTRICTS),
     )

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from calib import (
@@ -32,7 +32,7 @@ from calib import (
     make_flow,
     rich_progress,
 )
-from calib._atomic import atomic_path
+from calib._atomic import atomic_path, atomic_write_bytes
 from calib._config import ProgressCallback
 from calib._local_mean import LocalMean
 from calib._noise import derive_seed
@@ -143,6 +143,20 @@ def read_figures(config: Config) -> Figures:
     return figures
 
 
+def make_simulator(
+    config: Config, figures: Figures, people: Population, space: ParameterSpace, last: calendar.date, device: str
+) -> Simulator:
+    """A simulator of `people` to the day `last`, on a device, in the precision that the configuration gives that device."""
+    days, index = calendar.days_until(last), calendar.weeks(last=last)
+    at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
+    return Simulator(
+        people,
+        make_context(figures, people, days, at, dtype),
+        make_observation(figures, people, days, index, at, dtype),
+        space,
+    )
+
+
 def build(config: Config, figures: Figures, run: RunFolder, console: Console) -> Study:
     """Build the population and the simulators, and simulate synthetic figures if asked to."""
     with run.phase("population"):
@@ -152,14 +166,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
     space = parameter_space()
 
     def simulator(people: Population, last: calendar.date, device: str) -> Simulator:
-        days, index = calendar.days_until(last), calendar.weeks(last=last)
-        at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
-        return Simulator(
-            people,
-            make_context(figures, people, days, at, dtype),
-            make_observation(figures, people, days, index, at, dtype),
-            space,
-        )
+        return make_simulator(config, figures, people, space, last, device)
 
     short, full = (simulator(population, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
     sample_short, sample_full = short, full
@@ -256,6 +263,8 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     )  # fmt: skip
     if result.skipped:
         run.skip("fit steps", result.skipped)
+    for text, number in result.errors.items():
+        run.notice(f"The simulator raised {text!r} for {number} particles of the fit; they were left out.")
     if result.stopped_because != "settled":
         run.notice(
             f"The fit ended at its limit ({result.stopped_because.replace('_', ' ')}, {result.steps} steps) and not because the ELBO had "
@@ -344,8 +353,7 @@ def _keep(state: WarmStart, file: Path, problem: str) -> None:
         "value_simulations": torch.tensor(state.value_simulations),
     }
     kept = {k: v.contiguous() for k, v in (tensors | numbers).items()}
-    with atomic_path(file) as temporary:
-        save_file(kept, temporary, {"problem": problem, "sha256": _checksum(kept)})
+    atomic_write_bytes(file, save(kept, {"problem": problem, "sha256": _checksum(kept)}))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,274 @@
+"""Rounds: a few simulations, then as many draws of the posterior they imply as one likes.
+
+A simulation is dear; what a set of runs says about the outputs between them (`LocalModel`) costs nothing. Each round draws
+from the posterior under that model, simulates a batch there, and compares what was predicted with what came out. The
+likelihood counts only as much as the model can be trusted: its weight is such that the error found is about two nats. So
+the first rounds look everywhere, keep all modes, and the last ones stand on the posterior, where the model has become
+exact. When two rounds in a row predict their own simulations, the rest of the budget is not spent.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from calib._anneal import LogDensity, anneal
+from calib._chart import Chart
+from calib._config import FitError
+from calib._gradients import forward_jacobian
+from calib._local_model import LocalModel, Runs
+from calib._noise import derive_seed
+from calib._problem import Gradient
+
+GROWTH = 30.0  # most by which the likelihood's weight grows from one round to the next
+LARGEST_PILOT, LARGEST_BATCH = 200, 100  # runs; a larger budget brings more rounds, not larger ones
+FIRST = 1e-3  # weight that is always within reach
+
+
+@dataclass(frozen=True)
+class Source:
+    """A simulator in the coordinates of a chart.
+
+    Attributes:
+        simulate: `(x [P, D], seed) -> outputs [P, M]`, each row from its own row alone.
+        log_likelihood: `outputs [P, M] -> [P]`, nats; costs nothing next to a simulation.
+        chart: the coordinates.
+        gradient: `"reverse"` or `"forward"` for the Jacobian of the outputs, `"score"` for none.
+        gradient_cost: what a run with its Jacobian counts, in simulations.
+    """
+
+    simulate: Callable[[Tensor, int], Tensor]
+    log_likelihood: Callable[[Tensor], Tensor]
+    chart: Chart
+    gradient: Gradient
+    gradient_cost: int
+
+    @property
+    def cost(self) -> int:
+        """What a run counts, in simulations."""
+        return 1 if self.gradient == "score" else self.gradient_cost
+
+    def run(self, x: Tensor, seed: int) -> tuple[Runs, Tensor]:
+        """Simulate; returns the runs that are finite and which those are, `[P]` bool."""
+        jacobian: Tensor | None = None
+        if self.gradient == "forward":
+            outputs, jacobian = forward_jacobian(lambda point: self.simulate(point, seed), x)
+        elif self.gradient == "reverse":
+            outputs, jacobian = reverse_jacobian(lambda point: self.simulate(point, seed), x)
+        else:
+            with torch.no_grad():
+                outputs = self.simulate(x, seed)
+        good = torch.isfinite(outputs).all(1)
+        if jacobian is not None:
+            good &= torch.isfinite(jacobian).flatten(1).all(1)
+        return Runs(x, outputs, jacobian).take(good), good
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """Log likelihood `[P]`, minus infinity where it is not a number."""
+        return self.log_likelihood(outputs).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=-math.inf)
+
+
+def reverse_jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value `[P, M]` and Jacobian `[P, M, D]` of a function of rows, by one batched backward pass.
+
+    Raises:
+        ValueError: the outputs have no graph.
+    """
+    leaf = x.detach().requires_grad_()
+    outputs = f(leaf)
+    if not outputs.requires_grad:
+        raise ValueError("the simulator's outputs have no gradient: keep the graph, or use gradient='score'.")
+    rows = torch.eye(outputs.shape[1]).to(outputs)[:, None].expand(-1, *outputs.shape)
+    (jacobian,) = torch.autograd.grad(outputs, leaf, rows, is_grads_batched=True, materialize_grads=True)
+    return outputs.detach(), jacobian.movedim(0, 1)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round found.
+
+    Attributes:
+        simulations: spent so far, a gradient counted at its cost.
+        weight: of the likelihood when the batch was drawn, 1 for the posterior itself.
+        error: spread (1.48 times the median deviation) of predicted minus simulated log likelihood, nats.
+        error_90: nine tenths of these differences are smaller, nats.
+        seconds: since the start.
+    """
+
+    simulations: int
+    weight: float
+    error: float
+    error_90: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReuseConfig:
+    """Settings of `reuse`.
+
+    Attributes:
+        budget: simulations that may be spent.
+        seed: of everything random.
+        loss_weight: weight of the log likelihood (generalised posterior).
+        population: draws carried from round to round.
+        draws: draws of the posterior at the end.
+        trust: error in nats at which the likelihood's weight is held.
+        tolerance: error in nats (nine tenths of the draws) that is small enough to stop after two such rounds.
+    """
+
+    budget: int = 10_000
+    seed: int = 0
+    loss_weight: float = 1.0
+    population: int = 1024
+    draws: int = 4096
+    trust: float = 2.0
+    tolerance: float = 0.05
+
+
+Stop = Literal["settled", "budget"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reuse:
+    """Where the rounds have come to.
+
+    Attributes:
+        x: draws of the posterior under the local model, `[S, D]`, in the chart.
+        runs: all runs kept.
+        scale: `[D, D]` of the local model.
+        rounds: what each found.
+        weight: of the likelihood at the end; below 1 the draws are of a wider distribution than the posterior.
+        simulations: spent, a gradient counted at its cost.
+        calls: runs made.
+        dropped: runs that were not finite.
+        stopped_because: `"settled"` or `"budget"`.
+    """
+
+    x: Tensor = field(repr=False)
+    runs: Runs = field(repr=False)
+    scale: Tensor = field(repr=False)
+    rounds: tuple[Round, ...]
+    weight: float
+    simulations: int
+    calls: int
+    dropped: int
+    stopped_because: Stop
+
+
+def posterior(source: Source, model: LocalModel, weight: float) -> LogDensity:
+    """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power."""
+
+    def target(x: Tensor) -> Tensor:
+        prior = source.chart.log_prior(x)
+        value = prior.clone()
+        inside = torch.isfinite(prior)
+        if inside.any():
+            with torch.no_grad():
+                value[inside] += weight * source.value(model(x[inside]))
+        return value
+
+    return target
+
+
+def _spread(x: Tensor) -> Tensor:
+    covariance = x.T.cov().reshape(x.shape[1], -1)
+    return torch.linalg.cholesky(
+        covariance + 1e-8 * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(x.shape[1]).to(x)
+    )
+
+
+def _first_weight(value: Tensor, trust: float) -> float:
+    """Weight at which the likelihoods of prior draws differ by as much as may be trusted."""
+    finite = value[torch.isfinite(value)]
+    if len(finite) < 5:
+        return 0.0
+    apart = float(finite.quantile(0.9) - finite.quantile(0.1))
+    return min(1.0, trust / max(apart, 1e-12))
+
+
+def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None] | None = None) -> Reuse:
+    """Draw from a posterior with few simulations.
+
+    Args:
+        source: the simulator.
+        config: settings.
+        progress: called after each round.
+
+    Returns:
+        Draws and what they rest on.
+
+    Raises:
+        ValueError: the budget is smaller than a pilot and two rounds need.
+        FitError: fewer than two runs of the pilot were finite.
+    """
+    dim, chart = source.chart.dim, source.chart
+    total = config.budget // source.cost
+    least = dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2
+    pilot = max(least, min(total // 10, LARGEST_PILOT))
+    batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
+    if total < pilot + 2 * batch:
+        need = source.cost * (pilot + 2 * batch)
+        raise ValueError(
+            f"a budget of {config.budget} simulations was given, expected at least {need} for {dim} parameters."
+        )
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
+    x = chart.sample_prior(max(config.population, pilot), generator)
+    runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
+    used, dropped = pilot, int((~good).sum())
+    if len(runs) < 2:
+        raise FitError(
+            f"{len(runs)} of {pilot} simulations at draws of the prior were finite; check the simulator and the priors."
+        )
+    x = x[: config.population]
+    weight = _first_weight(source.value(runs.outputs), config.trust)
+    before: LogDensity = chart.log_prior
+    rounds: list[Round] = []
+    quiet, stopped = 0, "budget"
+    while used + dim + 2 <= total:
+        model = LocalModel(runs, _spread(x))
+        target = posterior(source, model, weight * config.loss_weight)
+        x, before = anneal(x, before, target, sweeps=3, generator=generator), target
+        points = x[torch.randperm(len(x), generator=generator)[: min(batch, total - used)]]
+        with torch.no_grad():
+            predicted = source.value(model(points))
+        new, good = source.run(points, derive_seed(config.seed, len(rounds) + 1, "simulate"))
+        used, dropped = used + len(points), dropped + int((~good).sum())
+        found = _round(predicted[good], source.value(new.outputs), used * source.cost, weight, started)
+        rounds.append(found)
+        if progress is not None:
+            progress(found)
+        runs = runs.join(new)
+        quiet = quiet + 1 if weight == 1.0 and config.loss_weight * found.error_90 <= config.tolerance else 0
+        if quiet == 2:
+            stopped = "settled"
+            break
+        trusted = config.trust / max(config.loss_weight * found.error, 1e-12)
+        weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
+    scale = _spread(x)
+    target = posterior(source, LocalModel(runs, scale), weight * config.loss_weight)
+    fresh = anneal(
+        chart.sample_prior(config.draws, generator),
+        chart.log_prior,
+        target,
+        sweeps=3,
+        last_sweeps=8,
+        generator=generator,
+    )
+    calls = used
+    return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped)  # type: ignore[arg-type]
+
+
+def _round(predicted: Tensor, simulated: Tensor, spent: int, weight: float, started: float) -> Round:
+    """Compare what a model said of runs with what they gave."""
+    off = (predicted - simulated).nan_to_num(nan=1e9).clamp(-1e9, 1e9)
+    if len(off) == 0:
+        return Round(spent, weight, 1e9, 1e9, time.perf_counter() - started)
+    away = (off - off.median()).abs()
+    return Round(spent, weight, 1.4826 * float(away.median()), float(away.quantile(0.9)), time.perf_counter() - started)

@@ -1,0 +1,1 @@
+"""Posteriors that are known: five tasks of sbibm, C2ST against budget."""

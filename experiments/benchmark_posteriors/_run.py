@@ -1,0 +1,114 @@
+"""One run: a method on a task, an observation and a budget, judged by C2ST against the reference draws."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from calib import Gradient, calibrate
+from calib._baselines_sbi import BASELINES, baseline
+from calib._calibrate import Method
+from calib._noise import derive_seed
+from experiments.benchmark_posteriors._c2st import c2st
+from experiments.benchmark_posteriors._reference import observation, reference_draws
+from experiments.benchmark_posteriors._tasks import Task
+
+OURS: dict[str, tuple[Method, Gradient]] = {
+    "reuse": ("reuse", "score"),
+    "reuse-gradient": ("reuse", "reverse"),
+    "reuse-forward": ("reuse", "forward"),
+    "direct-gradient": ("direct", "reverse"),
+}
+METHODS = (*OURS, *BASELINES)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Outcome of a run.
+
+    Attributes:
+        task, observation, budget, method: what was run.
+        c2st: 0.5 is perfect.
+        simulations: spent, gradients counted at their cost, the check included.
+        seconds: of the calibration and its draws, without the C2ST.
+        k_hat: of the flow; None if not known.
+        flow: which was fitted.
+        note: verdict in words.
+    """
+
+    task: str
+    observation: int
+    budget: int
+    method: str
+    c2st: float
+    simulations: int
+    seconds: float
+    k_hat: float | None
+    flow: str
+    note: str
+
+
+def run(task: Task, number: int, budget: int, method: str, folder: Path, seed: int) -> Row:
+    """Calibrate, draw as many as the reference has, compare.
+
+    Args:
+        task: the task.
+        number: observation, 1 to 10.
+        budget: simulations.
+        method: one of `METHODS`.
+        folder: of the reference posteriors.
+        seed: of everything random.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    data, reference = observation(folder, task.name, number), reference_draws(folder, task.name, number)
+    seed = derive_seed(seed, number, f"{task.name}/{budget}/{method}") % 2**31
+    started = time.perf_counter()
+    if method in OURS:
+        draws, simulations, k_hat, flow, note = _ours(task, data, budget, method, len(reference), seed)
+    elif method in BASELINES:
+        found = baseline(
+            method,
+            task.simulator,
+            task.space,
+            data,
+            likelihood=task.likelihood,
+            budget=budget,
+            draws=len(reference),
+            seed=seed,
+        )
+        draws, simulations, k_hat, flow, note = found.theta, found.simulations, None, method, found.note
+    else:
+        raise ValueError(f"no method is called {method!r}: choose from {', '.join(METHODS)}.")
+    seconds = time.perf_counter() - started
+    flat = task.space.flatten(draws) if isinstance(draws, dict) else draws
+    score = c2st(reference[: len(flat)], flat.double()[: len(reference)])
+    return Row(task.name, number, budget, method, score, simulations, seconds, k_hat, flow, note)
+
+
+def _ours(
+    task: Task, data: Tensor, budget: int, method: str, draws: int, seed: int
+) -> tuple[dict[str, Tensor], int, float | None, str, str]:
+    how, gradient = OURS[method]
+    found = calibrate(
+        task.simulator,
+        task.space,
+        data,
+        likelihood=task.likelihood,
+        gradient=gradient,
+        method=how,
+        budget=budget,
+        seed=seed,
+    )
+    generator = torch.Generator().manual_seed(seed + 1)
+    theta = found.sample(draws, generator, corrected=found.can_correct)
+    report = found.report
+    return theta, report["simulations"], report["k_hat"], report["flow"], found.verdict

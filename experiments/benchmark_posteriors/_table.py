@@ -1,0 +1,54 @@
+"""From rows to the table of the page: medians and ranges beside what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+AMORTISED = ("NLE", "NPE", "NRE")
+SEQUENTIAL = ("SNLE", "SNPE", "SNRE")
+
+
+def published() -> pd.DataFrame:
+    """Medians over ten observations of Lueckmann et al. (2021), by task and budget."""
+    return pd.read_csv(PUBLISHED)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Median, lowest and highest C2ST by task, budget and method, with medians of simulations and seconds."""
+    grouped = rows.groupby(["task", "budget", "method"], sort=False)
+    table = grouped["c2st"].agg(["median", "min", "max", "count"])
+    table["simulations"] = grouped["simulations"].median()
+    table["seconds"] = grouped["seconds"].median()
+    return table.reset_index()
+
+
+def beside_published(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per task and budget: published bests, then every method run here as `median (low-high; n)`."""
+    table, known = summary(rows), published().set_index(["task", "budget"])
+    lines = []
+    for (task, budget), part in table.groupby(["task", "budget"], sort=False):
+        line: dict[str, object] = {"task": task, "budget": int(budget)}
+        if (task, budget) in known.index:
+            row = known.loc[(task, budget)]
+            for label, names in (
+                ("published, amortised", AMORTISED),
+                ("published, any", (*AMORTISED, *SEQUENTIAL, "REJ-ABC", "SMC-ABC")),
+            ):
+                best = min(names, key=lambda name: row[name])
+                line[label] = f"{row[best]:.3f} {best}"
+        for _, found in part.iterrows():
+            line[str(found["method"])] = (
+                f"{found['median']:.3f} ({found['min']:.3f}-{found['max']:.3f}; {found['count']})"
+            )
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown."""
+    head = "| " + " | ".join(map(str, table.columns)) + " |"
+    rule = "| " + " | ".join("---" for _ in table.columns) + " |"
+    return "\n".join([head, rule, *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False))])

@@ -1,0 +1,1 @@
+"""What the within-host model costs beside an epidemic."""

@@ -1,0 +1,1 @@
+"""Coverage of the whole calibration over many synthetic epidemics (docs/diagnostics.md)."""

@@ -1,0 +1,87 @@
+"""What decides a sensitivity report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.nz_calibration._errors import StudyError
+from experiments.sensitivity._outputs import DEFAULT
+
+LEVELS = ("1", "2", "3", "compare")
+
+
+class Config(BaseModel):
+    """Settings; frozen, written into the manifest.
+
+    Attributes:
+        source: folder of the calibration. outputs: texts of the outputs; the first leads, the first two are analysed at levels 2 and 3.
+        levels: which of `LEVELS`. scale: agents per person of the runs made here. seed: of everything random. device: "cpu" or "cuda".
+        batch: runs at once.
+        streams: random streams of level 2. draws: of level 3 under the prior. posterior_draws: under the posterior.
+        survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the dearest ranking.
+        morris, sobol, dgsm, once, sbi: sizes of the baselines. check: random streams of the check by differences, 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    outputs: tuple[str, ...] = Field(default=DEFAULT, min_length=1)
+    levels: tuple[str, ...] = LEVELS
+    scale: float = Field(default=0.005, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    device: str = "cpu"
+    batch: int = Field(default=8, ge=1)
+    streams: int = Field(default=16, ge=2)
+    draws: int = Field(default=48, ge=10)
+    posterior_draws: int = Field(default=16, ge=10)
+    survivors: int = Field(default=16, ge=16)
+    reference: int = Field(default=32, ge=16)
+    morris: int = Field(default=4, ge=0)
+    sobol: int = Field(default=8, ge=0)
+    dgsm: int = Field(default=8, ge=0)
+    once: int = Field(default=1, ge=0)
+    sbi: int = Field(default=400, ge=0)
+    check: int = Field(default=0, ge=0)
+    smoke: bool = False
+
+
+SMOKE: dict[str, Any] = {
+    "scale": 0.002, "streams": 4, "draws": 12, "posterior_draws": 10, "reference": 16, "morris": 2, "sobol": 2, "dgsm": 2, "sbi": 60,
+    "outputs": ("cases", "admissions"),
+}  # fmt: skip
+THOROUGH: dict[str, Any] = {
+    "scale": 0.01, "streams": 64, "draws": 128, "posterior_draws": 48, "survivors": 64, "reference": 128, "morris": 10, "sobol": 32,
+    "dgsm": 16, "once": 4, "sbi": 2000,
+}  # fmt: skip
+CHECK_STREAMS = {"smoke": 4, "": 24, "thorough": 64}
+
+
+def make_config(*, smoke: bool, thorough: bool, check: bool, **settings: Any) -> Config:
+    """Settings of the user over those of the size asked for.
+
+    Raises:
+        StudyError: a setting is out of range.
+    """
+    if smoke and thorough:
+        raise StudyError("Both --smoke and --thorough were given; choose one.")
+    values = dict(SMOKE if smoke else THOROUGH if thorough else {})
+    if check:
+        values["check"] = CHECK_STREAMS["smoke" if smoke else "thorough" if thorough else ""]
+    values |= {key: value for key, value in settings.items() if value is not None and value != ()}
+    try:
+        config = Config(smoke=smoke, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"Setting {first['loc'][0]} = {first['input']!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+        ) from error
+    unknown = [level for level in config.levels if level not in LEVELS]
+    if unknown:
+        raise StudyError(f"Level {unknown[0]!r} was asked for; choose of {', '.join(LEVELS)}.")
+    for name in ("reference", "survivors", "sobol"):
+        rows = getattr(config, name)
+        if rows & (rows - 1):
+            raise StudyError(f"Setting {name} = {rows} cannot be used: Sobol points come in powers of two.")
+    return config

@@ -1,0 +1,198 @@
+"""The fitted model as a function of standard-normal inputs: values and reverse-mode gradients, every run counted and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import sim
+from calib import derive_seed
+from experiments.nz_calibration._model import Simulator, _failed, _usable
+from experiments.nz_calibration._observation import observe
+from experiments.nz_calibration._rates import host_tables, make_rates
+from experiments.sensitivity._outputs import Output
+from sim import Rates
+
+Array = NDArray[np.float64]
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Ledger:
+    """Runs by purpose: how many, how many of them with a reverse pass, how many failed, and the seconds they took."""
+
+    runs: dict[str, int] = field(default_factory=dict)
+    gradients: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, purpose: str, runs: int, gradients: int, failed: int, seconds: float) -> None:
+        """Enter some runs."""
+        for table, number in ((self.runs, runs), (self.gradients, gradients), (self.failed, failed)):
+            table[purpose] = table.get(purpose, 0) + number
+        self.seconds[purpose] = self.seconds.get(purpose, 0.0) + seconds
+
+    def per_run(self, purpose: str) -> float:
+        """Seconds a run."""
+        return self.seconds[purpose] / max(1, self.runs[purpose])
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The model that is analysed.
+
+    Attributes:
+        simulator: of the study, at the scale of the analysis.
+        seed: all random streams come from it. batch: runs at once.
+        ledger: where runs are entered.
+    """
+
+    simulator: Simulator
+    seed: int
+    batch: int = 8
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def dim(self) -> int:
+        """Number of calibrated inputs."""
+        return self.simulator.space.dim
+
+    def values(
+        self,
+        z: Array,
+        purpose: str,
+        replicate: int,
+        *,
+        streams: NDArray[np.int64] | None = None,
+        advance: Advance | None = None,
+    ) -> Array:
+        """Flat outputs of runs.
+
+        Args:
+            z: `[run, D]` calibrated inputs.
+            purpose: in the ledger.
+            replicate: random numbers; two replicates are independent.
+            streams: `[run]` random stream; runs of one stream share their luck. Default: one each.
+            advance: told the number of runs done.
+
+        Returns:
+            `[run, M]`, NaN where a run failed.
+        """
+        rows = []
+        for part, own in self._batches(z, streams):
+            start = time.perf_counter()
+            with torch.no_grad():
+                flat = self.simulator.bind(self._seed(replicate), own)(self.simulator.space.to_theta(part)).flat()
+            rows.append(flat.cpu().numpy())
+            failed = int((~np.isfinite(rows[-1]).all(1)).sum())
+            self.ledger.add(purpose, len(part), 0, failed, time.perf_counter() - start)
+            if advance:
+                advance(len(part))
+        return np.concatenate(rows)
+
+    def gradients(
+        self,
+        z: Array,
+        outputs: Sequence[Output],
+        purpose: str,
+        replicate: int,
+        *,
+        extra: Extra | None = None,
+        streams: NDArray[np.int64] | None = None,
+        advance: Advance | None = None,
+    ) -> tuple[Array, Array]:
+        """Outputs and their gradients: one run and one reverse pass for each output.
+
+        Args:
+            z: `[run, D]`, or `[run, D + E]` with `extra`.
+            outputs: the scalar outputs.
+            purpose: as for `values`, like replicate, streams and advance.
+            replicate: random numbers.
+            extra: further inputs, on the rates themselves.
+            streams: `[run]` random stream.
+            advance: told the number of runs done.
+
+        Returns:
+            Values `[run, output]` and gradients `[run, output, input]`; NaN where a run failed.
+        """
+        values, slopes = [], []
+        for part, own in self._batches(z, streams):
+            start = time.perf_counter()
+            leaf = part.requires_grad_()
+            flat = self._flat(leaf, own, replicate, extra)
+            kept = [output.value(flat) for output in outputs]
+            rows = [torch.autograd.grad(v.sum(), leaf, retain_graph=k + 1 < len(kept))[0] for k, v in enumerate(kept)]
+            values.append(torch.stack([v.detach() for v in kept], 1).cpu().numpy())
+            slopes.append(torch.stack(rows, 1).cpu().numpy())
+            bad = ~np.isfinite(values[-1]).all(1)
+            slopes[-1][bad] = np.nan
+            self.ledger.add(purpose, len(part), len(part) * len(outputs), int(bad.sum()), time.perf_counter() - start)
+            if advance:
+                advance(len(part))
+        return np.concatenate(values), np.concatenate(slopes)
+
+    def _flat(self, z: Tensor, streams: Tensor, replicate: int, extra: Extra | None) -> Tensor:
+        if extra is None:
+            return self.simulator.bind(self._seed(replicate), streams)(self.simulator.space.to_theta(z)).flat()
+        theta = self.theta(z[:, : self.dim])
+        return self.from_rates(
+            theta, lambda rates: extra.change(rates, z[:, self.dim :].to(rates.mixing)), replicate, streams
+        )
+
+    def theta(self, z: Tensor) -> dict[str, Tensor]:
+        """Parameters on the simulator's device and in its dtype."""
+        return {name: x.to(self.simulator.observation.week) for name, x in self.simulator.space.to_theta(z).items()}
+
+    def from_rates(
+        self, theta: Mapping[str, Tensor], change: Callable[[Rates], Rates], replicate: int, streams: Tensor
+    ) -> Tensor:
+        """Flat outputs `[P, M]` of runs whose rates are changed between parameters and epidemic."""
+        s = self.simulator
+        hosts = host_tables(theta, s.context)
+        rates, good = _usable(make_rates(theta, hosts, s.context), hosts)
+        incidence = sim.epidemic(s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend)
+        return _failed(observe(theta, incidence, s.observation), good).flat()
+
+    def _seed(self, replicate: int) -> int:
+        return derive_seed(self.seed, replicate, "sensitivity")
+
+    def _batches(self, z: Array, streams: NDArray[np.int64] | None) -> list[tuple[Tensor, Tensor]]:
+        own = np.arange(len(z)) if streams is None else np.asarray(streams)
+        return [
+            (torch.tensor(z[i : i + self.batch], dtype=torch.float64), torch.tensor(own[i : i + self.batch]))
+            for i in range(0, len(z), self.batch)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """Inputs beyond the calibrated ones: factors `exp(sd * e)`, e ~ N(0, 1), on entries or groups of entries of the rates.
+
+    Attributes:
+        names, groups: `[E]`.
+        sd: standard deviation of the log factor.
+        layout: for each rate, which of its entries (flat, without the particle axis) each input multiplies: `[entry]`, E where none.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    sd: float
+    layout: Mapping[str, NDArray[np.int64]]
+
+    def change(self, rates: Rates, e: Tensor) -> Rates:
+        """Rates with their factors, `e [P, E]`."""
+        log = self.sd * torch.nn.functional.pad(e, (0, 1))  # the last one stands for "no input": factor 1
+        out = {}
+        for name in Rates.__annotations__:
+            x = getattr(rates, name)
+            if name in self.layout:
+                at = torch.as_tensor(self.layout[name], device=x.device)
+                x = x * torch.exp(log[:, at]).reshape(x.shape)
+            out[name] = x
+        return Rates(**out)

@@ -1,0 +1,134 @@
+"""`python -m experiments.what_if`: counterfactual questions asked of a calibrated run."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+import xarray as xr
+from rich.console import Console
+
+from calib._atomic import atomic_write_csv
+from calib._runfolder import RunFolder, RunFolderError
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._figures import DISTRICTS
+from experiments.nz_calibration._rebuild import rebuild
+from experiments.nz_calibration._study import steps
+from experiments.what_if._draw import draw
+from experiments.what_if._page import write_page
+from experiments.what_if._question import Question, choose
+from experiments.what_if._run import Mode, drop_failed, prepare, save, simulate, worlds_of
+from experiments.what_if._summary import averted, curves
+from experiments.what_if.questions import QUESTIONS
+
+console = Console(stderr=True)
+
+
+def main(
+    source: Annotated[Path, typer.Option("--from", help="Folder of the calibrated run.")] = Path(
+        "results/nz_calibration"
+    ),
+    question: Annotated[
+        list[str] | None, typer.Option(help="A question by name; may be given several times; default all.")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Posterior draws, evenly spaced; default 64, or all if there are fewer.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Agents per person, up to 1; default the run's own.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("results/what_if"),
+    district: Annotated[
+        list[str] | None, typer.Option(help="A district whose curves are drawn too; may be given several times.")
+    ] = None,
+    worlds: Annotated[str, typer.Option(help="looped (memory of one world), together (one batch) or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the epidemics and of the assumptions.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    add: Annotated[Path | None, typer.Option(help="A Python file that registers questions of your own.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the questions and stop.")] = False,
+) -> None:
+    """Ask the calibrated model what would have happened if."""
+    try:
+        if add is not None:
+            _read_questions(add)
+        if list_:
+            for known in QUESTIONS.values():
+                print(f"{known.name:20s} {known.title}")
+            return
+        chosen = choose(question or [], QUESTIONS)
+        _check(district or [], worlds, device)
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        fitted = rebuild(source, scale=scale, device=device)
+        asked = prepare(fitted, min(64, fitted.draws) if draws is None else draws, seed)
+        every = worlds_of(asked, chosen)
+        configuration = {
+            "from": str(source), "questions": [q.name for q in chosen], "draws": len(asked.theta["aversion"]),
+            "scale": fitted.config.scale, "districts": district or [], "worlds": worlds,
+        }  # fmt: skip
+        run = RunFolder.create(output, "what_if", configuration, seed, device)
+        mode: Mode = worlds  # type: ignore[assignment]
+        with run.running():
+            total = len(every) * len(asked.theta["aversion"])
+            with run.phase("worlds"), steps(console, f"{len(every)} worlds", total) as advance:
+                data = simulate(asked, every, mode, advance)
+            run.count("worlds", total)
+            data, failed = drop_failed(data)
+            if failed:
+                run.skip("draws", failed)
+                run.notice(f"{failed} draws gave a simulation that was not finite in some world and were left out.")
+            weeks = data["week"].values.astype(str)
+            run.update(agents=asked.simulator.population.agents, first_week=weeks[0], last_week=weeks[-1])
+            with run.phase("files"):
+                save(data, run.path)
+                _answer(run, data, chosen, district or [])
+    except (StudyError, RunFolderError) as error:
+        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _answer(run: RunFolder, data: xr.Dataset, chosen: list[Question], districts: list[str]) -> None:
+    table, lines = averted(data, chosen), curves(data, chosen, districts)
+    atomic_write_csv(run.file("averted.csv"), table)
+    atomic_write_csv(run.file("curves.csv"), lines)
+    titles = {q.name: q.name.replace("-", " ") for q in chosen}
+    labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
+    figures = draw(run.path, table, lines, titles, labels)
+    page = write_page(run.path, run.manifest, data, table, chosen, figures)
+    for row in table[table.level == "all"].itertuples():
+        console.print(
+            f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "
+            f"{100 * row.share_median:.1f} % ({100 * row.share_low_95:.1f} to {100 * row.share_high_95:.1f})", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(f"answers in {page}", highlight=False, soft_wrap=True)
+
+
+def _check(districts: list[str], worlds: str, device: str) -> None:
+    for name in districts:
+        if name not in DISTRICTS:
+            raise StudyError(f"There is no district {name!r}; choose among {', '.join(DISTRICTS)}.")
+    if worlds not in ("auto", "looped", "together"):
+        raise StudyError(f"Worlds {worlds!r} were asked for; choose auto, looped or together.")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+
+
+def _read_questions(file: Path) -> None:
+    """Run a file that calls `experiments.what_if.questions.register`."""
+    if not file.is_file():
+        raise StudyError(f"There is no file {file}; name a Python file that registers questions.")
+    before = len(QUESTIONS)
+    spec = importlib.util.spec_from_file_location("what_if_questions_added", file)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{file} is not a Python file; name one that registers questions.")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except Exception as error:
+        raise StudyError(f"{file} could not be run ({type(error).__name__}: {error}); correct it.") from error
+    if len(QUESTIONS) == before:
+        raise StudyError(f"{file} registers no new question; call experiments.what_if.questions.register in it.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

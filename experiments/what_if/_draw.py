@@ -1,0 +1,152 @@
+"""Figures of the answers, from the tables alone."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
+
+MEASURES = {"infections": "infections", "admissions": "admissions to hospital"}
+
+
+def short_day(week: str) -> str:
+    """`2022-03-06` as `6 Mar`."""
+    day = date.fromisoformat(week)
+    return f"{day.day} {day:%b}"
+
+
+@styled
+def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str = "New Zealand") -> Figure:
+    """Weekly infections and admissions of a question's two worlds, medians with 50 and 95 % bands.
+
+    Args:
+        table: rows of `_summary.curves` of one question.
+        labels: of the reference and of the question's world.
+        place: whose curve.
+    """
+    figure = blank(9.2, 3.0)
+    for axes, (measure, title) in zip(np.ravel(figure.subplots(1, 2)), MEASURES.items(), strict=True):
+        for role, colour, label in zip(("reference", "question"), (GREY, ACCENT), labels, strict=True):
+            rows = table[(table.world == role) & (table.measure == measure) & (table.place == place)]
+            x = np.arange(len(rows))
+            axes.fill_between(x, rows.low_95, rows.high_95, color=colour, alpha=0.18, lw=0)
+            axes.fill_between(x, rows.low_50, rows.high_50, color=colour, alpha=0.35, lw=0)
+            axes.plot(x, rows["median"], color=INK if role == "reference" else colour, lw=1.3, ls="--" if role == "reference" else "-",
+                      label=label)  # fmt: skip
+        weeks = rows.week.tolist()
+        axes.set_xticks(range(0, len(weeks), 4), [short_day(w) for w in weeks[::4]])
+        axes.set_ylim(bottom=0)
+        thousands(axes)
+        axes.set_title(f"{title[0].upper()}{title[1:]} a week" + ("" if place == "New Zealand" else f", {place}"))
+        axes.set_xlabel("week ending, 2022")
+        if measure == "infections":
+            axes.legend(loc="upper right", handlelength=1.8)
+    return figure
+
+
+@styled
+def place_figure(table: pd.DataFrame) -> Figure:
+    """Share averted by age and by district, medians with 50 and 95 % intervals.
+
+    Args:
+        table: rows of `_summary.averted` of one question.
+    """
+    figure = blank(9.2, 6.4)
+    grid = figure.add_gridspec(2, 2, height_ratios=(8, 20))
+    for row, level in enumerate(("age", "district")):
+        for column, measure in enumerate(MEASURES):
+            axes = figure.add_subplot(grid[row, column])
+            rows = table[(table.level == level) & (table.measure == measure)]
+            forest(axes, rows, rows.place.tolist(), ACCENT)
+            if row == 0:
+                axes.set_title(f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} averted")
+            else:
+                axes.set_xlabel("share of the reference's number")
+            if column:
+                axes.tick_params(labelleft=False)
+            elif level == "age":
+                axes.set_ylabel("age")
+    return figure
+
+
+@styled
+def overview_figure(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
+    """Share averted in the country by question.
+
+    Args:
+        table: rows of `_summary.averted`.
+        titles: printed name of each question.
+    """
+    figure = blank(9.2, 0.9 + 0.42 * len(titles))
+    for axes, measure in zip(np.ravel(figure.subplots(1, 2, sharey=True)), MEASURES, strict=True):
+        rows = table[(table.level == "all") & (table.measure == measure)]
+        forest(axes, rows, [titles[q] for q in rows.question], ACCENT if measure == "infections" else SECOND)
+        axes.set_xlabel(f"{MEASURES[measure]} averted")
+        _cut_outliers(axes, rows)
+    heading(figure, "What each would have averted (left of zero: caused)")
+    return figure
+
+
+def _cut_outliers(axes: Axes, rows: pd.DataFrame) -> None:
+    """End the axis where the answers of the other questions end; what lies further left is printed at the edge."""
+    edge = -max(0.25, 1.2 * float(rows.share_high_95.max()))
+    for y, row in zip(np.arange(len(rows))[::-1], rows.itertuples(), strict=True):
+        if row.share_low_95 < edge:
+            text = f"◂ {100 * row.share_median:.0f} % ({100 * row.share_low_95:.0f} to {100 * row.share_high_95:.0f})".replace(
+                "-", "−"
+            )
+            axes.annotate(text, (edge, y), (2, 5), textcoords="offset points", fontsize=7.5, color=INK)
+    if rows.share_low_95.min() < edge:
+        axes.set_xlim(edge, max(0.05, 1.15 * float(rows.share_high_95.max())))
+
+
+def forest(axes: Axes, rows: pd.DataFrame, labels: list[str], colour: str) -> None:
+    """A row a place: median, 50 % interval thick, 95 % thin."""
+    y = np.arange(len(rows))[::-1]
+    axes.axvline(0, color=GREY, lw=0.8)
+    axes.hlines(y, rows.share_low_95, rows.share_high_95, color=colour, lw=1.0, alpha=0.7)
+    axes.hlines(y, rows.share_low_50, rows.share_high_50, color=colour, lw=3.2, alpha=0.75)
+    axes.plot(rows.share_median, y, "o", color=colour, ms=4, mec="white", mew=0.6)
+    axes.set_yticks(y, labels)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6) + 0.0:g} %".replace("-", "−"))
+    axes.grid(axis="x", color=LIGHT, lw=0.7)
+
+
+def draw(
+    folder: Path,
+    averted: pd.DataFrame,
+    curves: pd.DataFrame,
+    titles: dict[str, str],
+    against: dict[str, tuple[str, str]],
+) -> dict[str, Path]:
+    """Write every figure into `folder/figures`.
+
+    Args:
+        folder: of the answers.
+        averted: `_summary.averted`.
+        curves: `_summary.curves`.
+        titles: printed name of each question.
+        against: labels of a question's two worlds.
+
+    Returns:
+        Files by name.
+    """
+    target = folder / "figures"
+    target.mkdir(exist_ok=True)
+    figures = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
+    for name in titles:
+        mine = curves[curves.question == name]
+        for place in dict.fromkeys(mine.place):
+            key = f"{name}-curves" if place == "New Zealand" else f"{name}-curves-{place.lower().replace(' ', '-')}"
+            figures[key] = curve_figure(mine, against[name], place)
+        figures[f"{name}-places"] = place_figure(averted[averted.question == name])
+    for key, figure in figures.items():
+        save_figure(figure, target / f"{key}.png")
+    return {key: target / f"{key}.png" for key in figures}

@@ -1,0 +1,222 @@
+"""Search for a policy: projected gradient, and what it is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import differential_evolution, minimize
+from torch import Tensor
+
+from calib._noise import derive_seed
+from experiments.nz_calibration._errors import StudyError
+from experiments.what_if._policy import Constraints
+
+Advance = Callable[[int], None]
+
+
+class Problem(Protocol):
+    """What a search needs: the mean and the gradient of an outcome that is to be small, over draws and seeds."""
+
+    @property
+    def draws(self) -> int:
+        """Number of draws to choose from."""
+
+    def admissions(self, u: Tensor, at: Tensor, seed: int) -> Tensor:
+        """`[len(at)]` outcome of the policy `u [weeks, layers]` at the draws `at`."""
+
+    def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
+        """Its mean over these draws, and the gradient of that mean in `u`."""
+
+
+REVERSE = 3.0
+"""Cost of a simulation with its reverse gradient in simulations without (docs/performance.md: the gradient alone takes 2.0 to 2.7)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A policy and the way to it.
+
+    Attributes:
+        method: its name.
+        policy: `[weeks, layers]`.
+        simulations: epidemics simulated, gradients not counted apart.
+        cost: the same in simulations without gradient.
+        path: `(simulations so far, policy)` of the best so far, for the learning curve.
+    """
+
+    method: str
+    policy: Tensor
+    simulations: int
+    cost: float
+    path: tuple[tuple[float, Tensor], ...]
+
+
+def projected_gradient(
+    problem: Problem,
+    constraints: Constraints,
+    *,
+    steps: int,
+    draws: int,
+    seed: int,
+    step_size: float = 0.15,
+    advance: Advance | None = None,
+) -> Found:
+    """Stochastic projected gradient with momentum, fresh posterior draws and seeds each step.
+
+    The longest entry of the averaged gradient moves by `step_size / (1 + 3 t / steps)` in step t, so that the unit of the outcome does not
+    matter. The end is the mean over the last half of the steps, which meets the constraints because they are convex (Polyak & Juditsky 1992,
+    SIAM J Control Optim 30:838). Of it and some points of the way the one with the lowest mean on fresh seeds is taken.
+
+    Raises:
+        StudyError: a gradient that is not finite.
+    """
+    u = constraints.equal_shares()
+    momentum = torch.zeros_like(u)
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "policy-draws"))
+    path: list[tuple[float, Tensor]] = [(0.0, u)]
+    late: list[Tensor] = []
+    for t in range(steps):
+        at = torch.randperm(problem.draws, generator=generator)[:draws]
+        _, slope = problem.gradient(u, at, derive_seed(seed, t, "policy-epidemic"))
+        if not bool(torch.isfinite(slope).all()):
+            raise StudyError(f"The gradient of step {t} is not finite; a posterior draw leaves the model's range.")
+        momentum = 0.8 * momentum + 0.2 * slope
+        # what a unit of budget buys decides, not what a unit of stringency does: steps in the metric of the cost
+        move = momentum / constraints.cost
+        size = step_size / (1 + 3 * t / steps)
+        u = constraints.project(u - size * move / move.abs().max().clamp_min(1e-12))
+        if t >= steps // 2:
+            late.append(u)
+        if (t + 1) % max(1, steps // 12) == 0:
+            shown = torch.stack(late).mean(0) if late else u
+            path.append((REVERSE * draws * (t + 1), shown))
+        if advance:
+            advance(draws)
+    spent = REVERSE * steps * draws
+    path.append((spent, constraints.project(torch.stack(late).mean(0))))
+    # what the gradient leaves out over a long time shows here: the end need not be the best point of the way
+    candidates = path[:: max(1, len(path) // 5)]
+    candidates = candidates if candidates[-1] is path[-1] else [*candidates, path[-1]]
+    at, luck = (
+        torch.randperm(problem.draws, generator=generator)[: 2 * draws],
+        derive_seed(seed, 0, "policy-validation"),
+    )
+    with torch.no_grad():
+        means = [float(problem.admissions(policy, at, luck).mean()) for _, policy in candidates]
+    best = candidates[int(np.argmin(means))][1]
+    checked = len(at) * len(candidates)
+    return Found("gradient", best, steps * draws + checked, spent + checked, (*path, (spent + checked, best)))
+
+
+def greedy(
+    problem: Problem,
+    constraints: Constraints,
+    *,
+    portions: int,
+    draws: int,
+    seed: int,
+    advance: Advance | None = None,
+) -> Found:
+    """Spend the budget in equal portions, each where a simulated trial with common random numbers averts most."""
+    u = constraints.low.clone()
+    portion = (constraints.budget - constraints.spent(u)) / portions
+    at, luck = torch.arange(draws) * (problem.draws // draws), derive_seed(seed, 0, "policy-trial")
+    count, path = 0, [(0.0, u)]
+    while constraints.budget - constraints.spent(u) > 1e-9:
+        left = constraints.budget - constraints.spent(u)
+        trials = []
+        for cell in np.ndindex(*u.shape):
+            room = float(constraints.high[cell] - u[cell]) * float(constraints.cost[cell[1]])
+            if room < 1e-9:
+                continue
+            trial = u.clone()
+            spend = min(portion, room, left)
+            trial[cell] += spend / constraints.cost[cell[1]]
+            with torch.no_grad():
+                mean = float(problem.admissions(trial, at, luck).mean())
+            # a cell with little room left is judged by what a unit of budget does there
+            trials.append((mean, spend, trial))
+            count += draws
+            if advance:
+                advance(draws)
+        with torch.no_grad():
+            now = float(problem.admissions(u, at, luck).mean())
+        count += draws
+        u = max(trials, key=lambda row: (now - row[0]) / row[1])[2]
+        path.append((float(count), u))
+    return Found("greedy", u, count, float(count), tuple(path))
+
+
+def derivative_free(
+    problem: Problem,
+    constraints: Constraints,
+    method: str,
+    *,
+    limit: int,
+    draws: int,
+    seed: int,
+    advance: Advance | None = None,
+) -> Found:
+    """A derivative-free optimiser of scipy on the mean over fixed draws and seeds, up to `limit` simulations.
+
+    Args:
+        problem: expected admissions.
+        constraints: of the policy.
+        method: `cobyla` (Powell 1994, linear models in a trust region) or `evolution` (differential evolution, Storn & Price 1997).
+        limit: simulations after which it must stop.
+        draws: simulations of an evaluation, the same draws and streams each time.
+        seed: of epidemics and of the optimiser.
+        advance: told how many simulations were done.
+
+    Returns:
+        The best policy it saw. Every point is projected on the constraints before it is simulated.
+    """
+    at, luck = torch.arange(draws) * (problem.draws // draws), derive_seed(seed, 0, "policy-trial")
+    shape = constraints.low.shape
+    start = constraints.equal_shares()
+    best: list[float] = [np.inf]
+    path: list[tuple[float, Tensor]] = [(0.0, start)]
+    count = 0
+
+    class Stop(Exception):
+        pass
+
+    def value(x: NDArray[np.float64]) -> float:
+        nonlocal count
+        if count >= limit:
+            raise Stop
+        u = constraints.project(torch.as_tensor(x, dtype=torch.float64).reshape(shape))
+        with torch.no_grad():
+            mean = float(problem.admissions(u, at, luck).mean())
+        count += draws
+        if advance:
+            advance(draws)
+        if mean < best[0]:
+            best[0] = mean
+            path.append((float(count), u))
+        return mean
+
+    low, high = (x.numpy().ravel() for x in (constraints.low, constraints.high))
+    price = constraints.cost.expand(shape).numpy().ravel()
+    bounds = list(zip(low.tolist(), high.tolist(), strict=True))
+    try:
+        if method == "cobyla":
+            limits = {"type": "ineq", "fun": lambda x: constraints.budget - price @ x}
+            minimize(value, start.numpy().ravel(), method="COBYLA", bounds=bounds, constraints=[limits],
+                     options={"rhobeg": 0.15, "tol": 1e-3, "maxiter": 10 * limit})  # fmt: skip
+        elif method == "evolution":
+            rng = np.random.default_rng(derive_seed(seed, 0, "policy-evolution"))
+            # the projection makes every member feasible; popsize counts members per coordinate, here about one
+            differential_evolution(
+                value, bounds, popsize=1, maxiter=10 * limit, rng=rng, x0=start.numpy().ravel(), polish=False, tol=0.0
+            )
+        else:
+            raise StudyError(f"Optimiser {method!r} was asked for; choose cobyla or evolution.")
+    except Stop:
+        pass
+    return Found(method, path[-1][1], count, float(count), tuple(path))

@@ -1,0 +1,124 @@
+"""The page of verdicts on a finished run."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import typer
+import xarray as xr
+from typer.testing import CliRunner
+
+from calib._idata import datasets_of, load_inference_data
+from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._verdicts import QUESTIONS, judge_run
+from experiments.nz_calibration.check import main
+from tests.experiments.synthetic_run import make_run
+
+APP = typer.Typer()
+APP.command()(main)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("results") / "run", draws=120, kept=30)
+
+
+@pytest.fixture
+def copy(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+def words(folder):
+    return {v.name: v.word for v in judge_run(RunFiles(folder)).page.verdicts}
+
+
+def manifest(folder, **entries):
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+
+
+def change(folder, group, edit):
+    """Edit one group of the posterior file in place."""
+    dataset = datasets_of(load_inference_data(folder / "posterior.nc"))[group].load()
+    edit(dataset)
+    dataset.to_netcdf(folder / "posterior.nc", mode="a", group=group, engine="h5netcdf")
+
+
+SIGNALS = ("cases_district", "cases_age", "admissions_age")
+
+
+def test_page_of_a_run_whose_model_is_true(copy):
+    """The figures are one of the run's own predictions."""
+    predicted = datasets_of(load_inference_data(copy / "posterior.nc"))["posterior_predictive"]
+
+    def replace(dataset: xr.Dataset) -> None:
+        for name in SIGNALS:
+            dataset[name].values[:] = predicted[name].values[0, 7]
+
+    change(copy, "observed_data", replace)
+    found = words(copy)
+    assert list(found) == list(QUESTIONS)
+    good = ("misspecification", "k_hat", "fitted_signals", "fitted_places", "fitted_weeks", "forecast_coverage")
+    assert {found[name] for name in good} == {"pass"}
+    assert found["settled"] == "fail"  # ended at its time limit
+    assert found["failures"] == "warn"
+    assert found["recovery"] == "not run"
+
+
+def test_what_is_wrong_is_said(copy):
+    manifest(
+        copy,
+        importance={"k_hat": 1.4, "draws": 4000, "effective": 3.0},
+        fit={"stopped_because": "settled", "steps": 120, "dropped_particles": 900},
+        recovery={"inside": 40, "of": 80, "share": 0.5, "chance_of_so_few": 1e-12},
+    )
+    page = judge_run(RunFiles(copy)).page
+    assert page.word == "fail"
+    assert {page[name].word for name in ("k_hat", "failures", "recovery")} == {"fail"}
+    assert page["settled"].word == "pass"
+    assert "40 of 80 known parameters" in page["recovery"].text
+
+
+def test_impossible_figures_fail(copy):
+    """Cases that fall and rise from week to week as no epidemic does, at numbers that are ordinary one by one."""
+
+    def jagged(dataset: xr.Dataset) -> None:
+        sign = np.where(np.arange(dataset.sizes["week"]) % 2, 3.0, 0.1)
+        for name in SIGNALS:
+            dataset[name].values[:] = dataset[name].values * sign[:, None]
+
+    change(copy, "observed_data", jagged)
+    found = words(copy)
+    assert found["misspecification"] == "fail"
+    assert found["fitted_signals"] == found["fitted_weeks"] == "fail"
+
+
+def test_a_forecast_that_is_too_sure_fails(copy):
+    def narrow(dataset: xr.Dataset) -> None:
+        for name in SIGNALS:
+            later = dataset[name].values[:, :, 6:]
+            later[:] = later[:, :, :] * 0.02 + 3.0 * later.mean(1, keepdims=True)
+
+    change(copy, "posterior_predictive", narrow)
+    assert words(copy)["forecast_coverage"] == "fail"
+
+
+def test_command(copy, tmp_path):
+    def run(*arguments: object) -> SimpleNamespace:
+        return CliRunner().invoke(APP, [str(a) for a in arguments])
+
+    result = run("--from", copy)
+    assert result.exit_code == 0
+    assert "Can the model produce an epidemic like this one at all?" in result.stdout
+    assert json.loads((copy / "check.json").read_text())["word"] == "fail"
+    assert (copy / "check.html").read_text().count("data:image/png;base64,") == 5
+    elsewhere = run("--from", copy, "--output", tmp_path / "other")
+    assert (tmp_path / "other" / "check.html").exists()
+    assert elsewhere.stdout == result.stdout
+    (copy / "scores.json").unlink()
+    broken = run("--from", copy, "--output", tmp_path / "broken")
+    assert broken.exit_code == 2
+    assert "lacks scores.json" in broken.stderr
+    assert not (tmp_path / "broken").exists()
