@@ -39,7 +39,7 @@ def main(
     balance: Annotated[float | None, typer.Option(help="Over-sampling of small districts, 0 to 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    gradient: Annotated[str | None, typer.Option(help="reverse (default) or forward (J_f g_q).")] = None,
+    gradient: Annotated[str | None, typer.Option(help="local (default), reverse or forward.")] = None,
     flow: Annotated[str | None, typer.Option(help="gaussian (default), gaussian-nsf, nsf, maf, ...")] = None,
     particles: Annotated[int | None, typer.Option(help="Simulations a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the fit.")] = None,

@@ -35,7 +35,6 @@ class Config(BaseModel):
         learning_rate: of the fit.
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
-        local_steps: most steps of the fit to the local mean.
         max_steps, max_seconds: limits of the fit.
         draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
         replicates: observations drawn for each of them.
@@ -60,8 +59,7 @@ class Config(BaseModel):
     warm_start: int = Field(default=12, ge=0)
     average: bool = True
     warm_particles: int = Field(default=4, ge=1)
-    local_steps: int = Field(default=3000, ge=1)
-    max_steps: int = Field(default=2000, ge=1)
+    max_steps: int = Field(default=3000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
     draws: int = Field(default=128, ge=10)
     replicates: int = Field(default=8, ge=1)
@@ -84,7 +82,7 @@ class Config(BaseModel):
 DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
-    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "local_steps": 60, "max_steps": 20, "max_seconds": 20.0,
+    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 20.0,
     "level_scale": 0.02, "level_runs": 4, "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 
@@ -125,5 +123,9 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
     if config.warm_start and config.flow not in FULL_RANK:
         raise StudyError(
             f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
+        )
+    if config.gradient == "local" and not (config.average and config.warm_start):
+        raise StudyError(
+            "Gradient 'local' fits to the local mean of the warm start, which was turned off; choose --gradient reverse or forward."
         )
     return config

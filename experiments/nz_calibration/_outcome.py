@@ -215,7 +215,7 @@ def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
 
 def _widen(study: Study, result: FitResult, warm: WarmStart | None, run: RunFolder) -> None:
     """Widen the fitted distribution by what chance moves the estimate (`calib._local_mean.chance_covariance`)."""
-    if warm is None or not study.averaged:
+    if warm is None or not study.config.average:
         return
     generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "centre"))
     draws = result.flow.sample(JUDGED, generator)

@@ -86,6 +86,8 @@ def spread(study: _study.Study, team: Team) -> _study.Study:
         full=over(study.full),
         sample_short=over(study.sample_short),
         sample_full=over(study.sample_full),
+        country_short=study.country_short and over(study.country_short),
+        country_full=study.country_full and over(study.country_full),
     )
 
 

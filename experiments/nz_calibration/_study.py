@@ -45,6 +45,7 @@ from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, Data, Simulator, observed, parameter_space
 from experiments.nz_calibration._observation import make_observation
+from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context
 from sim import Population
@@ -95,11 +96,6 @@ class Study:
     def local(self, warm: WarmStart) -> LocalMean:
         """The mean expected counts that a warm start came to know."""
         return warm.local(SMALLEST_MEAN, self.inference().chart)
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the fit compares the data with means: agents stand for several people, so runs carry more chance than the country."""
-        return self.config.average and self.config.warm_start > 0 and bool(self.population.people_per_agent.max() > 1.0)
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
@@ -220,45 +216,35 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
 
 def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, WarmStart | None]:
     """Warm start, then variational inference; both go on where a killed run stopped."""
-    config = study.config
-    inference = study.inference()
-    flow = make_flow(config.flow, study.space.dim, seed=config.seed)
-    warm = None
+    config, space = study.config, study.space
+    inference, fingerprint = study.inference(), study.fingerprint()
+    flow = make_flow(config.flow, space.dim, seed=config.seed, hierarchy=hierarchy(space))
+    warm, local = None, config.gradient == "local"
     if config.warm_start:
         with run.phase("warm_start"):
             warm = _warm_start(study, run, console)
-        if study.averaged:
-            local = study.local(warm)
-            inference = replace(inference, local=local)
+        if config.average:
+            mean = study.local(warm)
+            inference = replace(inference, local=mean)
             # what is not known of the local mean widens the start
             at = warm.z[None]
-            known = inference.outputs().information(at, local(at), local.jacobian(at))[0]
+            known = inference.outputs().information(at, mean(at), mean.jacobian(at))[0]
             warm = replace(warm, information=known)
         start_flow(flow, warm)
-        if study.averaged:
+        if config.average and not local:
             with run.phase("local_fit"), rich_progress(console) as progress:
                 flow = _local_fit(study, inference, flow, run, progress)
     before = run.manifest["simulations"].get("fit", 0)
-    settings = FitConfig(
-        seed=config.seed,
-        particles=config.particles,
-        gradient=config.gradient,
-        learning_rate=config.learning_rate,
-        max_steps=config.max_steps,
-        max_seconds=config.max_seconds,
-        warmup_steps=10,
-        stop=StopRule(min_steps=60, min_window=40),
-        checkpoint_seconds=15.0,
-    )
+    problem = inference.local_problem(fingerprint) if local else inference.problem(fingerprint)
+    settings = _local_settings(config) if local else _settings(config)
     with run.phase("fit"), rich_progress(console) as progress:
-        result = fit(
-            inference.problem(study.fingerprint()), flow, settings, folder=run.path, resume=resume, progress=progress
-        )
-    run.count("fit", result.simulations - before)
+        result = fit(problem, flow, settings, folder=run.path, resume=resume, progress=progress)
+    made = 0 if local else result.simulations
+    run.count("fit", max(0, made - before))
     run.update(
         fit={
             "steps": result.steps, "stopped_because": result.stopped_because, "elbo": _number(result.elbo), "timings": result.timings,
-            "simulations": result.simulations, "skipped_steps": result.skipped, "dropped_particles": result.dropped,
+            "simulations": made, "skipped_steps": result.skipped, "dropped_particles": result.dropped,
         }
     )  # fmt: skip
     if result.skipped:
@@ -274,16 +260,48 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     return result, warm
 
 
-def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
-    """Fit the flow to the local mean alone: many cheap steps of many particles, no simulation (`J_f g_q` with kept Jacobians)."""
-    settings = FitConfig(
-        seed=study.config.seed,
-        particles=64,
-        learning_rate=0.01,
-        max_steps=study.config.local_steps,
+def hierarchy(space: ParameterSpace) -> list[tuple[int, int, int, float]]:
+    """The effects with a spread of their own as `make_flow` wants them."""
+    rows, basis = [], torch.eye(space.dim, dtype=torch.float64)
+    for effect, spread in HIERARCHY.items():
+        block, at = space.slice_of(effect), space.slice_of(spread).start
+        ends = space.to_theta(torch.stack([basis[at], 0 * basis[at]]))[spread].log()
+        rows.append((at, block.start, block.stop, float(ends[0] - ends[1])))
+    return rows
+
+
+def _settings(config: Config) -> FitConfig:
+    """Of a fit with fresh simulations in every step."""
+    return FitConfig(
+        seed=config.seed,
+        particles=config.particles,
+        gradient="forward" if config.gradient == "forward" else "reverse",
+        learning_rate=config.learning_rate,
+        max_steps=config.max_steps,
+        max_seconds=config.max_seconds,
         warmup_steps=10,
-        stop=StopRule(min_steps=150, min_window=80),
+        stop=StopRule(min_steps=60, min_window=40),
+        checkpoint_seconds=15.0,
     )
+
+
+def _local_settings(config: Config) -> FitConfig:
+    """Of a fit to the local mean: many cheap steps of many particles."""
+    return FitConfig(
+        seed=config.seed,
+        particles=64,
+        learning_rate=config.learning_rate,
+        max_steps=config.max_steps,
+        max_seconds=config.max_seconds,
+        warmup_steps=10,
+        stop=StopRule(min_steps=300, min_window=150),
+        checkpoint_seconds=15.0,
+    )
+
+
+def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
+    """Where fits with fresh simulations start: the fit to the local mean alone (`J_f g_q` with kept Jacobians)."""
+    settings = _local_settings(study.config)
     result = fit(inference.local_problem(study.fingerprint()), flow, settings, progress=progress)
     found = judge_flow(inference, result.flow, study.config.seed)
     run.update(
