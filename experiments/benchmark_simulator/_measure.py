@@ -25,7 +25,7 @@ def copy_bandwidth(device: torch.device) -> float:
     size = 2**31 if device.type == "cuda" else 2**28
     source = torch.ones(int(size), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds, _ = _timed(lambda: target.copy_(source), device, 5)
+    seconds, _, _ = _timed(lambda: target.copy_(source), device, 5)
     return 2 * size / seconds
 
 
@@ -65,12 +65,12 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
             return _compiled.vjp(c, rates, past, cotangent)
 
     past = forward()
-    seconds, again = _timed(forward, device, repeats)
+    seconds, core, again = _timed(forward, device, repeats)
     identical = bool(torch.equal(past.incidence, again.incidence))
     del again
     cotangent = torch.ones_like(past.incidence)
     reverse(past, cotangent)
-    reverse_seconds, _ = _timed(lambda: reverse(past, cotangent), device, repeats)
+    reverse_seconds, reverse_core, _ = _timed(lambda: reverse(past, cotangent), device, repeats)
     steps = number * particles * days
     row: dict[str, Any] = {
         "agents": number,
@@ -91,7 +91,11 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
         row["kernels_ms"] = {"forward": _kernels(forward), "reverse": _kernels(lambda: reverse(past, cotangent))}
     else:
         tangents = rates.map(lambda x: x[..., None].expand(*x.shape, DIRECTIONS).contiguous())
+        _compiled.jvp(c, rates, tangents.map(lambda x: x[..., :1]), past)  # compiles
         row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
+        row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
+        row["agent_steps_per_core_second"] = steps / core
+        row["reverse_over_forward_core"] = reverse_core / core
     return row
 
 
@@ -125,18 +129,23 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
     }
 
 
-def _timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[float, Any]:
-    """Median wall seconds, the device idle before and after, and the last result."""
+def _timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[float, float, Any]:
+    """Median wall seconds, the device idle before and after, least processor seconds of all threads, and the last result.
+
+    On a busy machine wall time tells of the neighbours; processor time does so less.
+    """
     times: list[float] = []
+    cores: list[float] = []
     result = None
     for _ in range(repeats):
         result = None
         _wait(device)
-        begun = time.perf_counter()
+        begun, core = time.perf_counter(), time.process_time()
         result = work()
         _wait(device)
         times.append(time.perf_counter() - begun)
-    return statistics.median(times), result
+        cores.append(time.process_time() - core)
+    return statistics.median(times), min(cores), result
 
 
 def _wait(device: torch.device) -> None:
