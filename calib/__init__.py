@@ -1,5 +1,6 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
+from calib._atomic import WriteError as WriteError
 from calib._baseline import baseline_quantiles as baseline_quantiles
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
