@@ -40,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True)
     manifest: dict[str, Any] = {"machine": _machine(), "seed": options.seed}
     try:
+        if options.workers < 1:
+            raise ValueError(f"Found {options.workers} workers, expected at least 1; give the number of cores.")
+        if options.truth and not options.truth.is_file():
+            raise ValueError(
+                f"Found no file {options.truth}, expected the truth.csv of an audit; give its path to --truth."
+            )
         known = pd.read_csv(options.truth) if options.truth else None
         if options.national:
             found = cost(NATIONAL_AGENTS, "middle", "local-score", NATIONAL_DAYS)

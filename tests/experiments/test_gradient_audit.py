@@ -9,7 +9,9 @@ import torch
 
 import sim
 from experiments.gradient_audit import _truth
+from experiments.gradient_audit.__main__ import main
 from experiments.gradient_audit._estimates import VARIANTS, Sample, sample
+from experiments.gradient_audit._pieces import load_piece, piece_path, save_piece
 from experiments.gradient_audit._run import Plan
 from experiments.gradient_audit._table import COLUMNS, difference_rows, missing_rows, order, sampled_rows, verdict
 from experiments.gradient_audit._world import LEVELS, PARAMETERS, population, rates
@@ -110,6 +112,32 @@ def test_samples_repeat_and_follow_the_seed():
     assert np.array_equal(one.gradient, again.gradient)
     assert one.gradient.shape == (2, Q)
     assert not np.array_equal(one.total, sample(1_000, "middle", "local-score", 4, 2).total)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--agents", "10"], "at least 500"),
+        (["--truth", "nowhere.csv"], "no file nowhere.csv"),
+        (["--workers", "0"], "0 workers"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_writes_nothing(arguments, said, tmp_path, capsys):
+    assert main([*arguments, "--output", str(tmp_path / "audit")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "audit").exists()
+
+
+def test_pieces_come_back_as_they_were(tmp_path):
+    path = piece_path(tmp_path, ("truth", 10_000, "low"), (1, 0.02))
+    assert load_piece(path) is None
+    for value in (Sample(np.eye(2), np.arange(2.0)), {"forward_mib": None, "agents": 3}):
+        save_piece(path, value)
+        back = load_piece(path)
+        assert back == value if isinstance(value, dict) else np.array_equal(back.gradient, value.gradient)
+    save_piece(path, made_up_truth())
+    assert load_piece(path)["derivative"].tolist() == made_up_truth()["derivative"].tolist()
+    assert path != piece_path(tmp_path, ("truth", 10_000, "low"), (2, 0.02))
 
 
 def test_every_variant_is_one_that_the_simulator_knows():
