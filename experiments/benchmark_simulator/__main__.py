@@ -29,7 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("No CUDA device is found here, expected one for --device cuda; use --device cpu.", file=sys.stderr)
         return 2
-    if min([options.days, options.repeats, options.peers or 1, *(x for size in options.agents for x in size)]) < 1:
+    if (
+        min(
+            [
+                options.days,
+                options.repeats,
+                options.peers or 1,
+                options.directions + 1,
+                *(x for size in options.agents for x in size),
+            ]
+        )
+        < 1
+    ):
         print("Found a number of agents, particles, days or repeats below 1; give positive numbers.", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
@@ -44,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     kernels = document["kernels_ms"] = {}
     for agents, particles in sizes:
         try:
-            row = measure(agents, particles, options.days, device, options.seed, options.repeats)
+            row = measure(agents, particles, options.days, device, options.seed, options.repeats, options.directions)
         except torch.cuda.OutOfMemoryError as error:
             row = {"agents": agents, "particles": particles, "days": options.days, "failed": str(error).split(".")[0]}
         else:
@@ -116,6 +127,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first"
     )
+    parser.add_argument("--directions", type=int, default=16, help="of forward mode on the CPU; 0 leaves it out")
     parser.add_argument(
         "--peers",
         type=int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from sim._columns import columns
 
 FLOOR_BYTES = 13
 """Bytes that an agent-step must move at least: day of infection, household, venue groups, the draw's counter."""
-DIRECTIONS = 16
 
 
 def copy_bandwidth(device: torch.device) -> float:
@@ -29,8 +29,10 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * size / seconds
 
 
-def measure(agents: int, particles: int, days: int, device: torch.device, seed: int, repeats: int) -> dict[str, Any]:
-    """Forward, reverse and (on the CPU) forward-mode times of about so many agents.
+def measure(
+    agents: int, particles: int, days: int, device: torch.device, seed: int, repeats: int, directions: int
+) -> dict[str, Any]:
+    """Forward, reverse and (on the CPU, in so many directions) forward-mode times of about so many agents.
 
     Returns:
         A row of the table: sizes, seconds (of all particles together), agent-steps a second, peak memory above the
@@ -90,9 +92,12 @@ def measure(agents: int, particles: int, days: int, device: torch.device, seed: 
     if device.type == "cuda":
         row["kernels_ms"] = {"forward": _kernels(forward), "reverse": _kernels(lambda: reverse(past, cotangent))}
     else:
-        tangents = rates.map(lambda x: x[..., None].expand(*x.shape, DIRECTIONS).contiguous())
-        _compiled.jvp(c, rates, tangents.map(lambda x: x[..., :1]), past)  # compiles
-        row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
+        if directions:
+            tangents = rates.map(lambda x: x[..., None].expand(*x.shape, directions).contiguous())
+            begun = past._replace(incidence=past.incidence[:, :1], memory=past.memory[:, :1])
+            _compiled.jvp(c, _first_day(rates), _first_day(tangents), begun)  # compiles
+            row["directions"] = directions
+            row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
         row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
         row["agent_steps_per_core_second"] = steps / core
         row["reverse_over_forward_core"] = reverse_core / core
@@ -127,6 +132,10 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
             if x.numel()
         },
     }
+
+
+def _first_day(rates: Rates) -> Rates:
+    return replace(rates, transmission=rates.transmission[:, :, :1], importation=rates.importation[:, :1])
 
 
 def _timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[float, float, Any]:

@@ -17,7 +17,7 @@ def peers(agents: int, days: int, seed: int) -> list[dict[str, Any]]:
 
     Returns:
         A row each: name, version, agents, days, wall and core seconds of the days alone (building the population is apart, in
-        `setup_seconds`), agent-days a second and a core-second, attack rate, and what is computed. A row with `missing` where
+        `setup_seconds`), agent-days a second and a core-second, infections per agent, and what is computed. A row with `missing` where
         a package is not installed.
     """
     rows = []
@@ -48,12 +48,12 @@ def _measured(build: Any, agents: int, days: int, seed: int) -> dict[str, Any]:
         "core_seconds": core,
         "agent_days_per_second": agents * days / seconds,
         "agent_days_per_core_second": agents * days / core,
-        "attack_rate": infected(sim) / agents,
+        "infections_per_agent": infected(sim) / agents,
     }
 
 
 _COVASIM = (
-    "households, schools, workplaces and random community contacts (pop_type hybrid, its default 22 contacts a day and transmission); "
+    "households, schools, workplaces and random community contacts (pop_type hybrid, its default contacts and transmission); "
     "besides infection the course of disease to recovery or death by age, individual viral loads and susceptibility; no gradient; float32"
 )
 _STARSIM = "one random network of 10 contacts, SIR states with individual durations; no households, schools or ages; no gradient"

@@ -49,7 +49,7 @@ def test_peers_are_measured_or_said_to_be_missing():
         if find_spec(row["peer"]) is None:
             assert "pip install" in row["missing"]
         else:
-            assert row["attack_rate"] > 0
+            assert row["infections_per_agent"] > 0
             assert row["computes"]
 
 
