@@ -1,10 +1,14 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
+from calib._atomic import WriteError as WriteError
 from calib._baseline import baseline_quantiles as baseline_quantiles
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
 from calib._checkpoint import CheckpointError as CheckpointError
 from calib._checkpoint import has_checkpoint as has_checkpoint
+from calib._climb import Climb as Climb
+from calib._climb import ClimbConfig as ClimbConfig
+from calib._climb import climb as climb
 from calib._config import FitConfig as FitConfig
 from calib._config import FitError as FitError
 from calib._config import FitResult as FitResult

@@ -41,7 +41,7 @@ def move(
             pick = torch.randint(len(other), (2, len(own)), generator=generator)
             difference = z[other[pick[0]]] - z[other[pick[1]]]
             jump = sweep % 5 == 4  # a whole difference carries a draw from mode to mode
-            shorter = torch.exp(-1.5 * torch.rand(len(own), 1, generator=generator, dtype=z.dtype))
+            shorter = torch.exp(-4.0 * torch.rand(len(own), 1, generator=generator, dtype=z.dtype))
             size = torch.ones_like(shorter) if jump else 2.38 / math.sqrt(2 * dim) * shorter
             small = SMALL * torch.randn(len(own), dim, generator=generator, dtype=z.dtype)
             trial = z[own] + size * difference + small
@@ -53,19 +53,19 @@ def move(
     return z, value, accepted / max(1, tried)
 
 
-def _step(change: Tensor, done: float) -> float:
-    """How far the tempering may go: the effective share of the weights stays at `KEPT`."""
+def _step(change: Tensor, done: float, kept: float) -> float:
+    """How far the tempering may go: the effective share of the weights stays at `kept`."""
 
     def effective(share: float) -> float:
         weight = torch.softmax((share - done) * change, 0)
         return float(1 / (weight**2).sum()) / len(change)
 
-    if effective(1.0) >= KEPT:
+    if effective(1.0) >= kept:
         return 1.0
     low, high = done, 1.0
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(middle) >= KEPT else (low, middle)
+        low, high = (middle, high) if effective(middle) >= kept else (low, middle)
     return max(low, done + 1e-9)
 
 
@@ -78,6 +78,7 @@ def anneal(
     generator: torch.Generator,
     last_sweeps: int | None = None,
     steps: int = 200,
+    kept: float = KEPT,
 ) -> Tensor:
     """Carry draws of one density to another.
 
@@ -89,6 +90,7 @@ def anneal(
         generator: source of randomness.
         last_sweeps: moves after the last step; `sweeps` if None.
         steps: most steps.
+        kept: effective share of the draws at which a step ends; nearer 1, more and smaller steps, which modes of unequal width need.
 
     Returns:
         Draws of `end`, `[S, D]`.
@@ -98,7 +100,7 @@ def anneal(
     for _ in range(steps):
         change = (second - first).nan_to_num(nan=-math.inf)
         change = torch.where(torch.isfinite(change), change, torch.full_like(change, -1e300))
-        share = _step(change, done)
+        share = _step(change, done, kept)
         weight = torch.softmax((share - done) * change, 0)
         z = z[systematic(weight, len(z), generator)]
 

@@ -22,7 +22,7 @@ from calib._space import ParameterSpace
 Likelihood = Callable[[Tensor], torch.distributions.Distribution]
 SPARE = 3  # draws of the flow for each corrected draw
 CLOSE = 0.5  # effective share of the flow's draws at which few moves are enough to part copies
-SWEEPS = (2, 8)  # moves of each corrected draw, of a flow that is close and one that is not
+SWEEPS = (2, 40)  # moves of each corrected draw, of a flow that is close and one that is not
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 NEAREST = 8  # pieces blended at a point, at most
 RIDGE = 1e-6  # relative, of the least-squares fits
+SMALLEST = 1e-12  # absolute: neighbours may stand on one point
 LARGEST = 30_000_000  # numbers in one gathered block, so that memory stays flat
 
 
@@ -101,9 +102,8 @@ class LocalModel:
         change = self.slope[index] - self.slope[:, None]  # [S, K, M, D]
         weighted = offset * weight[..., None]
         gram = weighted.mT @ offset
-        gram = gram + (RIDGE + 1e-3) * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(self.dim).to(
-            gram
-        )
+        ridge = 1e-3 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + SMALLEST
+        gram = gram + ridge * torch.eye(self.dim).to(gram)
         product = torch.einsum("skmd,ske->smde", change, weighted)
         bend = torch.linalg.solve(gram[:, None], product.mT).mT
         return 0.5 * (bend + bend.mT), offset.norm(dim=-1).amax(-1)
@@ -119,7 +119,8 @@ class LocalModel:
         design = torch.cat([unit, unit[..., row] * unit[..., column]], -1) if curved else unit
         weighted = design * weight[..., None]
         gram = weighted.mT @ design
-        gram = gram + RIDGE * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(unknown).to(gram)
+        ridge = RIDGE * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + SMALLEST
+        gram = gram + ridge * torch.eye(unknown).to(gram)
         change = self.outputs[index] - self.outputs[:, None]
         found = torch.linalg.solve(gram, weighted.mT @ change).mT  # [S, M, unknown]
         slope = found[..., : self.dim] / reach[:, None, None]

@@ -183,7 +183,7 @@ def _spread(x: Tensor) -> Tensor:
     )
 
 
-def _first_weight(value: Tensor, trust: float) -> float:
+def first_weight(value: Tensor, trust: float) -> float:
     """Weight at which the likelihoods of prior draws differ by as much as may be trusted."""
     finite = value[torch.isfinite(value)]
     if len(finite) < 5:
@@ -227,7 +227,7 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
             f"{len(runs)} of {pilot} simulations at draws of the prior were finite; check the simulator and the priors."
         )
     x = x[: config.population]
-    weight = _first_weight(source.value(runs.outputs), config.trust)
+    weight = first_weight(source.value(runs.outputs), config.trust)
     before: LogDensity = chart.log_prior
     rounds: list[Round] = []
     quiet, stopped = 0, "budget"
@@ -235,12 +235,13 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
         model = LocalModel(runs, _spread(x))
         target = posterior(source, model, weight * config.loss_weight)
         x, before = anneal(x, before, target, sweeps=3, generator=generator), target
-        points = x[torch.randperm(len(x), generator=generator)[: min(batch, total - used)]]
+        distinct = torch.unique(x, dim=0)  # a point that is simulated twice says nothing new
+        points = distinct[torch.randperm(len(distinct), generator=generator)[: min(batch, total - used)]]
         with torch.no_grad():
             predicted = source.value(model(points))
         new, good = source.run(points, derive_seed(config.seed, len(rounds) + 1, "simulate"))
         used, dropped = used + len(points), dropped + int((~good).sum())
-        found = _round(predicted[good], source.value(new.outputs), used * source.cost, weight, started)
+        found = compare(predicted[good], source.value(new.outputs), used * source.cost, weight, started)
         rounds.append(found)
         if progress is not None:
             progress(found)
@@ -253,19 +254,13 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
         weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
     scale = _spread(x)
     target = posterior(source, LocalModel(runs, scale), weight * config.loss_weight)
-    fresh = anneal(
-        chart.sample_prior(config.draws, generator),
-        chart.log_prior,
-        target,
-        sweeps=3,
-        last_sweeps=8,
-        generator=generator,
-    )
+    start = chart.sample_prior(config.draws, generator)
+    fresh = anneal(start, chart.log_prior, target, sweeps=8, last_sweeps=30, generator=generator, kept=0.9)
     calls = used
     return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped)  # type: ignore[arg-type]
 
 
-def _round(predicted: Tensor, simulated: Tensor, spent: int, weight: float, started: float) -> Round:
+def compare(predicted: Tensor, simulated: Tensor, spent: int, weight: float, started: float) -> Round:
     """Compare what a model said of runs with what they gave."""
     off = (predicted - simulated).nan_to_num(nan=1e9).clamp(-1e9, 1e9)
     if len(off) == 0:

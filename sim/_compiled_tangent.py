@@ -34,6 +34,10 @@ def jvp(
     day, table, chosen = new_day(p, rates, q, 1), np.zeros((len(p.cell_group), Z)), np.empty(BLOCK + 8, dtype=np.int32)
     W, mean, dA = np.zeros((len(p.household_weight), Z)), np.zeros((R, Z)), np.zeros((R, Z))
     dV, dF, dresponse = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z)), np.zeros((R, Z))
+    dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
+    rho, sigma, after, drho, dsigma, dafter = (
+        rates[0][q], rates[1][q], rates[7][q], tangents[0][q], tangents[1][q], tangents[7][q],
+    )  # fmt: skip
     for t in range(len(out)):
         rows = again[begin[t] : begin[t + 1]]
         spread(p, rates, q, t, on, day, 0)
@@ -43,9 +47,11 @@ def jvp(
                 dresponse[r, z] = -day.response[r] * (tangents[5][q, z] * memory[t, r] + rates[5][q] * dA[r, z])
         carry(p, rates, tangents, q, t, on, W, mean, dV, dF)
         everywhere(p, rates, tangents, q, t, day, dresponse, dF, table)
-        for h in range(len(W)):
-            household(p, rates, tangents, q, t, h, on, rows, day, table, dresponse, dV, W, mean)
-
+        beta, dbeta = rates[2][q, :, t], tangents[2][q, :, t]
+        sections(p, beta, dbeta, day, dresponse, dV, dreach, loud)
+        households(
+            p, (rho, sigma, beta, after), (drho, dsigma, dbeta, dafter), t, on, rows, day, table, dreach, loud, W, mean
+        )  # fmt: skip
         mean[:] = 0.0
         for h in range(len(W)):
             for z in range(Z):
@@ -123,64 +129,97 @@ def everywhere(
 
 
 @jit
-def household(
-    p: Packed, rates: tuple, tangents: tuple, q: int, t: int, h: int, on: np.ndarray, rows: np.ndarray, day: Day,
-    table: np.ndarray, dresponse: np.ndarray, dV: np.ndarray, W: np.ndarray, mean: np.ndarray,
+def sections(
+    p: Packed, beta: np.ndarray, dbeta: np.ndarray, day: Day, dresponse: np.ndarray, dV: np.ndarray,
+    dreach: np.ndarray, loud: np.ndarray,
 ) -> None:  # fmt: skip
-    """Change of a household's score on a day."""
-    rho, sigma, beta, after, D, Z = (
-        rates[0][q],
-        rates[1][q],
-        rates[2][q, :, t],
-        rates[7][q],
-        rates[0].shape[2],
-        W.shape[1],
-    )
-    drho, dsigma, dbeta, dafter = tangents[0][q], tangents[1][q], tangents[2][q, :, t], tangents[7][q]
-    first, last, M = p.household_start[h], p.household_start[h + 1], len(p.section_venue)
-    dhome, change = dbeta[HOUSEHOLD] * day.H[h], np.zeros(Z)
-    if day.near[h]:
-        for j in range(first, last):
-            if 0 <= t - 1 - on[j] < D:
-                weight = beta[HOUSEHOLD] * p.household_weight[h]
-                dhome += weight * drho[p.cell_archetype[p.place[j, CELL]], t - 1 - on[j]]
-    for i in range(first, last):
-        if on[i] < t and after.shape[1] == 0:
-            continue
-        c = p.place[i, CELL]
-        k, relative, w, since = p.cell_archetype[c], 1.0, -1.0, -1
-        if on[i] < t:
-            since = min(t - 1 - on[i], after.shape[1] - 1)
-            relative = after[k, since]
-        X = beta[HOUSEHOLD] * day.H[h] + day.base[p.cell_group[c]]
-        for v in range(SECTIONS, p.place.shape[1]):
-            X += day.reach[p.place[i, v]]
-        infected = on[i] == t
-        for e in range(len(rows)):
-            infected = infected or rows[e, 0] == i
-        if infected:
-            w = 1.0 / np.expm1(max(relative * sigma[k] * X, 1e-300))
-        s = w * relative
-        if since >= D:
-            for z in range(Z):
-                change[z] += w * dafter[k, since, z] * sigma[k] * X
+    """Tangents of what reaches the members of each part of a venue, and which of them are not zero."""
+    for m in range(len(p.section_venue)):
+        n, r = p.section_venue[m], p.section_region[m]
+        v = p.section_layer[m]
+        b, heard = beta[VENUES + v], False
+        for z in range(dreach.shape[1]):
+            dVm = dbeta[VENUES + v, z] * day.V[n] + b * dV[n, z]
+            dreach[m, z] = dresponse[r, z] * b * day.V[n] + day.response[r] * dVm
+            heard = heard or dreach[m, z] != 0.0
+        loud[m] = heard
+
+
+@jit
+def households(
+    p: Packed, rates: tuple, tangents: tuple, t: int, on: np.ndarray, rows: np.ndarray, day: Day, table: np.ndarray,
+    dreach: np.ndarray, loud: np.ndarray, W: np.ndarray, mean: np.ndarray,
+) -> None:  # fmt: skip
+    """Add to every household's score what a day changes. One loop: a call a household would cost more than most households."""
+    rho, sigma, beta, after = rates
+    drho, dsigma, dbeta, dafter = tangents
+    start, place, archetype, kin, region = p.household_start, p.place, p.cell_archetype, p.has_kin, p.household_region
+    group, venue, section_region, weights, home_weight = (
+        p.cell_group, p.section_venue, p.section_region, p.venue_weight, p.household_weight,
+    )  # fmt: skip
+    H, base, reach, response, is_near = day.H, day.base, day.reach, day.response, day.near
+    D, Z, M, lasting = rho.shape[1], W.shape[1], len(venue), after.shape[1] > 0
+    dhome, change = np.zeros(Z), np.zeros(Z)
+    for h in range(len(W)):
+        first, last, near, at_home = start[h], start[h + 1], is_near[h], beta[HOUSEHOLD] * H[h]
         for z in range(Z):
-            change[z] += s * (table[c, z] + dsigma[k, z] * beta[HOUSEHOLD] * day.H[h] + sigma[k] * dhome[z])
-        for v in range(p.place.shape[1] - SECTIONS):
-            m, own = p.place[i, SECTIONS + v], 0.0
-            if m == M:
+            dhome[z] = dbeta[HOUSEHOLD, z] * H[h]
+            change[z] = 0.0
+        if near:
+            for j in range(first, last):
+                if 0 <= t - 1 - on[j] < D:
+                    weight, k, since = (
+                        beta[HOUSEHOLD] * home_weight[h],
+                        archetype[place[j, CELL]],
+                        t - 1 - on[j],
+                    )
+                    for z in range(Z):
+                        dhome[z] += weight * drho[k, since, z]
+        for i in range(first, last):
+            if on[i] < t and not lasting:
                 continue
-            n, r, b, db = p.section_venue[m], p.section_region[m], beta[VENUES + v], dbeta[VENUES + v]
-            if p.has_kin[h]:
-                for j in range(first, last):
-                    other = p.place[j, SECTIONS + v]
-                    if other < M and p.section_venue[other] == n and 0 <= t - 1 - on[j] < D:
-                        own += p.venue_weight[n] * rho[p.cell_archetype[p.place[j, CELL]], t - 1 - on[j]]
+            c = place[i, CELL]
+            k, relative, w, since = archetype[c], 1.0, -1.0, -1
+            if on[i] < t:
+                since = min(t - 1 - on[i], after.shape[1] - 1)
+                relative = after[k, since]
+            felt, touched = at_home, near
+            for v in range(SECTIONS, place.shape[1]):
+                felt += reach[place[i, v]]
+                touched = touched or loud[place[i, v]]
+            infected = on[i] == t
+            for e in range(len(rows)):
+                infected = infected or rows[e, 0] == i
+            X = felt + base[group[c]]
+            if infected:
+                w = 1.0 / np.expm1(max(relative * sigma[k] * X, 1e-300))
+            s = w * relative
+            if since >= D:
+                for z in range(Z):
+                    change[z] += w * dafter[k, since, z] * sigma[k] * X
             for z in range(Z):
-                dVm = dV[n, z] - own * (W[h, z] - mean[p.household_region[h], z])
-                change[z] += s * dsigma[k, z] * day.reach[m]
-                change[z] += s * sigma[k] * dresponse[r, z] * b * day.V[n]
-                change[z] += s * sigma[k] * day.response[r] * (db[z] * day.V[n] + b * dVm)
-    # the day's pressures were made from yesterday's scores: W changes only when the household is done
-    for z in range(Z):
-        W[h, z] += change[z]
+                change[z] += s * table[c, z]
+            if not touched and felt == 0.0:
+                continue
+            for z in range(Z):
+                change[z] += s * (dsigma[k, z] * felt + sigma[k] * dhome[z])
+            for v in range(SECTIONS, place.shape[1]):
+                m, own = place[i, v], 0.0
+                if not loud[m]:
+                    continue
+                for z in range(Z):
+                    change[z] += s * sigma[k] * dreach[m, z]
+                if not kin[h]:
+                    continue
+                n = venue[m]
+                for j in range(first, last):
+                    other = place[j, v]
+                    if other < M and venue[other] == n and 0 <= t - 1 - on[j] < D:
+                        own += weights[n] * rho[archetype[place[j, CELL]], t - 1 - on[j]]
+                if own != 0.0:  # the household's own score holds what its members gave
+                    own *= s * sigma[k] * response[section_region[m]] * beta[VENUES + v - SECTIONS]
+                    for z in range(Z):
+                        change[z] -= own * (W[h, z] - mean[region[h], z])
+        # the day's pressures were made from yesterday's scores: W changes only when the household is done
+        for z in range(Z):
+            W[h, z] += change[z]

@@ -162,6 +162,11 @@ def check(estimator: str, backend: str, rates: Rates) -> None:
             f"backend is {backend!r} but estimator {estimator!r} keeps a tape over plain tensors, which kernels do not; "
             "use backend='auto', or estimator='local-score'."
         )
+    if estimator != LOCAL_SCORE and ESTIMATORS[estimator].taped and rates.reinfection.shape[-1]:
+        raise ValueError(
+            f"rates.reinfection lets people be infected again, which the tape of estimator {estimator!r} does not know; leave it out, or "
+            "use estimator='local-score' or 'finite-difference'."
+        )
 
 
 def jacobian(

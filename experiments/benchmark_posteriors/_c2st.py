@@ -41,7 +41,7 @@ def c2st(first: Tensor, second: Tensor, seed: int = 1) -> float:
         raise ValueError("a sample holds entries that are not finite; leave out the draws that failed and say so.")
     centre, scale = first.mean(0), first.std(0)
     points = torch.cat([(first - centre) / scale, (second - centre) / scale]).float()
-    labels = torch.cat([torch.zeros(len(first)), torch.ones(len(second))])
+    labels = torch.cat([torch.zeros(len(first)), torch.ones(len(second))]).float()
     generator = torch.Generator().manual_seed(seed)
     parts = torch.randperm(len(points), generator=generator).chunk(FOLDS)
     size = min(len(points) - len(part) for part in parts)
@@ -62,7 +62,7 @@ def _start(dim: int, generator: torch.Generator) -> list[Tensor]:
         # scikit-learn bounds the output layer of a logistic classifier by sqrt(2 / ...), as its activation is logistic
         bound = math.sqrt((2.0 if out == 1 else 6.0) / (into + out))
         for shape in ((FOLDS, into, out), (FOLDS, 1, out)):
-            weights.append((2 * torch.rand(shape, generator=generator) - 1) * bound)
+            weights.append((2 * torch.rand(shape, generator=generator, dtype=torch.float32) - 1) * bound)
     return weights
 
 
@@ -79,13 +79,17 @@ def _train(x: Tensor, y: Tensor, generator: torch.Generator) -> list[Tensor]:
     weights = _start(x.shape[-1], generator)
     mean, square = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
     kept = [w.clone() for w in weights]
-    best, waited, running = torch.full((folds,), math.inf), torch.zeros(folds), torch.ones(folds, dtype=torch.bool)
+    best, waited, running = (
+        torch.full((folds,), math.inf, dtype=torch.float32),
+        torch.zeros(folds),
+        torch.ones(folds, dtype=torch.bool),
+    )
     step = 0
     for _ in range(EPOCHS):
         order = torch.rand(folds, count, generator=generator).argsort(1)
         shuffled = x.gather(1, order[..., None].expand_as(x))
         answers = y.gather(1, order)
-        total = torch.zeros(folds)
+        total = torch.zeros(folds, dtype=torch.float32)
         for start in range(0, count, BATCH):
             part, answer = shuffled[:, start : start + BATCH], answers[:, start : start + BATCH, None]
             first, second, out = _forward(weights, part)

@@ -31,8 +31,9 @@ def _figure(rows: pd.DataFrame) -> Figure:
     figure = blank(7.4, 0.55 + 0.21 * (len(methods) + 2) * len(budgets))
     panels = figure.subplots(len(budgets), len(tasks), sharex=True, sharey=True, squeeze=False)
     lines = [*[LABELS[m] for m in methods], "published, amortised", "published, sequential"]
-    for axes_row, budget in zip(panels, budgets, strict=True):
-        for axes, task in zip(axes_row, tasks, strict=True):
+    for i, budget in enumerate(budgets):
+        for j, task in enumerate(tasks):
+            axes = panels[i, j]
             for place, method in enumerate(methods):
                 part = rows[(rows["task"] == task) & (rows["budget"] == budget) & (rows["method"] == method)]["c2st"]
                 colour = ACCENT if method.startswith("reuse") else SECOND if "direct" in method else GREY
@@ -54,13 +55,13 @@ def _figure(rows: pd.DataFrame) -> Figure:
             axes.set_xlim(0.47, 1.02)
             axes.set_yticks(range(len(lines)), lines)
             axes.tick_params(axis="y", length=0)
-            if axes_row is panels[0]:
+            if i == 0:
                 axes.set_title(task.replace("_", " "))
-            if axes is axes_row[0]:
+            if j == 0:
                 axes.set_ylabel(f"{budget:,} simulations")
-            if axes_row is panels[-1]:
+            if i == len(budgets) - 1:
                 axes.set_xlabel("C2ST")
-    panels[0][0].invert_yaxis()
+    panels[0, 0].set_ylim(len(lines) - 0.4, -0.6)
     return figure
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from experiments.benchmark_simulator._measure import FLOOR_BYTES, agreement, copy_bandwidth, measure
+from experiments.benchmark_simulator._peers import peers
 
 CPU_SIZES = ((100_000, 1), (1_000_000, 1))
 CUDA_SIZES = ((500_000, 1), (5_100_000, 1), (5_100_000, 8), (60_000_000, 1))
@@ -28,7 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("No CUDA device is found here, expected one for --device cuda; use --device cpu.", file=sys.stderr)
         return 2
-    if min([options.days, options.repeats, *(x for size in options.agents for x in size)]) < 1:
+    if (
+        min(
+            [
+                options.days,
+                options.repeats,
+                options.peers or 1,
+                options.directions + 1,
+                *(x for size in options.agents for x in size),
+            ]
+        )
+        < 1
+    ):
         print("Found a number of agents, particles, days or repeats below 1; give positive numbers.", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
@@ -43,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     kernels = document["kernels_ms"] = {}
     for agents, particles in sizes:
         try:
-            row = measure(agents, particles, options.days, device, options.seed, options.repeats)
+            row = measure(agents, particles, options.days, device, options.seed, options.repeats, options.directions)
         except torch.cuda.OutOfMemoryError as error:
             row = {"agents": agents, "particles": particles, "days": options.days, "failed": str(error).split(".")[0]}
         else:
@@ -56,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
             write(options.output, document)
         if device.type == "cuda":
             torch.cuda.empty_cache()
+    if options.peers:
+        document["peers"] = peers(options.peers, options.days, options.seed)
+        print(table(document["peers"]).to_string(index=False))
+        if options.output:
+            write(options.output, document)
     print(f"copy bandwidth {bandwidth / 1e9:.0f} GB/s on {document['machine']['hardware']}")
     print(table(rows).to_string(index=False))
     return 0
@@ -72,6 +89,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "kernel_threads": os.environ.get("NUMBA_NUM_THREADS"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
@@ -108,6 +126,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the median counts")
     parser.add_argument(
         "--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first"
+    )
+    parser.add_argument("--directions", type=int, default=16, help="of forward mode on the CPU; 0 leaves it out")
+    parser.add_argument(
+        "--peers",
+        type=int,
+        nargs="?",
+        const=100_000,
+        default=0,
+        metavar="N",
+        help="also run covasim and starsim with N agents (100,000 unless told) over as many days, where they are installed",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=None, help="folder for table.csv and benchmark.json")

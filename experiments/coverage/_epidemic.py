@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -61,7 +60,7 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
         What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `forecast`, or
         `failed` with the reason.
     """
-    run, began = folder / "runs" / f"{seed:04d}", time.monotonic()
+    run, began = (folder / "runs" / f"{seed:04d}").resolve(), time.monotonic()
     command = [
         sys.executable, "-m", "experiments.nz_calibration", "--synthetic", str(seed), "--scale", str(settings.scale), "--device", "cpu",
         "--seed", str(seed), "--draws", str(settings.draws), "--output", str(run), *settings.options, "--resume",
@@ -70,21 +69,19 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
     run.parent.mkdir(parents=True, exist_ok=True)
     log = run.with_suffix(".log")
     with log.open("ab") as stream:
-        # a session of its own, so that a limit of time ends what the worker has started, too
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | threads, stdout=stream, stderr=stream, start_new_session=True
-        )
+        # in the benchmark's own process group: what ends the benchmark ends its workers
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=stream, stderr=stream)
         try:
             code = _wait(process, began + 60 * settings.minutes, stop)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 process.wait()
     seconds = round(time.monotonic() - began, 1)
     kept: dict[str, Any] = {"seed": seed, "seconds": seconds}
     if code == 0:
         kept |= _outcome(run)
-    elif stop.is_set():
+    elif stop.wait(1.0):  # an interrupt from the keyboard reaches the worker before it reaches us
         return kept | {"failed": "stopped"}  # not kept: it goes on the next time
     elif code is None:
         kept["failed"] = f"not finished after {settings.minutes:g} minutes"

@@ -80,20 +80,20 @@ def _row(name: str, gradient: Array | float, difference: Array, se: float | None
     fd_se = float(difference.std(ddof=1) / n**0.5)
     gap, gap_se = mean - fd, (own**2 + fd_se**2) ** 0.5
     size = abs(fd) if abs(fd) > 1e-12 else float("nan")
-    bias = gap / size if fd else float("nan")
+    bias = gap / fd if abs(fd) > 1e-12 else float("nan")
     return {
         "input": name, "gradient": mean, "gradient_se": own, "difference": fd, "difference_se": fd_se, "bias": bias,
-        "bias_se": gap_se / size, "words": words(gap, gap_se, abs(fd)),
+        "bias_se": gap_se / size, "words": words(gap * (1 if fd >= 0 else -1), gap_se, abs(fd)),
     }  # fmt: skip
 
 
 def words(gap: float, se: float, size: float) -> str:
-    """What a gap between gradient and difference means."""
+    """What a gap between gradient and difference means; positive where the gradient is the larger in size."""
     if not np.isfinite(gap) or not np.isfinite(se):
         return "could not be compared: a run failed"
     if size < 2 * se:
         return "too small to be told from chance by differences"
     if abs(gap) <= 2 * se:
         return f"agrees; a bias above {100 * (abs(gap) + 2 * se) / size:.0f} % is excluded"
-    side = "larger" if gap > 0 else "smaller"
-    return f"biased: {100 * abs(gap) / size:.0f} % {side} (in value, not size) than the difference, {abs(gap) / se:.1f} standard errors"
+    side = "large" if gap > 0 else "small"
+    return f"biased: {100 * abs(gap) / size:.0f} % too {side}, {abs(gap) / se:.1f} standard errors"

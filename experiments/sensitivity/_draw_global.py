@@ -108,19 +108,34 @@ def methods(table: pd.DataFrame) -> Figure:
     rows = rows[~rows["method"].str.contains("upper bound")]
     figure = blank(8.6, 3.5)
     axes = figure.add_subplot()
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[int, float, float]] = []
     for row in rows.itertuples():
         ours = "project" in row.method or "no simulation" in row.method
         x = max(float(row.runs), 1.0)
         axes.scatter(x, row.rank_correlation, s=42, color=ACCENT if ours else GREY, zorder=3)
         y = float(row.rank_correlation)
-        while any(abs(np.log10(x / a)) < 0.75 and abs(y - b) < 0.05 for a, b in taken):
-            y -= 0.05
-        taken.append((x, y))
+
+        def free(side: int, at: float) -> bool:
+            near = ((s, b) for s, a, b in taken if abs(np.log10(x / a)) < 1.1)  # noqa: B023
+            dots = rows[(rows["runs"] < x) & (rows["runs"] > x / 10)]["rank_correlation"]  # noqa: B023
+            covered = side < 0 and bool(((dots - at).abs() < 0.045).any())
+            return not covered and not any(s == side and abs(at - b) < 0.045 for s, b in near)
+
+        side = 1 if free(1, y) or not free(-1, y) else -1
+        while not free(side, y):
+            y -= 0.045
+        taken.append((side, x, y))
         axes.annotate(
-            f"{row.method} ({row.top_five} of 5)", (x, y), xytext=(7, 0), textcoords="offset points", fontsize=7.5, va="center",
+            f"{row.method} ({row.top_five} of 5)",
+            (x, float(row.rank_correlation)),
+            xytext=(x * 1.25**side, y),
+            textcoords="data",
+            fontsize=7.5,
+            va="center",
+            ha="left" if side > 0 else "right",
             fontweight="bold" if ours else "normal",
-        )  # fmt: skip
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GREY},
+        )
     axes.set_xscale("log")
     axes.set_xlim(0.7, rows["runs"].max() * 12)
     axes.axhline(0.9, color=LIGHT, lw=1)
@@ -150,8 +165,16 @@ def agreement(dear: pd.DataFrame, wide: pd.DataFrame) -> Figure:
             axes.plot([x[n]] * 2, ours.loc[n, ["share_low", "share_high"]].clip(lower=1e-4), color=GREY, lw=0.8)
         axes.scatter(x, y, s=18, color=ACCENT, zorder=3)
         axes.plot([1e-4, 1], [1e-4, 1], color=INK, lw=0.7, ls="--")
-        for n in theirs.loc[names, "total"].sort_values(ascending=False).index[:6]:
-            axes.annotate(label(n), (x[n], y[n]), xytext=(-5, 4), textcoords="offset points", fontsize=7, ha="right")
+        top = ours.loc[names, "share"].sort_values(ascending=False).index[:6]
+        for k, n in enumerate(top):  # names in a column at the free upper left, each with a line to its dot
+            axes.annotate(
+                label(n),
+                (x[n], y[n]),
+                xytext=(1.3e-4, 0.8 * 0.55**k),
+                fontsize=7,
+                va="center",
+                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GREY},
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(1e-4, 1.2)

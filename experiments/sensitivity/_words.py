@@ -72,7 +72,7 @@ def every_input_sentences(data: xr.Dataset) -> list[str]:
             f"{_at(place(best))}, by "
             f"{about(-x.flat[best])} ± {about(1.96 * se.flat[best])}"
         )
-        if x.flat[worst] > 1.96 * se.flat[worst]:
+        if x.flat[worst] > max(1.96 * se.flat[worst], -0.1 * x.flat[best]):
             sentence += (
                 f"; {_at(place(worst))} it would have raised them, by {about(x.flat[worst])} ± "
                 f"{about(1.96 * se.flat[worst])}, because infections "
@@ -134,13 +134,16 @@ def global_sentences(rows: list[dict[str, Any]], table: pd.DataFrame) -> list[st
 
 def fixing_sentence(row: dict[str, Any]) -> str:
     """What may be fixed and what that costs in variance."""
-    return (
+    sentence = (
         f"{row['fixed']:,} of the {row['inputs']:,} inputs may be fixed for {row['output']}: none of them has "
         f"an upper bound of its total index whose 95 % "
         f"interval reaches {KEEP}; together they carry at most {percent(max(row['fixed_bound'], 0), 1)} of the "
         f"variance (upper end "
         f"{percent(row['fixed_bound_high'], 1)}), by the sum of their bounds."
     )
+    if row["explained"][2] < 1:
+        sentence += " The gradients miss part of the variance here (the shares do not add up to 1), so that this is an estimate and no bound."
+    return sentence
 
 
 def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str]:

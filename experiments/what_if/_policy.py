@@ -70,6 +70,22 @@ class Constraints:
         """
         return _clipped(v, self.cost, self.low, self.high, self.budget)
 
+    def vertex(self, slope: Tensor) -> Tensor:
+        """The policy that minimises `sum slope * u`: the budget goes where a unit of it lowers the outcome most.
+
+        Exact for this linear problem (Dantzig 1957, Oper Res 5:266).
+        """
+        u, left = self.low.clone(), self.budget - self.spent(self.low)
+        worth = slope / self.cost
+        for index in worth.flatten().argsort().tolist():
+            row, layer = divmod(index, len(self.cost))
+            if worth[row, layer] >= 0 or left <= 0:
+                break
+            taken = min(float(self.high[row, layer] - u[row, layer]), left / float(self.cost[layer]))
+            u[row, layer] += taken
+            left -= taken * float(self.cost[layer])
+        return u
+
     def equal_shares(self) -> Tensor:
         """The same stringency everywhere, as far as the bounds allow, for the whole budget."""
         rise = torch.ones_like(self.low)

@@ -49,7 +49,7 @@ def main(
     cost: Annotated[
         list[str] | None, typer.Option(help="Cost of a layer closed for a week, as school=1; default 1 each.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 20,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 12,
     draws: Annotated[int, typer.Option(help="Posterior draws of a step, and of each evaluation of the others.")] = 8,
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
@@ -172,7 +172,7 @@ def _search(
     limit: float,
     seed: int,
 ) -> list[Found]:
-    with run.phase("gradient"), progress(console, "gradient", steps * draws) as advance:
+    with run.phase("gradient"), progress(console, "gradient", (steps + 8) * draws) as advance:
         found = [projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance)]
     run.count("gradient", found[0].simulations)
     allowed = int(limit * found[0].cost)

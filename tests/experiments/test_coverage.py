@@ -1,6 +1,8 @@
 """The coverage benchmark: what it makes of ranks, and one real epidemic through worker and report."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 from experiments.coverage.__main__ import STEPS, main
 from experiments.coverage._collect import collect, group_of, groups, judge, overall
 from experiments.coverage._draw import draw_groups
-from experiments.coverage._epidemic import Settings
+from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
 from tests.experiments.conftest import TINY
 
 APP = typer.Typer()
@@ -114,6 +116,16 @@ def test_nothing_finished_is_said(tmp_path):
     result = CliRunner().invoke(APP, ["--epidemics", "1", "--output", str(folder)])
     assert result.exit_code == 2
     assert "no finished epidemic (1 failed)" in result.stderr
+
+
+def test_a_worker_that_is_told_to_stop_leaves_its_epidemic_to_the_next_time(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    began = time.monotonic()
+    found = run_epidemic(tmp_path, 3, Settings(), stop)
+    assert found["failed"] == "stopped"
+    assert time.monotonic() - began < 30
+    assert not kept_file(tmp_path, 3).exists()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from calib import (
     sobol_design,
     sobol_indices,
 )
+from experiments.sensitivity._check import words
 from experiments.sensitivity._functions import additive_normal, all_functions, ishigami, product_lognormal
 
 FUNCTIONS = all_functions()
@@ -195,3 +196,11 @@ def test_the_same_seed_gives_the_same_result():
     a, b = measure(f, 60, 3, replicates=20), measure(f, 60, 3, replicates=20)
     np.testing.assert_array_equal(a.share.high, b.share.high)
     np.testing.assert_array_equal(a.path_top, b.path_top)
+
+
+def test_bias_in_words():
+    assert words(1.0, 1.0, 100.0) == "agrees; a bias above 3 % is excluded"
+    assert words(-20.0, 4.0, 100.0) == "biased: 20 % too small, 5.0 standard errors"
+    assert words(20.0, 4.0, 100.0).startswith("biased: 20 % too large")
+    assert words(1.0, 10.0, 5.0).startswith("too small to be told")
+    assert words(float("nan"), 1.0, 1.0).startswith("could not be compared")

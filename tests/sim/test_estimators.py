@@ -149,6 +149,11 @@ def test_unfit_choices_are_refused(world):
         sim.epidemic(population, rates, 3, estimator="reinforce")
     with pytest.raises(ValueError, match="keeps a tape over plain tensors"):
         sim.epidemic(population, rates, 3, backend="compiled", estimator="straight-through")
+    again = replace(rates, reinfection=torch.full((2, 2, 9), 0.1) * (torch.arange(9) >= 3))
+    with pytest.raises(ValueError, match="lets people be infected again"):
+        sim.epidemic(population, again, 3, estimator="straight-through")
+    x = sim.epidemic(population, again, 3, estimator="finite-difference")
+    assert torch.equal(x, sim.epidemic(population, again, 3))
     with pytest.raises(ValueError, match="temperature is 0, but a number above 0"):
         EstimatorOptions(temperature=0.0)
     with pytest.raises(ValueError, match="replicates is 0"):

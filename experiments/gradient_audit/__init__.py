@@ -1,0 +1,1 @@
+"""How right the gradients are, and what they cost: `python -m experiments.gradient_audit`."""

@@ -1,0 +1,151 @@
+import math
+
+import pandas as pd
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from experiments.benchmark_posteriors.__main__ import main
+from experiments.benchmark_posteriors._c2st import c2st
+from experiments.benchmark_posteriors._ode import log_infected_share, log_prey_and_predators
+from experiments.benchmark_posteriors._reference import reference_folder
+from experiments.benchmark_posteriors._table import beside_published, published
+from experiments.benchmark_posteriors._tasks import TASKS, Crescent, task
+
+
+def prior_draws(name, count, seed=0):
+    space = task(name).space
+    return space.sample_prior(count, torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_sir_against_an_adaptive_solver():
+    rates = prior_draws("sir", 5)["rates"]
+    found = log_infected_share(rates[:, 0], rates[:, 1])
+    for (beta, gamma), ours in zip(rates.tolist(), found, strict=True):
+        rhs = lambda t, u, b=beta, g=gamma: [-b * u[0] * u[1] / 1e6, b * u[0] * u[1] / 1e6 - g * u[1]]  # noqa: E731
+        fine = solve_ivp(
+            rhs, (0, 153), [1e6 - 1, 1.0], t_eval=range(0, 154, 17), rtol=1e-10, atol=1e-10, method="DOP853"
+        )
+        torch.testing.assert_close(ours.exp(), torch.from_numpy(fine.y[1] / 1e6), atol=1e-6, rtol=1e-4)
+
+
+def test_lotka_volterra_against_an_adaptive_solver():
+    theta = prior_draws("lotka_volterra", 5)["rates"]
+    found = log_prey_and_predators(theta)
+    for (a, b, c, d), ours in zip(theta.tolist(), found, strict=True):
+        rhs = lambda t, u, a=a, b=b, c=c, d=d: [a * u[0] - b * u[0] * u[1], -c * u[1] + d * u[0] * u[1]]  # noqa: E731
+        times = [2.1 * i for i in range(10)]
+        fine = solve_ivp(rhs, (0, 18.9001), [30.0, 1.0], t_eval=times, rtol=1e-10, atol=1e-12, method="DOP853")
+        torch.testing.assert_close(ours, torch.from_numpy(fine.y.reshape(-1)).log(), atol=2e-3, rtol=0)
+
+
+def test_crescent_integrates_to_one_and_its_draws_follow_it():
+    axis = torch.linspace(-0.5, 1.0, 1201)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
+    law = Crescent(torch.zeros(2))
+    assert float(law.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=5e-3)
+    torch.manual_seed(0)
+    draws = law.sample((20000,))
+    assert torch.isfinite(law.log_prob(draws)).all()
+    torch.testing.assert_close(draws.mean(0), torch.tensor([0.25 + 0.2 / math.pi, 0.0]), atol=3e-3, rtol=0)
+
+
+def test_slcp_is_four_draws_of_a_gaussian():
+    t = task("slcp")
+    theta = prior_draws("slcp", 6)
+    data = torch.randn(8, generator=torch.Generator().manual_seed(1))
+    a, b, c, d, e = theta["shape"].unbind(-1)
+    s1, s2, rho = c**2, d**2, e.tanh()
+    cross = rho * s1 * s2
+    eps = 1e-6
+    cov = torch.stack([torch.stack([s1**2 + eps, cross], -1), torch.stack([cross, s2**2 + eps], -1)], -2)
+    law = torch.distributions.MultivariateNormal(torch.stack([a, b], -1), cov)
+    wanted = law.log_prob(data.reshape(4, 1, 2)).sum(0)
+    torch.testing.assert_close(t.likelihood(t.simulator(theta, 0)).log_prob(data), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_draws_have_the_shape_of_the_data(name):
+    t = task(name)
+    outputs = t.simulator(prior_draws(name, 7), 0)
+    law = t.likelihood(outputs)
+    x = law.sample()
+    assert x.shape == (7, {"sir": 10, "lotka_volterra": 20, "gaussian_linear": 10, "two_moons": 2, "slcp": 8}[name])
+    assert law.log_prob(x[0]).shape == (7,)
+
+
+def test_c2st_knows_same_from_different():
+    g = torch.Generator().manual_seed(0)
+    one, two = torch.randn(2000, 2, generator=g), torch.randn(2000, 2, generator=g)
+    assert c2st(one, two) == pytest.approx(0.5, abs=0.03)
+    shifted = two + torch.tensor([2.0, 0.0])
+    best = float(torch.special.ndtr(torch.tensor(1.0)))  # the best classifier of two unit Gaussians two apart
+    assert c2st(one, shifted) == pytest.approx(best, abs=0.02)
+    with pytest.raises(ValueError, match="alike"):
+        c2st(one, two[:10])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--tasks", "nothing"], "no task"),
+        (["--methods", "nothing"], "no method"),
+        (["--observations", "11"], "between 1 and 10"),
+        (["--reference", "/nowhere"], "holds no"),
+    ],
+)
+def test_bad_input_is_said_in_a_line(arguments, match, tmp_path, capsys):
+    (tmp_path / "sir" / "files" / "num_observation_1").mkdir(parents=True)
+    given = arguments if "--reference" in arguments else ["--reference", str(tmp_path), *arguments]
+    assert main([*given, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert match in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_on_a_posterior_in_closed_form(tmp_path):
+    place = tmp_path / "gaussian_linear" / "files" / "num_observation_1"
+    place.mkdir(parents=True)
+    g = torch.Generator().manual_seed(0)
+    data = 0.4 * torch.randn(10, generator=g)
+    pd.DataFrame(data[None].numpy()).to_csv(place / "observation.csv", index=False)
+    exact = data / 2 + math.sqrt(0.05) * torch.randn(1000, 10, generator=g)
+    pd.DataFrame(exact.numpy()).to_csv(place / "reference_posterior_samples.csv.bz2", index=False)
+    command = ["--reference", str(tmp_path), "--output", str(tmp_path / "out"), "--tasks", "gaussian_linear"]
+    command += ["--observations", "1", "--budgets", "400", "--methods", "direct-gradient", "--seed", "1"]
+    # a direct fit of 300 simulations cannot settle; what is asked for is refused, and nothing is left behind
+    with pytest.raises(ValueError, match="expected at least"):
+        main(command)
+    assert main([*command[:-6], "--budgets", "4000", "--methods", "direct-gradient"]) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert len(rows) == 1
+    assert 0.4 < rows["c2st"][0] < 0.75
+    assert main([*command[:-6], "--budgets", "4000", "--methods", "direct-gradient"]) == 0  # nothing left to do
+    pd.testing.assert_frame_equal(rows, pd.read_csv(tmp_path / "out" / "rows.csv"))
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "rows.csv",
+        "summary.csv",
+        "table.md",
+        "machine.json",
+        "c2st.png",
+    }
+    assert reference_folder(tmp_path) == tmp_path
+
+
+def test_table_sets_medians_beside_the_published():
+    rows = pd.DataFrame(
+        {
+            "task": "sir",
+            "observation": [1, 2, 3],
+            "budget": 1000,
+            "method": "reuse",
+            "c2st": [0.5, 0.52, 0.6],
+            "simulations": 9,
+            "seconds": 1.0,
+        }
+    )
+    line = beside_published(rows).iloc[0]
+    assert line["reuse"] == "0.520 (0.500-0.600; 3)"
+    assert line["published, any"] == "0.608 SNRE"
+    assert len(published()) == 10
