@@ -32,7 +32,8 @@ def jvp(
     """
     R, Z = len(p.region_size), out.shape[2]
     day, table, chosen = new_day(p, rates, q, 1), np.zeros((len(p.cell_group), Z)), np.empty(BLOCK + 8, dtype=np.int32)
-    W, mean, dA = np.zeros((len(p.household_weight), Z)), np.zeros((R, Z)), np.zeros((R, Z))
+    W, mean, total = np.zeros((len(p.household_weight), Z)), np.zeros((R, Z)), np.zeros((R, Z))
+    dA = np.zeros((R, Z))
     dV, dF, dresponse = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z)), np.zeros((R, Z))
     dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
     rho, sigma, after, drho, dsigma, dafter = (
@@ -50,12 +51,11 @@ def jvp(
         beta, dbeta = rates[2][q, :, t], tangents[2][q, :, t]
         sections(p, beta, dbeta, day, dresponse, dV, dreach, loud)
         households(
-            p, (rho, sigma, beta, after), (drho, dsigma, dbeta, dafter), t, on, rows, day, table, dreach, loud, W, mean
+            p, (rho, sigma, beta, after), (drho, dsigma, dbeta, dafter), t, on, rows, day, table, dreach, loud, W, mean, total
         )  # fmt: skip
-        mean[:] = 0.0
-        for h in range(len(W)):
+        for r in range(R):
             for z in range(Z):
-                mean[p.household_region[h], z] += W[h, z] / p.households_in_region[p.household_region[h]]
+                mean[r, z] = total[r, z] / p.households_in_region[r]
         for e in range(len(rows)):
             on[rows[e, 0]] = t
         for block in range(0, len(on), BLOCK):
@@ -148,9 +148,12 @@ def sections(
 @jit
 def households(
     p: Packed, rates: tuple, tangents: tuple, t: int, on: np.ndarray, rows: np.ndarray, day: Day, table: np.ndarray,
-    dreach: np.ndarray, loud: np.ndarray, W: np.ndarray, mean: np.ndarray,
+    dreach: np.ndarray, loud: np.ndarray, W: np.ndarray, mean: np.ndarray, total: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add to every household's score what a day changes. One loop: a call a household would cost more than most households."""
+    """Add to every household's score, and to the regions' totals of them, what a day changes.
+
+    One loop: a call a household would cost more than most households.
+    """
     rho, sigma, beta, after = rates
     drho, dsigma, dbeta, dafter = tangents
     start, place, archetype, kin, region = p.household_start, p.place, p.cell_archetype, p.has_kin, p.household_region
@@ -162,6 +165,22 @@ def households(
     dhome, change = np.zeros(Z), np.zeros(Z)
     for h in range(len(W)):
         first, last, near, at_home = start[h], start[h + 1], is_near[h], beta[HOUSEHOLD] * H[h]
+        touched = near or at_home != 0.0 or lasting
+        for i in range(first, last):
+            for v in range(SECTIONS, place.shape[1]):
+                touched = touched or loud[place[i, v]]
+        if (
+            not touched
+        ):  # only the community reaches this home: the score itself is not read, and may change member by member
+            for i in range(first, last):
+                if on[i] >= t:
+                    c, w = place[i, CELL], -1.0
+                    if on[i] == t:
+                        w = 1.0 / np.expm1(max(sigma[archetype[c]] * base[group[c]], 1e-300))
+                    for z in range(Z):
+                        W[h, z] += w * table[c, z]
+                        total[region[h], z] += w * table[c, z]
+            continue
         for z in range(Z):
             dhome[z] = dbeta[HOUSEHOLD, z] * H[h]
             change[z] = 0.0
@@ -183,10 +202,10 @@ def households(
             if on[i] < t:
                 since = min(t - 1 - on[i], after.shape[1] - 1)
                 relative = after[k, since]
-            felt, touched = at_home, near
+            felt, quiet = at_home, not near
             for v in range(SECTIONS, place.shape[1]):
                 felt += reach[place[i, v]]
-                touched = touched or loud[place[i, v]]
+                quiet = quiet and not loud[place[i, v]]
             infected = on[i] == t
             for e in range(len(rows)):
                 infected = infected or rows[e, 0] == i
@@ -199,7 +218,7 @@ def households(
                     change[z] += w * dafter[k, since, z] * sigma[k] * X
             for z in range(Z):
                 change[z] += s * table[c, z]
-            if not touched and felt == 0.0:
+            if quiet and felt == 0.0:
                 continue
             for z in range(Z):
                 change[z] += s * (dsigma[k, z] * felt + sigma[k] * dhome[z])
@@ -223,3 +242,4 @@ def households(
         # the day's pressures were made from yesterday's scores: W changes only when the household is done
         for z in range(Z):
             W[h, z] += change[z]
+            total[region[h], z] += change[z]
