@@ -16,7 +16,6 @@ from experiments.nz_calibration._rates import (
     importation,
     make_rates,
     mixing,
-    spread_out,
 )
 from sim import COMMUNITY, HOUSEHOLD, VENUES
 
@@ -56,7 +55,7 @@ def test_gravity_sends_contacts_to_large_and_near_districts(figures):
 
 def test_rows_of_mixing_are_contacts_of_age_times_effect_of_district(theta, context, figures):
     rows = mixing(theta, context).sum(-1).unflatten(-1, (20, 8))
-    effect = torch.exp(spread_out(theta["district_spread"], theta["district_effect"]))
+    effect = torch.exp(theta["district_spread"][:, None] * theta["district_effect"])
     per_age = rows / effect[..., None]
     torch.testing.assert_close(per_age, per_age[:, :1].expand_as(per_age))  # the same in each district
     ratio = per_age[:, 0] / theta["age_contact"]
@@ -88,23 +87,13 @@ def test_importation_sums_to_its_level_and_ends_at_the_opening(theta, context, f
     torch.testing.assert_close(growth, theta["seed_growth"].exp()[:, None, None].expand_as(growth))
 
 
-def test_spread_is_the_length_of_the_effects_and_smooth_at_zero():
-    effect = 3.0 * torch.randn(4, 20, generator=torch.Generator().manual_seed(0))
-    spread = torch.tensor([0.1, 0.3, 1.0, 2.0])
-    torch.testing.assert_close(spread_out(spread, effect).square().mean(-1).sqrt(), spread, rtol=0.02, atol=0)
-    origin = torch.zeros(20, requires_grad=True)
-    (slope,) = torch.autograd.grad(spread_out(spread[0], origin).sum(), origin)
-    assert bool(torch.isfinite(slope).all())
-    assert bool((slope > 0).all())
-
-
 def test_seeding_of_a_district_is_its_own(theta, context):
     effect = torch.zeros(3, 20)
     effect[:, 7] = 1.0
     plain = importation(theta | {"district_seed": torch.zeros(3, 20)}, context).unflatten(-1, (20, 8))
     lifted = importation(theta | {"district_seed": effect}, context).unflatten(-1, (20, 8))
     ratio = (lifted / plain)[:, :OPEN]
-    expected = spread_out(theta["seed_spread"], effect).exp()[:, 7, None, None]
+    expected = theta["seed_spread"].exp()[:, None, None]
     assert bool((expected > 1).all())
     torch.testing.assert_close(ratio[:, :, 7], expected.expand_as(ratio[:, :, 7]))
     assert bool((ratio[:, :, :7] == 1).all())
