@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import FitResult, judge_k_hat
+from calib import FitResult, Flow, fit, judge_k_hat, rich_progress
 from calib._atomic import atomic_path, atomic_write_json
+from calib._config import ProgressCallback
 from calib._hub import hub_rows, quantile_table
 from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
-from calib._local_mean import local_mean
+from calib._local_mean import LocalMean, local_mean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
@@ -26,11 +28,11 @@ from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
-from experiments.nz_calibration._inference import people_per_agent
+from experiments.nz_calibration._inference import Inference, people_per_agent
 from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
-from experiments.nz_calibration._study import JUDGED, Study, judge_flow, steps
+from experiments.nz_calibration._study import JUDGED, Study, judge_flow, local_settings, steps
 from experiments.nz_calibration._synthetic import recovery
 
 PLACES = {
@@ -119,27 +121,34 @@ def conclude(
         The scores, as in `scores.json`.
     """
     config = study.config
-    _judge(study, result, warm, run)
-    _widen(study, result, warm, run)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
     with torch.no_grad():
-        z, log_q = result.flow.sample_with_log_prob(result.flow.noise(config.draws, generator))
-    sampled, jacobian = jacobian_draws(study, z, run, console, purpose="forecast")
+        drawn = result.flow.sample(config.draws, generator)
+    sampled, jacobian = jacobian_draws(study, drawn, run, console, purpose="forecast")
     same = study.sample_full is study.full
-    flat = sampled if same else simulate_draws(study, z, run, console, purpose="forecast_whole_population")
+    flat = sampled if same else simulate_draws(study, drawn, run, console, purpose="forecast_whole_population")
     good = torch.isfinite(flat).all(1) & torch.isfinite(sampled).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
     _report_failed(good, run, "posterior draws")
-    z, log_q, flat, sampled, jacobian = z[good], log_q[good], flat[good], sampled[good], jacobian[good]
+    drawn, flat, sampled, jacobian = drawn[good], flat[good], sampled[good], jacobian[good]
+    runs, chart = (drawn, sampled, jacobian.to(sampled)), study.inference().chart
+    own = local_mean(*runs, floor=SMALLEST_MEAN, chart=chart)
+    local = local_mean(*runs, floor=SMALLEST_MEAN, chart=chart, values=_level(study, drawn, run, console))
+    flow = result.flow
+    if config.average and warm is not None:
+        # fitted and forecast weeks from the same runs: what the data tie together stays together in the forecast
+        with run.phase("refit"), rich_progress(console) as progress:
+            flow, inference = refit(study, local, flow, progress)
+        _judge(inference, flow, run, config.seed)
+        _widen(inference, flow, run, config.seed)
+    else:
+        run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
+    with torch.no_grad():
+        z, log_q = flow.sample_with_log_prob(flow.noise(len(drawn), generator))
 
-    level = _level(study, z, run, console)
     with run.phase("files"):
-        chart = study.inference().chart
-        own = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN, chart=chart)
-        local = local_mean(z, sampled, jacobian.to(sampled), floor=SMALLEST_MEAN, chart=chart, values=level)
-        predicted = observations(
-            study, z, with_real_chance(study, local(z), flat.clamp_min(SMALLEST_MEAN) / own(z)), "posterior"
-        )
-        _save_jacobian(study, z, sampled, jacobian, run)
+        stray = flat.clamp_min(SMALLEST_MEAN) / own(drawn)
+        predicted = observations(study, z, with_real_chance(study, local(z), stray), "posterior")
+        _save_jacobian(study, drawn, sampled, jacobian, run)
         _save_posterior(study, z, local(z), log_q, predicted, prior, run)
         scores = _score(study, predicted, run)
     with run.phase("sensitivity"):
@@ -191,13 +200,31 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
     return out
 
 
-def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFolder) -> None:
+def refit(study: Study, local: LocalMean, flow: Flow, progress: ProgressCallback) -> tuple[Flow, Inference]:
+    """Fit on to the local mean of the runs that made the forecast, which lie where the first fit ended; no simulation.
+
+    Args:
+        study: the problem.
+        local: mean of the outputs of all weeks.
+        flow: where to start.
+        progress: shown while it runs.
+
+    Returns:
+        The flow, and the likelihood that it was fitted to.
+    """
+    weeks, fitted = study.full.weeks, study.short.weeks
+    every = Expected.from_flat(torch.arange(len(local.log_mean)), weeks)
+    early = Expected(*(getattr(every, f.name)[:fitted] for f in fields(Expected))).flat()
+    short = replace(local, log_mean=local.log_mean[early], slope=local.slope[early], stray=local.stray[:, early])
+    inference = replace(study.inference(), local=short)
+    start = copy.deepcopy(flow).requires_grad_(True)
+    result = fit(inference.local_problem(study.fingerprint()), start, local_settings(study.config), progress=progress)
+    return result.flow, inference
+
+
+def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     """Importance weights of many draws under the likelihood of the fit's own local mean: no simulation."""
-    if warm is None:
-        run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
-        return
-    inference = replace(study.inference(), local=study.local(warm))
-    found = judge_flow(inference, result.flow, study.config.seed)
+    found = judge_flow(inference, flow, seed)
     verdict = judge_k_hat(found.k_hat, found.draws)
     run.update(
         importance={
@@ -213,21 +240,19 @@ def _judge(study: Study, result: FitResult, warm: WarmStart | None, run: RunFold
     )
 
 
-def _widen(study: Study, result: FitResult, warm: WarmStart | None, run: RunFolder) -> None:
+def _widen(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     """Widen the fitted distribution by what chance moves the estimate (`calib._local_mean.chance_covariance`)."""
-    if warm is None or not study.config.average:
-        return
-    generator = torch.Generator().manual_seed(derive_seed(study.config.seed, 0, "centre"))
-    draws = result.flow.sample(JUDGED, generator)
-    extra = replace(study.inference(), local=study.local(warm)).chance(draws.mean(0))
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "centre"))
+    draws = flow.sample(JUDGED, generator)
+    extra = inference.chance(draws.mean(0))
     ratio = (1 + extra.diagonal() / draws.var(0)).sqrt()
-    widen_flow(result.flow, extra)
+    widen_flow(flow, extra)
     widest = int(ratio.argmax())
     run.update(
         widened_by_chance={
             "median": float(ratio.median()),
             "largest": float(ratio[widest]),
-            "largest_parameter": study.space.names[widest],
+            "largest_parameter": inference.simulator.space.names[widest],
         }
     )
 

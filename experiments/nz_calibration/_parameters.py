@@ -70,13 +70,14 @@ _VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] =
     ("severity_band", "normal", 0.0, 1.0, "standardised",
      "Severity of an age band off the log-linear line: exp(0.5 * effect); infants and the old are admitted more (chosen, wide).", AGE_BANDS),
     ("drift", "normal", 0.0, 1.0, "standardised",
-     "Steps of a four-weekly random walk in log transmission outside the home, sd 0.25 each; beyond the data the prior speaks.", KNOTS),
+     "Steps of a four-weekly random walk in log transmission outside the home: sd 0.1 in the fitted weeks, 0.25 after them.", KNOTS),
 )  # fmt: skip
 
 HIERARCHY = {"district_effect": "district_spread", "district_seed": "seed_spread"}
 """Effects whose standard deviation is a parameter of its own."""
-DRIFT_STEP = 0.25
-"""Standard deviation of a drift step, log scale: weekly steps of 0.1 to 0.15 are usual for log reproduction numbers (chosen)."""
+DRIFT_STEPS = (0.1, 0.25, 0.25)
+"""Standard deviations of the drift's steps, log scale. In the fitted weeks behaviour is the business of aversion, which a step
+more can hardly be told from; after them weekly steps of 0.1 to 0.15, usual for log reproduction numbers, add up (chosen)."""
 SEVERITY_BAND = 0.5
 """Standard deviation of an age band's severity off the log-linear line, log scale."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import ode
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
-from experiments.nz_calibration._parameters import DRIFT_STEP, KNOTS
+from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
 from sim import Population, Rates
 
 EARTH_RADIUS = 6371.0  # km
@@ -107,7 +107,8 @@ def host_tables(theta: Mapping[str, Tensor], context: Context, infectious_days: 
 def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context) -> Rates:
     """Rates from parameters with batch `[P]` and the within-host tables of the same particles."""
     c = context
-    walk = DRIFT_STEP * torch.nn.functional.pad(theta["drift"], (1, 0)).cumsum(-1)
+    steps = theta["drift"] * torch.tensor(DRIFT_STEPS).to(theta["drift"])
+    walk = torch.nn.functional.pad(steps, (1, 0)).cumsum(-1)
     outside = c.opened * torch.exp(walk)[..., c.knot]
     transmission = torch.stack(
         [

@@ -236,7 +236,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
                 flow = _local_fit(study, inference, flow, run, progress)
     before = run.manifest["simulations"].get("fit", 0)
     problem = inference.local_problem(fingerprint) if local else inference.problem(fingerprint)
-    settings = _local_settings(config) if local else _settings(config)
+    settings = local_settings(config) if local else _settings(config)
     with run.phase("fit"), rich_progress(console) as progress:
         result = fit(problem, flow, settings, folder=run.path, resume=resume, progress=progress)
     made = 0 if local else result.simulations
@@ -285,7 +285,7 @@ def _settings(config: Config) -> FitConfig:
     )
 
 
-def _local_settings(config: Config) -> FitConfig:
+def local_settings(config: Config) -> FitConfig:
     """Of a fit to the local mean: many cheap steps of many particles."""
     return FitConfig(
         seed=config.seed,
@@ -301,7 +301,7 @@ def _local_settings(config: Config) -> FitConfig:
 
 def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
     """Where fits with fresh simulations start: the fit to the local mean alone (`J_f g_q` with kept Jacobians)."""
-    settings = _local_settings(study.config)
+    settings = local_settings(study.config)
     result = fit(inference.local_problem(study.fingerprint()), flow, settings, progress=progress)
     found = judge_flow(inference, result.flow, study.config.seed)
     run.update(

@@ -8,7 +8,7 @@ import torch
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import DISTRICTS
-from experiments.nz_calibration._parameters import DRIFT_STEP, KNOTS
+from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
 from experiments.nz_calibration._rates import (
     KNOT_DAYS,
     gravity,
@@ -118,12 +118,12 @@ def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta
 
 def test_drift_steps_every_four_weeks(rates, theta):
     level = rates.transmission[:, COMMUNITY] / theta["transmission_community"][:, None]
-    walk = torch.cumsum(torch.cat([torch.zeros(3, 1), theta["drift"]], 1), 1)
+    walk = torch.cumsum(torch.cat([torch.zeros(3, 1), torch.tensor(DRIFT_STEPS) * theta["drift"]], 1), 1)
     start = calendar.day_of(calendar.DRIFT_FROM)
     for block in range(len(KNOTS) + 1):
         day = start + KNOT_DAYS * block
         stretch = level[:, max(day, OPEN) : day + KNOT_DAYS if block < len(KNOTS) else None]
-        expected = torch.exp(DRIFT_STEP * walk[:, block : block + 1]).expand_as(stretch)
+        expected = torch.exp(walk[:, block : block + 1]).expand_as(stretch)
         torch.testing.assert_close(stretch, expected)
 
 
