@@ -4,7 +4,7 @@ A small agent-based model scatters around its expectation far more than the real
 data lets that chance into the likelihood, where it can only widen the fitted dispersion. What belongs there is the
 expectation over random streams: here estimated by carrying every run of a pool, with its own Jacobian, to the point asked
 for and averaging. Outputs are positive and grow multiplicatively, so runs are carried on the log scale, and along the coordinates
-in which the logs are straightest (the chart).
+in which the logs are straightest (the chart). What is left of curvature is learnt from runs without Jacobians (`calib._bend`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calib._bend import Bend, learn_bend
+
 Chart = Callable[[Tensor], Tensor]
 """Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
 
@@ -24,11 +26,12 @@ LONGEST = 2.0  # largest change of a log output over which a run is carried
 
 @dataclass(frozen=True, eq=False)
 class LocalMean:
-    """`log E[output](z) = log_mean + slope (eta(z) - centre)`.
+    """`log E[output](z) = log_mean + slope x + bend(x)`, `x = eta(z) - centre`.
 
     Attributes:
         centre: `[E]`. log_mean: `[M]`. slope: `[M, E]`. chart: z to eta.
         stray: `[S, M]` how far each of the S carried runs that the mean rests on lies from it, relative to it.
+        bend: what straight lines miss, or None.
     """
 
     centre: Tensor
@@ -36,6 +39,7 @@ class LocalMean:
     slope: Tensor
     stray: Tensor
     chart: Chart
+    bend: Bend | None = None
 
     @property
     def runs(self) -> int:
@@ -45,15 +49,18 @@ class LocalMean:
     @property
     def relative_error(self) -> Tensor:
         """`[M]` standard error of the mean relative to it."""
-        return self.stray.std(0) / self.runs**0.5
+        return self.stray.std(0) / self.runs**0.5 if self.bend is None else self.bend.error
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
-        return torch.exp(self.log_mean + (self.chart(z) - self.centre) @ self.slope.mT)
+        x = self.chart(z) - self.centre
+        line = self.log_mean + x @ self.slope.mT
+        return torch.exp(line if self.bend is None else line + self.bend(x))
 
     def log_slope(self, z: Tensor) -> Tensor:
         """Derivatives of the log means in z, `[*batch, M, D]`."""
-        return self.slope @ chart_slope(self.chart, z)
+        slope = self.slope if self.bend is None else self.slope + self.bend.slope(self.chart(z) - self.centre)
+        return slope @ chart_slope(self.chart, z)
 
     def jacobian(self, z: Tensor) -> Tensor:
         """Derivatives of the means in z, `[*batch, M, D]`."""
@@ -93,6 +100,7 @@ def local_mean(
     floor: float,
     chart: Chart = identity,
     values: tuple[Tensor, Tensor] | None = None,
+    bent: bool = False,
     passes: int = 3,
 ) -> LocalMean:
     """Estimate the mean outputs around the mean of `z`.
@@ -110,6 +118,7 @@ def local_mean(
         floor: outputs are treated as at least this.
         chart: coordinates in which log outputs are taken as straight lines.
         values: `[V, D]` and `[V, M]`, runs that set the level; None for the runs with Jacobians themselves.
+        bent: learn from these runs what straight lines miss; they should lie as the posterior does.
         passes: refinements of slope and mean by one another.
 
     Returns:
@@ -126,13 +135,18 @@ def local_mean(
     if not all(torch.isfinite(x).all() for x in (outputs, jacobian, level[1])):
         raise ValueError("outputs or Jacobians of the pool are not finite; leave out the runs that failed.")
     eta, value = chart(z), outputs.clamp_min(floor)
-    centre, slopes = eta.mean(0), to_chart(chart, z, jacobian)
+    at, reached = chart(level[0]), level[1].clamp_min(floor)
+    centre, slopes = at.mean(0) if bent else eta.mean(0), to_chart(chart, z, jacobian)
     weight = torch.ones_like(value)
     for _ in range(passes):
         total = (weight * value).sum(0)
         slope = torch.einsum("sm,sme->me", weight, slopes) / total[:, None]
         weight = _carry(eta, centre, slope)
-    carried = _carry(chart(level[0]), centre, slope) * level[1].clamp_min(floor)
+    if bent:
+        rest = reached.log() - (at - centre) @ slope.mT
+        bend = learn_bend(at - centre, rest - rest.mean(0), slope.square().mean(0).sqrt())
+        return LocalMean(centre, rest.mean(0), slope, torch.expm1(bend.stray), chart, bend)
+    carried = _carry(at, centre, slope) * reached
     mean = carried.mean(0)
     return LocalMean(centre, mean.log(), slope, carried / mean - 1, chart)
 

@@ -125,11 +125,11 @@ def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: T
         study = _spread.spread(study, team)
         run.update(ranks=team.size)
     prior = _outcome.prior_predictive(study, run, console)
-    result, warm = _study.calibrate(study, run, console, resume=resume)
+    result, inference = _study.calibrate(study, run, console, resume=resume)
     with torch.no_grad():
         centre = result.flow.sample(256, torch.Generator().manual_seed(config.seed)).mean(0)
     _study.simulator_noise(study, centre, run)
-    scores = _outcome.conclude(study, result, warm, prior, run, console)
+    scores = _outcome.conclude(study, result, inference, prior, run, console)
     run.update(status="drawing")
     with run.phase("figures"):
         draw_all(run.path)

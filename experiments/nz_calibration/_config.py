@@ -23,8 +23,11 @@ class Config(BaseModel):
     Attributes:
         scale: agents per person, (0, 1].
         jacobian_scale: agents per person of the sample on which Jacobians are taken, on the CPU; None for `scale`.
-        level_scale: agents per person of the population whose runs, without Jacobians, set the level of the local mean.
-        level_runs: how many of them the warm start makes; 0 takes the level from the sample itself.
+        level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the local mean and
+            make the forecast.
+        level_runs: how many of them the warm start makes; 0 takes level, curvature and forecast from the sample itself.
+        rounds: how often such runs are made at draws of the fit, which then goes on.
+        round_runs: runs of a round.
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
@@ -36,7 +39,8 @@ class Config(BaseModel):
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
         max_steps, max_seconds: limits of the fit.
-        draws: posterior draws simulated to the end of the forecast, each with its Jacobian.
+        draws: posterior draws simulated to the end of the forecast.
+        jacobian_draws: how many of them with their Jacobian, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
         prior_draws: simulations of the prior predictive.
         synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
@@ -47,8 +51,10 @@ class Config(BaseModel):
 
     scale: float = Field(gt=0, le=1)
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
-    level_scale: float = Field(default=1.0, gt=0, le=1)
+    level_scale: float = Field(default=0.5, gt=0, le=1)
     level_runs: int = Field(default=24, ge=0)
+    rounds: int = Field(default=2, ge=0)
+    round_runs: int = Field(default=96, ge=10)
     balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -62,6 +68,7 @@ class Config(BaseModel):
     max_steps: int = Field(default=3000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
     draws: int = Field(default=128, ge=10)
+    jacobian_draws: int = Field(default=32, ge=2)
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)
@@ -83,7 +90,8 @@ DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
     "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 20.0,
-    "level_scale": 0.02, "level_runs": 4, "draws": 16, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
+    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "draws": 16,
+    "jacobian_draws": 10, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from calib import Gradient, ParameterSpace, Problem, log_likelihood
-from calib._local_mean import LocalMean, chance_covariance
+from calib import Gradient, Problem, log_likelihood
+from calib._local_mean import Chart, LocalMean, chance_covariance, identity
 from calib._warm_start import Outputs
 from experiments.nz_calibration._figures import AGE_BANDS
 from experiments.nz_calibration._model import (
@@ -23,10 +23,8 @@ from experiments.nz_calibration._model import (
     model,
 )
 from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._parameters import HIERARCHY
 
 COUNTRY_BATCH = 2  # runs of the whole country at once: one a core
-LOGGED = ("ascertainment_pcr", "ascertainment_rat")
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
@@ -36,20 +34,6 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     country = ((people * size).sum() / size.sum()).expand(len(AGE_BANDS))
     rows = (people if f.name.endswith("_district") else country for f in fields(Expected))
     return Expected(*(row.expand(weeks, -1) for row in rows)).flat()
-
-
-def _chart(space: ParameterSpace, z: Tensor) -> Tensor:
-    theta, parts = space.to_theta(z), []
-    for name in (p.name for p in space.parameters):
-        if name in HIERARCHY.values():
-            continue
-        if name in HIERARCHY:
-            parts.append(theta[HIERARCHY[name]][..., None] * theta[name])
-        elif name in LOGGED:
-            parts.append(theta[name].log()[..., None])
-        else:
-            parts.append(z[..., space.slice_of(name)])
-    return torch.cat(parts, dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +47,7 @@ class Inference:
         simulator: over the fitted weeks. data: the counts. batch: particles simulated at once, bounds memory.
         local: mean expected counts near the posterior, or None to compare single runs.
         country: over the fitted weeks on a larger population, whose runs set the level of the local mean; None for `simulator`.
+        chart: coordinates along which runs are carried.
     """
 
     simulator: Simulator
@@ -70,6 +55,7 @@ class Inference:
     batch: int = 8
     local: LocalMean | None = None
     country: Simulator | None = None
+    chart: Chart = identity
 
     def problem(self, fingerprint: str) -> Problem:
         """The log likelihood on z as `calib.fit` wants it."""
@@ -111,36 +97,40 @@ class Inference:
             self.likelihood_of_means,
             self._information,
             SMALLEST_MEAN,
-            None if self.country is None else self._country_values,
+            None if self.country is None else self.values,
             self.chart,
         )
 
-    def _country_values(self, z: Tensor, seed: int) -> Tensor:
-        assert self.country is not None
-        rows = []
+    def values(self, z: Tensor, seed: int, first: int = 0) -> Tensor:
+        """Expected counts `[P, M]` at `z [P, D]`, one run each on the larger population if there is one, without derivatives.
+
+        The rows take random streams from `first` on.
+        """
+        simulator, rows = self.country or self.simulator, []
         with torch.no_grad():
             for start in range(0, len(z), COUNTRY_BATCH):
                 part = z[start : start + COUNTRY_BATCH]
-                simulate = self.country.bind(seed, torch.arange(start, start + len(part)))
-                rows.append(simulate(self.simulator.space.to_theta(part)).flat())
+                simulate = simulator.bind(seed, torch.arange(first + start, first + start + len(part)))
+                rows.append(simulate(simulator.space.to_theta(part)).flat())
         return torch.cat(rows)
-
-    def chart(self, z: Tensor) -> Tensor:
-        """Coordinates in which log expected counts are nearly straight lines, `[*batch, D - 2]` of `z [*batch, D]`.
-
-        The effects of the districts themselves instead of their spread and their size in its units, and logarithms of ascertainment.
-        """
-        return _chart(self.simulator.space, z)
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""
         return self._likelihood(z, lambda _: Expected.from_flat(flat, self.simulator.weeks))
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
-        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self._error())
+        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error())
         return torch.stack([sites[name] for name in SIGNALS]).sum(0)
 
-    def _error(self) -> dict[str, Tensor] | None:
+    @property
+    def fitted_mean(self) -> Tensor:
+        """`[M]` which expected counts are compared with figures: the weeks that the likelihood sees, without infections."""
+        weeks = self.simulator.weeks
+        seen = self.data.fitted[:, None].double()
+        parts = {s: seen.expand(-1, self.data.counts[s].shape[1]) for s in SIGNALS}
+        return Expected(**parts, infections_district=torch.zeros(weeks, 20)).flat() > 0
+
+    def error(self) -> dict[str, Tensor] | None:
         """What is not known of the local mean counts as noise of the data."""
         if self.local is None:
             return None
@@ -166,7 +156,7 @@ class Inference:
         if local is None:
             raise ValueError("chance is told from the runs of a local mean; set `local` first.")
         mean, weeks = local(at), self.simulator.weeks
-        expected, theta, error = Expected.from_flat(mean, weeks), self.simulator.space.to_theta(at), self._error() or {}
+        expected, theta, error = Expected.from_flat(mean, weeks), self.simulator.space.to_theta(at), self.error() or {}
         places = people_per_agent(self.country or self.simulator, weeks)
         weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
         for signal in SIGNALS:
@@ -184,7 +174,7 @@ class Inference:
         expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
         rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
         out = z.new_zeros(*z.shape, z.shape[-1])
-        error = self._error() or {}
+        error = self.error() or {}
         for signal in SIGNALS:
             mean = getattr(expected, signal)
 

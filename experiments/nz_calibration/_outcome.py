@@ -13,26 +13,23 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import FitResult, Flow, fit, judge_k_hat, rich_progress
+from calib import FitResult, Flow, judge_k_hat
 from calib._atomic import atomic_path, atomic_write_json
-from calib._config import ProgressCallback
 from calib._hub import hub_rows, quantile_table
 from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
-from calib._local_mean import LocalMean, local_mean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from calib._warm_start import WarmStart, widen_flow
+from calib._warm_start import widen_flow
 from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
-from experiments.nz_calibration._inference import Inference, people_per_agent
-from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, counts
+from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._model import SIGNALS, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
-from experiments.nz_calibration._study import JUDGED, Study, judge_flow, local_settings, steps
+from experiments.nz_calibration._study import JUDGED, Study, judge_flow, report_failed, steps
 from experiments.nz_calibration._synthetic import recovery
 
 PLACES = {
@@ -89,102 +86,64 @@ def prior_predictive(study: Study, run: RunFolder, console: Console) -> tuple[Te
     z = torch.randn(study.config.prior_draws, study.space.dim, generator=generator, dtype=torch.float64)
     flat = simulate_draws(study, z, run, console, purpose="prior_predictive")
     good = torch.isfinite(flat).all(1)
-    _report_failed(good, run, "prior draws")
+    report_failed(good, run, "prior draws")
     return z[good], flat[good]
-
-
-def _report_failed(good: Tensor, run: RunFolder, what: str) -> None:
-    """Count draws whose simulation was not finite, and refuse to go on with fewer than ten."""
-    count = int(good.sum())
-    if count < len(good):
-        run.skip(what, len(good) - count)
-        run.notice(
-            f"{len(good) - count} of {len(good)} {what} gave a simulation that was not finite and were left out."
-        )
-    if count < 10:
-        raise StudyError(
-            f"Only {count} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
-        )
 
 
 def conclude(
     study: Study,
     result: FitResult,
-    warm: WarmStart | None,
+    inference: Inference,
     prior: tuple[Tensor, Tensor],
     run: RunFolder,
     console: Console,
 ) -> dict[str, Any]:
-    """Simulate the posterior draws once, with Jacobians, and write every data file of the run.
+    """Simulate the posterior draws to the end of the forecast, some with Jacobians, and write every data file of the run.
+
+    Args:
+        study: the problem.
+        result: the fit.
+        inference: the likelihood that it was made with.
+        prior: of `prior_predictive`.
+        run: where to.
+        console: for progress.
 
     Returns:
         The scores, as in `scores.json`.
     """
-    config = study.config
+    config, flow = study.config, copy.deepcopy(result.flow)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
-    with torch.no_grad():
-        drawn = result.flow.sample(config.draws, generator)
-    sampled, jacobian = jacobian_draws(study, drawn, run, console, purpose="forecast")
-    same = study.sample_full is study.full
-    flat = sampled if same else simulate_draws(study, drawn, run, console, purpose="forecast_whole_population")
-    good = torch.isfinite(flat).all(1) & torch.isfinite(sampled).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
-    _report_failed(good, run, "posterior draws")
-    drawn, flat, sampled, jacobian = drawn[good], flat[good], sampled[good], jacobian[good]
-    runs, chart = (drawn, sampled, jacobian.to(sampled)), study.inference().chart
-    own = local_mean(*runs, floor=SMALLEST_MEAN, chart=chart)
-    local = local_mean(*runs, floor=SMALLEST_MEAN, chart=chart, values=_level(study, drawn, run, console))
-    flow = result.flow
-    if config.average and warm is not None:
-        # fitted and forecast weeks from the same runs: what the data tie together stays together in the forecast
-        with run.phase("refit"), rich_progress(console) as progress:
-            flow, inference = refit(study, local, flow, progress)
+    if inference.local is not None:
         _judge(inference, flow, run, config.seed)
         _widen(inference, flow, run, config.seed)
     else:
         run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
     with torch.no_grad():
-        z, log_q = flow.sample_with_log_prob(flow.noise(len(drawn), generator))
+        z, log_q = flow.sample_with_log_prob(flow.noise(config.draws, generator))
+    country = replace(study, full=study.country_full or study.full)
+    flat = simulate_draws(country, z, run, console, purpose="forecast")
+    good = torch.isfinite(flat).all(1)
+    report_failed(good, run, "posterior draws")
+    z, log_q, flat = z[good], log_q[good], flat[good]
+    some = z[: config.jacobian_draws]
+    sampled, jacobian = jacobian_draws(study, some, run, console, purpose="forecast_jacobian")
+    fine = torch.isfinite(sampled).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
+    report_failed(fine, run, "posterior draws with Jacobians")
 
     with run.phase("files"):
-        stray = flat.clamp_min(SMALLEST_MEAN) / own(drawn)
-        predicted = observations(study, z, with_real_chance(study, local(z), stray), "posterior")
-        _save_jacobian(study, drawn, sampled, jacobian, run)
-        _save_posterior(study, z, local(z), log_q, predicted, prior, run)
+        predicted = observations(study, z, flat, "posterior")
+        _save_jacobian(study, some[fine], sampled[fine], jacobian[fine], run)
+        _save_posterior(study, inference, z, flat, log_q, predicted, prior, run)
         scores = _score(study, predicted, run)
     with run.phase("sensitivity"):
         _sensitivity(study, run)
     if study.truth is not None:
-        found = recovery(study.space.names, study.truth.numpy(), z.numpy())
+        with torch.no_grad():
+            many = flow.sample(JUDGED, torch.Generator().manual_seed(derive_seed(config.seed, 0, "recovery")))
+        found = recovery(study.space.names, study.truth.numpy(), many.numpy())
         atomic_write_json(run.file("recovery.json"), found)
         run.update(recovery={key: found[key] for key in ("inside", "of", "share", "chance_of_so_few")})
     return scores
-
-
-def _level(study: Study, z: Tensor, run: RunFolder, console: Console) -> tuple[Tensor, Tensor] | None:
-    """Runs of the whole country to the last week at the middle of the draws, `[V, D]` and `[V, M]`, without Jacobians."""
-    if study.country_full is None or study.country_full is study.full:
-        return None
-    at = z.mean(0).expand(max(2, study.config.level_runs // 3), -1)
-    country = replace(study, full=study.country_full)
-    return at, simulate_draws(country, at, run, console, purpose="forecast_level")
-
-
-def with_real_chance(study: Study, mean: Tensor, stray: Tensor) -> Tensor:
-    """Expected counts with as much chance in them as the real population has.
-
-    A run with one agent for n people strays from the mean over random streams sqrt(n) times as far as the country does
-    (demographic noise falls with the square root of the numbers). The stray, on the log scale, is scaled back by that.
-
-    Args:
-        study: gives the people per agent of each district.
-        mean: `[S, M]` mean at the draws.
-        stray: `[S, M]` the runs over their own mean.
-
-    Returns:
-        `[S, M]`.
-    """
-    factor = people_per_agent(study.full, study.full.weeks).to(mean) ** -0.5
-    return mean * stray**factor
 
 
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
@@ -198,28 +157,6 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
             draws = counts(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
             out[signal] = draws.transpose(0, 1).flatten(0, 1).numpy()
     return out
-
-
-def refit(study: Study, local: LocalMean, flow: Flow, progress: ProgressCallback) -> tuple[Flow, Inference]:
-    """Fit on to the local mean of the runs that made the forecast, which lie where the first fit ended; no simulation.
-
-    Args:
-        study: the problem.
-        local: mean of the outputs of all weeks.
-        flow: where to start.
-        progress: shown while it runs.
-
-    Returns:
-        The flow, and the likelihood that it was fitted to.
-    """
-    weeks, fitted = study.full.weeks, study.short.weeks
-    every = Expected.from_flat(torch.arange(len(local.log_mean)), weeks)
-    early = Expected(*(getattr(every, f.name)[:fitted] for f in fields(Expected))).flat()
-    short = replace(local, log_mean=local.log_mean[early], slope=local.slope[early], stray=local.stray[:, early])
-    inference = replace(study.inference(), local=short)
-    start = copy.deepcopy(flow).requires_grad_(True)
-    result = fit(inference.local_problem(study.fingerprint()), start, local_settings(study.config), progress=progress)
-    return result.flow, inference
 
 
 def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
@@ -257,11 +194,18 @@ def _widen(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     )
 
 
-def _pointwise(study: Study, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
-    """Log likelihood of each fitted count, `{signal: [S, fitted week, place]}`."""
-    theta, expected = study.space.to_theta(z), Expected.from_flat(flat, study.full.weeks)
-    fitted = study.data.fitted
-    return {s: counts(s, getattr(expected, s), theta).log_prob(study.data.counts[s])[:, fitted] for s in SIGNALS}
+def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
+    """Log likelihood of each fitted count, `{signal: [S, fitted week, place]}`: by the local mean, or of single runs if there is none."""
+    theta, data, fitted = study.space.to_theta(z), study.fit_data, study.fit_data.fitted
+    if inference.local is None:
+        every = Expected.from_flat(flat, study.full.weeks)
+        expected = Expected(*(getattr(every, f.name)[:, : study.short.weeks] for f in fields(Expected)))
+    else:
+        expected = Expected.from_flat(inference.local(z), study.short.weeks)
+    error = inference.error() or {}
+    return {
+        s: counts(s, getattr(expected, s), theta, error.get(s)).log_prob(data.counts[s])[:, fitted] for s in SIGNALS
+    }
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run: RunFolder) -> None:
@@ -280,8 +224,9 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run:
 
 def _save_posterior(
     study: Study,
+    inference: Inference,
     z: Tensor,
-    mean: Tensor,
+    flat: Tensor,
     log_q: Tensor,
     predicted: dict[str, np.ndarray],
     prior: tuple[Tensor, Tensor],
@@ -295,7 +240,7 @@ def _save_posterior(
     def sites(z: Tensor) -> dict[str, np.ndarray]:
         return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
 
-    pointwise = _pointwise(study, z, mean)
+    pointwise = _pointwise(study, inference, z, flat)
     joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
     joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     people = study.figures.population

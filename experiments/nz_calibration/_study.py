@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,12 +14,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from calib import (
-    CheckpointError,
     FitConfig,
     FitError,
     FitResult,
@@ -32,15 +29,17 @@ from calib import (
     make_flow,
     rich_progress,
 )
-from calib._atomic import atomic_path, atomic_write_bytes
+from calib._atomic import atomic_path
 from calib._config import ProgressCallback
-from calib._local_mean import LocalMean
+from calib._kept_tensors import load_tensors, save_tensors
+from calib._local_mean import Chart, LocalMean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
 from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._chart import make_chart
 from experiments.nz_calibration._config import Config
-from experiments.nz_calibration._errors import FiguresError
+from experiments.nz_calibration._errors import FiguresError, StudyError
 from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, Data, Simulator, observed, parameter_space
@@ -63,7 +62,9 @@ class Study:
         config: settings. figures: the real figures. population: the agents. space: the parameters.
         short, full: simulators over the fitted weeks and over all weeks, on the run's device.
         sample_short, sample_full: the same on the CPU, for Jacobians; on a CPU they are `short` and `full` unless asked otherwise.
-        country_short, country_full: on the population whose runs set the level of the local mean; None if that is the sample's own.
+        country_short, country_full: on the population whose runs set level and curvature of the local mean and make the forecast;
+            None if that is `short` and `full` and no other sample.
+        chart: coordinates along which runs are carried.
         data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
     """
@@ -78,6 +79,7 @@ class Study:
     sample_full: Simulator
     country_short: Simulator | None
     country_full: Simulator | None
+    chart: Chart
     data: Data
     truth: Tensor | None
 
@@ -90,12 +92,16 @@ class Study:
     def inference(self, simulator: Simulator | None = None) -> Inference:
         """The likelihood of the fitted weeks, by the run's simulator or another."""
         return Inference(
-            simulator or self.short, self.fit_data, batch=self.config.particles, country=self.country_short
+            simulator or self.short,
+            self.fit_data,
+            batch=self.config.particles,
+            country=self.country_short,
+            chart=self.chart,
         )
 
-    def local(self, warm: WarmStart) -> LocalMean:
-        """The mean expected counts that a warm start came to know."""
-        return warm.local(SMALLEST_MEAN, self.inference().chart)
+    def local(self, warm: WarmStart, more: tuple[Tensor, Tensor] | None = None) -> LocalMean:
+        """The mean expected counts that a warm start, and `more` runs of the country, came to know."""
+        return warm.local(SMALLEST_MEAN, self.chart, more)
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
@@ -109,6 +115,8 @@ class Study:
             "jacobian_scale",
             "level_scale",
             "level_runs",
+            "rounds",
+            "round_runs",
             "balance",
             "seed",
             "synthetic",
@@ -209,17 +217,24 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         sample_full,
         country_short,
         country_full,
+        make_chart(sample_short),
         data,
         truth,
     )
 
 
-def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, WarmStart | None]:
-    """Warm start, then variational inference; both go on where a killed run stopped."""
+def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, Inference]:
+    """Warm start, rounds of runs of the country, then variational inference; each goes on where a killed run stopped.
+
+    Returns:
+        The fit, and the likelihood that it was made with.
+    """
+    from experiments.nz_calibration._rounds import explore
+
     config, space = study.config, study.space
     inference, fingerprint = study.inference(), study.fingerprint()
     flow = make_flow(config.flow, space.dim, seed=config.seed, hierarchy=hierarchy(space))
-    warm, local = None, config.gradient == "local"
+    local = config.gradient == "local"
     if config.warm_start:
         with run.phase("warm_start"):
             warm = _warm_start(study, run, console)
@@ -231,6 +246,8 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
             known = inference.outputs().information(at, mean(at), mean.jacobian(at))[0]
             warm = replace(warm, information=known)
         start_flow(flow, warm)
+        if config.average and config.rounds:
+            inference, flow = explore(study, inference, warm, flow, run, console)
         if config.average and not local:
             with run.phase("local_fit"), rich_progress(console) as progress:
                 flow = _local_fit(study, inference, flow, run, progress)
@@ -257,7 +274,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
             "settled: intervals may still be too wide or too narrow. Give it more time with --max-seconds and --max-steps."
         )
     _write_history(run, result)
-    return result, warm
+    return result, inference
 
 
 def hierarchy(space: ParameterSpace) -> list[tuple[int, int, int, float]]:
@@ -363,37 +380,22 @@ def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
 
 
 def _keep(state: WarmStart, file: Path, problem: str) -> None:
-    """Write the warm start atomically: a killed run goes on from its last step."""
+    """A killed run goes on from its last step."""
     tensors = {f.name: getattr(state, f.name) for f in fields(state) if isinstance(getattr(state, f.name), Tensor)}
     numbers = {
         "objective": torch.tensor(state.objective, dtype=torch.float64),
         "simulations": torch.tensor(state.simulations),
         "value_simulations": torch.tensor(state.value_simulations),
     }
-    kept = {k: v.contiguous() for k, v in (tensors | numbers).items()}
-    atomic_write_bytes(file, save(kept, {"problem": problem, "sha256": _checksum(kept)}))
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
+    save_tensors(file, tensors | numbers, problem)
 
 
 def _load(file: Path, problem: str) -> WarmStart:
-    again = "remove it, and the warm start is done again"
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
-            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-        if header.get("sha256") != _checksum(kept):
-            raise SafetensorError("its checksum does not match its content")
-        objective = tuple(kept.pop("objective").tolist())
-        made, level = int(kept.pop("simulations")), int(kept.pop("value_simulations"))
-        state = WarmStart(**kept, objective=objective, simulations=made, value_simulations=level)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged or cut short ({error}); {again}.") from error
-    if header.get("problem") != problem:
-        raise CheckpointError(f"{file} was made from other figures, priors or settings than this run's; {again}.")
-    return state
+    names = [f.name for f in fields(WarmStart)]
+    kept = load_tensors(file, problem, names, "remove it, and the warm start is done again")
+    objective = tuple(kept.pop("objective").tolist())
+    made, level = int(kept.pop("simulations")), int(kept.pop("value_simulations"))
+    return WarmStart(**kept, objective=objective, simulations=made, value_simulations=level)
 
 
 def _write_history(run: RunFolder, result: FitResult) -> None:
@@ -410,6 +412,20 @@ def steps(console: Console, label: str, total: int) -> Iterator[Callable[[int], 
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+def report_failed(good: Tensor, run: RunFolder, what: str) -> None:
+    """Count draws whose simulation was not finite, and refuse to go on with fewer than ten."""
+    count = int(good.sum())
+    if count < len(good):
+        run.skip(what, len(good) - count)
+        run.notice(
+            f"{len(good) - count} of {len(good)} {what} gave a simulation that was not finite and were left out."
+        )
+    if count < 10:
+        raise StudyError(
+            f"Only {count} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
+        )
 
 
 def _number(x: float) -> float | None:
