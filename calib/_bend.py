@@ -1,0 +1,106 @@
+"""What straight lines miss: a quadratic with a Gaussian prior, learnt from runs.
+
+Log outputs are nearly linear in a good chart, but a posterior of many parameters is wide in directions that the data tie
+together, and there second-order terms add up. With runs at draws of the posterior they are regressed by a Gaussian process whose
+kernel is a polynomial of second degree, so that curvature is looked for first in the coordinates that move the outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LINEAR = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+QUADRATIC = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+CONSTANT = 100.0
+"""Prior variance of the constant over that of the noise: the level is learnt from the runs alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """`bend(x) = sum_v k(x, x_v) weight_v`, `k(x, y) = constant + linear a + quadratic a^2`, `a = (x scale).(y scale)`.
+
+    Attributes:
+        points: `[V, E]` scaled coordinates of the runs. scale: `[E]`. weight: `[V, M]`.
+        linear, quadratic: prior variance of the terms over that of the noise, at a typical run.
+        stray: `[V, M]` each run's log output minus what the other runs predict there.
+        error: `[M]` standard deviation of the bend itself, without noise, at the points of the runs, each predicted by the others.
+    """
+
+    points: Tensor
+    scale: Tensor
+    weight: Tensor
+    linear: float
+    quadratic: float
+    stray: Tensor
+    error: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Correction of the log outputs `[*batch, M]` at `x [*batch, E]`, measured from the centre."""
+        inner = (x * self.scale) @ self.points.mT
+        return _kernel(inner, self.linear, self.quadratic) @ self.weight
+
+    def slope(self, x: Tensor) -> Tensor:
+        """Its derivatives, `[*batch, M, E]`."""
+        inner = (x * self.scale) @ self.points.mT
+        rise = self.linear + 2 * self.quadratic * inner  # [*batch, V]
+        return torch.einsum("...v,vm,ve->...me", rise, self.weight, self.points * self.scale)
+
+
+def _kernel(inner: Tensor, linear: float, quadratic: float) -> Tensor:
+    return CONSTANT + inner * (linear + quadratic * inner)
+
+
+def learn_bend(x: Tensor, residual: Tensor, effect: Tensor) -> Bend:
+    """Regress what a linear model leaves.
+
+    The variances of linear and quadratic terms, over that of the noise, are chosen for all outputs together by the predictive density
+    of each run from the others (leave-one-out, Sundararajan & Keerthi 2001, Neural Computation 13:1103), the noise for each output
+    by itself. Where runs say nothing of a curvature, none is chosen.
+
+    Args:
+        x: `[V, E]` where the runs were made, measured from the centre.
+        residual: `[V, M]` their log outputs minus the linear model's.
+        effect: `[E]` how much a unit of each coordinate moves the outputs; terms in coordinates that move little are shrunk more.
+
+    Returns:
+        The correction.
+
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} run was given to learn a curvature from; at least 2 are needed.")
+    typical = ((x * effect) ** 2).sum(1).mean().sqrt().clamp_min(1e-12)
+    scale = effect / typical
+    points = x * scale
+    inner = points @ points.mT
+    best: tuple[float, float, float] | None = None
+    for linear in LINEAR:
+        for quadratic in QUADRATIC:
+            height = _predictive(inner, residual, linear, quadratic)
+            if best is None or height > best[0]:
+                best = (height, linear, quadratic)
+    assert best is not None
+    _, linear, quadratic = best
+    inverse = _inverse(inner, linear, quadratic)
+    weight, kept = inverse @ residual, inverse.diagonal()
+    stray = weight / kept[:, None]
+    noise = (weight**2 / kept[:, None]).mean(0)  # variance of the noise: mean of stray^2 over its relative variance
+    unsure = (1 / kept - 1).clamp_min(0.0).mean()
+    return Bend(points, scale, weight, linear, quadratic, stray, (noise * unsure).sqrt())
+
+
+def _inverse(inner: Tensor, linear: float, quadratic: float) -> Tensor:
+    eye = torch.eye(len(inner)).to(inner)
+    return torch.cholesky_inverse(torch.linalg.cholesky(_kernel(inner, linear, quadratic) + eye))
+
+
+def _predictive(inner: Tensor, residual: Tensor, linear: float, quadratic: float) -> float:
+    """Log density of every run given the others, noise variances at their best, up to a constant."""
+    inverse = _inverse(inner, linear, quadratic)
+    kept = inverse.diagonal()
+    noise = ((inverse @ residual) ** 2 / kept[:, None]).mean(0).clamp_min(1e-12)
+    return float(0.5 * residual.shape[1] * kept.log().sum() - 0.5 * len(inner) * noise.log().sum())
