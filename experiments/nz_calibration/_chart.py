@@ -16,8 +16,10 @@ from experiments.nz_calibration._rates import host_tables
 
 LOGGED = ("ascertainment_pcr", "ascertainment_rat")
 VENUES = ("transmission_household", "transmission_school", "transmission_work", "transmission_community")
-HOSTS = 512
-"""Hosts from whose solutions the strength of transmission is learnt."""
+HOSTS = 1024
+"""Hosts from whose solutions the strength of transmission is learnt,"""
+SPREAD = 1.5
+"""with parameters this many prior standard deviations wide: data may move them far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class StudyChart:
 
     Attributes:
         space: the parameters.
-        strength: coefficients of the log of susceptibility times infectiousness as a quadratic in the host's coordinates.
+        strength: coefficients of the log of susceptibility times infectiousness as a cubic in the host's coordinates.
     """
 
     space: ParameterSpace
@@ -39,7 +41,7 @@ class StudyChart:
 
     def __call__(self, z: Tensor) -> Tensor:
         theta, parts = self.space.to_theta(z), []
-        strength = torch.exp(_quadratic(_host(self.space, z)) @ self.strength.to(z))
+        strength = torch.exp(_cubic(_host(self.space, z)) @ self.strength.to(z))
         medians = self.space.to_theta(z.new_zeros(z.shape[-1]))
         for name in (p.name for p in self.space.parameters):
             if name in HIERARCHY.values():
@@ -62,7 +64,7 @@ def make_chart(simulator: Simulator) -> StudyChart:
     z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
     spread = base_noise("sobol", HOSTS, len(names), 0)
     for i, name in enumerate(names):
-        z[:, space.slice_of(name).start] = spread[:, i].to(z)
+        z[:, space.slice_of(name).start] = SPREAD * spread[:, i].to(z)
     z = torch.cat([torch.zeros_like(z[:1]), z]).to(context.population_share)
     with torch.no_grad():
         hosts = host_tables(space.to_theta(z), context)
@@ -70,7 +72,7 @@ def make_chart(simulator: Simulator) -> StudyChart:
         people = (share[:, None] * simulator.observation.doses).flatten()
         strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log().double().cpu()
         good = hosts.finite.cpu() & torch.isfinite(strength)
-    features = _quadratic(_host(space, z.double().cpu()))
+    features = _cubic(_host(space, z.double().cpu()))
     rows = torch.linalg.lstsq(features[good], (strength - strength[0])[good, None]).solution[:, 0]
     return StudyChart(space, rows)
 
@@ -79,7 +81,10 @@ def _host(space: ParameterSpace, z: Tensor) -> Tensor:
     return torch.cat([z[..., space.slice_of(p.name)] for p in ode.PRIORS], dim=-1)
 
 
-def _quadratic(x: Tensor) -> Tensor:
-    """`[*batch, n + n (n + 1) / 2]` linear and quadratic terms."""
-    row, column = torch.triu_indices(x.shape[-1], x.shape[-1])
-    return torch.cat([x, x[..., row] * x[..., column]], dim=-1)
+def _cubic(x: Tensor) -> Tensor:
+    """`[*batch, F]` all products of one, two and three coordinates."""
+    n = x.shape[-1]
+    first, second = torch.triu_indices(n, n)
+    pairs = x[..., first] * x[..., second]
+    triples = [pairs[..., first >= i] * x[..., i : i + 1] for i in range(n)]
+    return torch.cat([x, pairs, *triples], dim=-1)
