@@ -25,8 +25,8 @@ class Bend:
     Attributes:
         points: `[V, E]` scaled coordinates of the runs. scale: `[E]`. weight: `[V, M]`.
         linear, quadratic: prior variance of the terms over that of the noise, at a typical run.
+        inverse: `[V, V]` of the runs' covariance over the variance of the noise. noise: `[M]` variance of the noise, log scale.
         stray: `[V, M]` each run's log output minus what the other runs predict there.
-        error: `[M]` standard deviation of the bend itself, without noise, at the points of the runs, each predicted by the others.
     """
 
     points: Tensor
@@ -34,8 +34,9 @@ class Bend:
     weight: Tensor
     linear: float
     quadratic: float
+    inverse: Tensor
+    noise: Tensor
     stray: Tensor
-    error: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """Correction of the log outputs `[*batch, M]` at `x [*batch, E]`, measured from the centre."""
@@ -47,6 +48,19 @@ class Bend:
         inner = (x * self.scale) @ self.points.mT
         rise = self.linear + 2 * self.quadratic * inner  # [*batch, V]
         return torch.einsum("...v,vm,ve->...me", rise, self.weight, self.points * self.scale)
+
+    def error(self, x: Tensor) -> Tensor:
+        """Standard deviation of the log mean at `x [*batch, E]` given the runs, `[*batch, M]`: grows away from them."""
+        at = x * self.scale
+        near = _kernel(at @ self.points.mT, self.linear, self.quadratic)
+        here = _kernel((at**2).sum(-1), self.linear, self.quadratic)
+        unsure = here - ((near @ self.inverse) * near).sum(-1)
+        return (unsure.clamp_min(1e-9)[..., None] * self.noise).sqrt()
+
+    @property
+    def typical_error(self) -> Tensor:
+        """`[M]` the same at the points of the runs, each predicted by the others."""
+        return (self.noise * (1 / self.inverse.diagonal() - 1).clamp_min(0.0).mean()).sqrt()
 
 
 def _kernel(inner: Tensor, linear: float, quadratic: float) -> Tensor:
@@ -89,8 +103,7 @@ def learn_bend(x: Tensor, residual: Tensor, effect: Tensor) -> Bend:
     weight, kept = inverse @ residual, inverse.diagonal()
     stray = weight / kept[:, None]
     noise = (weight**2 / kept[:, None]).mean(0)  # variance of the noise: mean of stray^2 over its relative variance
-    unsure = (1 / kept - 1).clamp_min(0.0).mean()
-    return Bend(points, scale, weight, linear, quadratic, stray, (noise * unsure).sqrt())
+    return Bend(points, scale, weight, linear, quadratic, inverse, noise, stray)
 
 
 def _inverse(inner: Tensor, linear: float, quadratic: float) -> Tensor:

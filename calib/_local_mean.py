@@ -48,8 +48,14 @@ class LocalMean:
 
     @property
     def relative_error(self) -> Tensor:
-        """`[M]` standard error of the mean relative to it."""
-        return self.stray.std(0) / self.runs**0.5 if self.bend is None else self.bend.error
+        """`[M]` standard error of the mean relative to it, typical of the runs."""
+        return self.stray.std(0) / self.runs**0.5 if self.bend is None else self.bend.typical_error
+
+    def relative_error_at(self, z: Tensor) -> Tensor:
+        """The same at `z [*batch, D]`, `[*batch, M]`."""
+        if self.bend is None:
+            return self.relative_error.expand(*z.shape[:-1], -1)
+        return self.bend.error(self.chart(z) - self.centre)
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""

@@ -119,7 +119,7 @@ class Inference:
         return self._likelihood(z, lambda _: Expected.from_flat(flat, self.simulator.weeks))
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
-        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error())
+        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error(z))
         return torch.stack([sites[name] for name in SIGNALS]).sum(0)
 
     @property
@@ -130,11 +130,11 @@ class Inference:
         parts = {s: seen.expand(-1, self.data.counts[s].shape[1]) for s in SIGNALS}
         return Expected(**parts, infections_district=torch.zeros(weeks, 20)).flat() > 0
 
-    def error(self) -> dict[str, Tensor] | None:
-        """What is not known of the local mean counts as noise of the data."""
+    def error(self, z: Tensor) -> dict[str, Tensor] | None:
+        """What is not known of the local mean at `z [P, D]`, relative, by signal `[P, W, places]`: counts as noise of the data."""
         if self.local is None:
             return None
-        error = Expected.from_flat(self.local.relative_error, self.simulator.weeks)
+        error = Expected.from_flat(self.local.relative_error_at(z), self.simulator.weeks)
         return {signal: getattr(error, signal) for signal in SIGNALS}
 
     def _averaged(self, simulate: Simulate, z: Tensor) -> Simulate:
@@ -156,7 +156,11 @@ class Inference:
         if local is None:
             raise ValueError("chance is told from the runs of a local mean; set `local` first.")
         mean, weeks = local(at), self.simulator.weeks
-        expected, theta, error = Expected.from_flat(mean, weeks), self.simulator.space.to_theta(at), self.error() or {}
+        expected, theta, error = (
+            Expected.from_flat(mean, weeks),
+            self.simulator.space.to_theta(at),
+            self.error(at) or {},
+        )
         places = people_per_agent(self.country or self.simulator, weeks)
         weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
         for signal in SIGNALS:
@@ -174,7 +178,7 @@ class Inference:
         expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
         rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
         out = z.new_zeros(*z.shape, z.shape[-1])
-        error = self.error() or {}
+        error = self.error(z) or {}
         for signal in SIGNALS:
             mean = getattr(expected, signal)
 

@@ -21,7 +21,6 @@ from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from calib._warm_start import widen_flow
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
@@ -29,6 +28,7 @@ from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._model import SIGNALS, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
+from experiments.nz_calibration._sampler import chains, summary
 from experiments.nz_calibration._study import JUDGED, Study, judge_flow, report_failed, steps
 from experiments.nz_calibration._synthetic import recovery
 
@@ -113,13 +113,22 @@ def conclude(
     """
     config, flow = study.config, copy.deepcopy(result.flow)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
-    if inference.local is not None:
-        _judge(inference, flow, run, config.seed)
-        _widen(inference, flow, run, config.seed)
+    if inference.local is None:
+        run.notice(
+            "The fit had no warm start, so there is no local mean to judge it by importance weights or to draw from."
+        )
+        with torch.no_grad():
+            z, many = flow.sample(config.draws, generator), flow.sample(JUDGED, generator)
     else:
-        run.notice("The fit had no warm start, so there is no local mean to judge it by importance weights.")
+        _judge(inference, flow, run, config.seed)
+        with run.phase("draws"):
+            found = chains(inference, flow, config.seed, console, "posterior")
+        run.update(sampler=summary(found))
+        z, many = found.draws(config.draws, generator), found.draws(JUDGED, generator)
+        extra = _widen(inference, many, run)
+        z, many = (x + torch.randn(x.shape, generator=generator, dtype=x.dtype) @ extra.mT for x in (z, many))
     with torch.no_grad():
-        z, log_q = flow.sample_with_log_prob(flow.noise(config.draws, generator))
+        log_q = flow.log_prob(z)
     country = replace(study, full=study.country_full or study.full)
     flat = simulate_draws(country, z, run, console, purpose="forecast")
     good = torch.isfinite(flat).all(1)
@@ -138,11 +147,9 @@ def conclude(
     with run.phase("sensitivity"):
         _sensitivity(study, run)
     if study.truth is not None:
-        with torch.no_grad():
-            many = flow.sample(JUDGED, torch.Generator().manual_seed(derive_seed(config.seed, 0, "recovery")))
-        found = recovery(study.space.names, study.truth.numpy(), many.numpy())
-        atomic_write_json(run.file("recovery.json"), found)
-        run.update(recovery={key: found[key] for key in ("inside", "of", "share", "chance_of_so_few")})
+        kept = recovery(study.space.names, study.truth.numpy(), many.numpy())
+        atomic_write_json(run.file("recovery.json"), kept)
+        run.update(recovery={key: kept[key] for key in ("inside", "of", "share", "chance_of_so_few")})
     return scores
 
 
@@ -177,13 +184,10 @@ def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     )
 
 
-def _widen(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
-    """Widen the fitted distribution by what chance moves the estimate (`calib._local_mean.chance_covariance`)."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "centre"))
-    draws = flow.sample(JUDGED, generator)
+def _widen(inference: Inference, draws: Tensor, run: RunFolder) -> Tensor:
+    """`[D, D]` factor of the covariance by which chance moves the estimate (`calib._local_mean.chance_covariance`)."""
     extra = inference.chance(draws.mean(0))
     ratio = (1 + extra.diagonal() / draws.var(0)).sqrt()
-    widen_flow(flow, extra)
     widest = int(ratio.argmax())
     run.update(
         widened_by_chance={
@@ -192,6 +196,8 @@ def _widen(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
             "largest_parameter": inference.simulator.space.names[widest],
         }
     )
+    value, vector = torch.linalg.eigh(extra)
+    return vector * value.clamp_min(0.0).sqrt()
 
 
 def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
@@ -202,7 +208,7 @@ def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> d
         expected = Expected(*(getattr(every, f.name)[:, : study.short.weeks] for f in fields(Expected)))
     else:
         expected = Expected.from_flat(inference.local(z), study.short.weeks)
-    error = inference.error() or {}
+    error = inference.error(z) or {}
     return {
         s: counts(s, getattr(expected, s), theta, error.get(s)).log_prob(data.counts[s])[:, fitted] for s in SIGNALS
     }
@@ -251,7 +257,7 @@ def _save_posterior(
         "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
         "log_likelihood": {name: x[None].numpy() for name, x in pointwise.items()},
         "sample_stats": {
-            "lp": joint[None].numpy(), "log_q": log_q[None].numpy(), "log_weight": (joint - log_q)[None].numpy(),
+            "lp": joint[None].numpy(), "log_q": log_q[None].numpy(),
         },
         "observed_data": {name: study.data.counts[name].numpy() for name in SIGNALS},
         "constant_data": {

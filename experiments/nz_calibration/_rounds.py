@@ -15,10 +15,11 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart
 from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
+from experiments.nz_calibration._sampler import chains
 from experiments.nz_calibration._study import Study, local_settings, report_failed, steps
 
 FILE = "rounds.safetensors"
-ROUND_STEPS = 1000
+ROUND_STEPS = 500
 """Steps of the fits between rounds, which only tell where to simulate next."""
 
 
@@ -39,7 +40,7 @@ class Pool:
 def explore(
     study: Study, inference: Inference, warm: WarmStart, flow: Flow, run: RunFolder, console: Console
 ) -> tuple[Inference, Flow]:
-    """Fit, run the country at draws of the fit, learn from these runs, and again.
+    """Fit, draw from the posterior of the local mean, run the country there, learn from these runs, and again.
 
     A killed run goes on with the round that it was in.
 
@@ -58,9 +59,10 @@ def explore(
         with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress:
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
         generator = torch.Generator().manual_seed(derive_seed(config.seed, number, "round"))
+        with run.phase(f"draws_{number + 1}"):
+            found = chains(inference, flow, derive_seed(config.seed, number, "round-draws"), console, "round")
+            z = found.draws(config.round_runs, generator)
         with run.phase(f"round_{number + 1}"):
-            with torch.no_grad():
-                z = flow.sample(config.round_runs, generator)
             values = _simulate(inference, z, derive_seed(config.seed, number, "round-runs"), console, number)
         run.count("rounds", len(z))
         good = torch.isfinite(values).all(1)
@@ -78,7 +80,7 @@ def explore(
         run.update(
             emulator={
                 "runs": local.runs, "linear": bend.linear, "quadratic": bend.quadratic,
-                "error_median": float(bend.error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
+                "error_median": float(bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
             }
         )  # fmt: skip
     return inference, flow

@@ -1,0 +1,62 @@
+"""Draws of the posterior by the local mean: Hamiltonian chains in the coordinates of the fitted flow, no simulation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from calib import Flow
+from calib._hamiltonian import Chains, sample_chains
+from calib._noise import derive_seed
+from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._study import steps
+
+CHAINS = 64
+TRANSITIONS = {"round": (40, 20), "posterior": (80, 120)}
+"""Of every chain, to tune the step and to keep: enough to choose points, and to report."""
+
+
+def chains(inference: Inference, flow: Flow, seed: int, console: Console, purpose: str) -> Chains:
+    """Draw from the posterior of the local mean.
+
+    Args:
+        inference: with its local mean.
+        flow: fitted to it; the chains run in its base noise.
+        seed: of the draws.
+        console: for progress.
+        purpose: "round" or "posterior".
+    """
+    log_likelihood = inference.local_problem("").log_likelihood
+
+    def log_density(z: Tensor) -> Tensor:
+        return log_likelihood(z, 0, "reverse") - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+
+    warmup, draws = TRANSITIONS[purpose]
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
+    with steps(console, "draws", warmup + draws) as advance:
+        return sample_chains(
+            log_density,
+            flow,
+            chains=CHAINS,
+            warmup=warmup,
+            draws=draws,
+            generator=generator,
+            progress=lambda done, of: advance(1),
+        )
+
+
+def summary(found: Chains) -> dict[str, float | int]:
+    """What a manifest keeps of chains."""
+    return {
+        "chains": found.z.shape[1],
+        "draws": found.z.shape[0] * found.z.shape[1],
+        "step": found.step,
+        "accepted": found.accepted,
+        "divergent": found.divergent,
+        "r_hat": float(found.r_hat.max()),
+        "r_hat_median": float(found.r_hat.median()),
+        "effective": float(found.effective.min()),
+    }
