@@ -16,6 +16,10 @@ OPEN = date(2022, 2, 7)
 """First day on which people meet outside their households; before it infections are seeded and spread at home."""
 DRIFT_FROM = date(2022, 2, 7)
 """Start of the four-week steps in which transmission may drift."""
+DOSES_COUNTED = date(2022, 2, 15)
+"""Day from which the ages of doses of the within-host archetypes count."""
+VARIANT = date(2022, 3, 5)
+"""Day on which half of the infections were BA.2, give or take the parameter `variant_midpoint`."""
 RAPID_TESTS = date(2022, 2, 25)
 """First report date on which self-reported rapid antigen tests were the main test."""
 FIRST_WEEK, FORECAST_DATE, LAST_WEEK = date(2022, 2, 6), date(2022, 3, 13), date(2022, 5, 29)

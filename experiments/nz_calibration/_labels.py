@@ -18,6 +18,8 @@ LABELS: dict[str, str] = {
     "coupling": "contacts across districts",
     "aversion": "caution as the wave grows",
     "forgetting": "return to old habits",
+    "variant_advantage": "BA.2: advantage",
+    "variant_midpoint": "BA.2: day of takeover",
     "district_spread": "spread between districts",
     "district_effect": "transmission in district",
     "seed_level": "infections at the start",

@@ -36,6 +36,12 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
      "Fall of log transmission outside the home for each 1 % of a district infected per day; fear of the wave (chosen, wide)."),
     ("forgetting", "logitnormal", math.log(0.07 / 0.93), 0.5, "per day",
      "Share of the remembered incidence replaced each day: memory of about two weeks (chosen)."),
+    ("variant_advantage", "lognormal", _log(1.35), 0.08, "factor",
+     "Transmission of BA.2 over BA.1: secondary attack rates of 39 and 29 % (Lyngse et al., medRxiv 30 January 2022, Nat Commun 13:5760); "
+     "1.5 by a first estimate of Statens Serum Institut (27 January 2022)."),
+    ("variant_midpoint", "normal", 0.0, 5.0, "days",
+     "Days after 5 March on which half of infections were BA.2: a quarter of Omicron genomes, border included, on 15 February (1News, "
+     "17 February), BA.2 'overtaking' on 8 March (NZ Herald); both known at the forecast date (sd chosen)."),
     ("district_spread", "lognormal", _log(0.1), 0.5, "log scale",
      "Standard deviation of the district effects on log community transmission (chosen)."),
     ("seed_level", "lognormal", _log(15.0), 0.4, "per 10,000",

@@ -18,6 +18,8 @@ from sim import Population, Rates
 EARTH_RADIUS = 6371.0  # km
 GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
 KNOT_DAYS = 28
+GENERATION = 3.5
+"""Days between generations; the serial interval of Omicron (Backer et al. 2022, Eurosurveillance 27:2200042)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,8 @@ class Context:
         between: `[R, R]` where contacts outside the own district fall, rows sum to 1, zero diagonal.
         school_day, weekday, opened: `[T]` 0 or 1. seeding_day: `[T]` day index before `OPEN`, negative after.
         seed_age: `[A]` relative importation by age, mean 1 over people.
+        since: `[T]` days since the archetypes' ages of doses were counted (`DOSES_COUNTED`), and since 5 March `variant_day [T]`.
+        kinds: `[K]` share of an archetype in the people.
         ages, districts: A and R.
     """
 
@@ -40,6 +44,9 @@ class Context:
     opened: Tensor
     seed_age: Tensor
     knot: Tensor
+    since: Tensor
+    variant_day: Tensor
+    kinds: Tensor
     archetypes: ode.Archetypes
     ages: int
     districts: int
@@ -66,6 +73,7 @@ def make_context(
     since = np.clip(np.arange(days) - calendar.day_of(calendar.DRIFT_FROM), 0, None)
     early = figures.cases_age.loc[: str(calendar.FIRST_WEEK)].to_numpy().sum(0) + 1.0
     per_person = early / people.sum(0)
+    kinds = (figures.vaccination * people[..., None]).sum(0).ravel()
     return Context(
         days=days,
         population_share=real((people / people.sum(1, keepdims=True)).ravel()),
@@ -75,6 +83,9 @@ def make_context(
         opened=real((np.arange(days) >= calendar.day_of(calendar.OPEN)).astype(float)),
         seed_age=real(per_person * people.sum() / (per_person * people.sum(0)).sum()),
         knot=torch.as_tensor(np.minimum(since // KNOT_DAYS, len(KNOTS)), device=device),
+        since=real(np.arange(days) - calendar.day_of(calendar.DOSES_COUNTED)),
+        variant_day=real(np.arange(days) - calendar.day_of(calendar.VARIANT)),
+        kinds=real(kinds / kinds.sum()),
         archetypes=ode.archetypes_by_age_and_dose().to(device, dtype),
         ages=len(AGE_BANDS),
         districts=len(DISTRICTS),
@@ -109,10 +120,11 @@ def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context)
     c = context
     steps = theta["drift"] * torch.tensor(DRIFT_STEPS).to(theta["drift"])
     walk = torch.nn.functional.pad(steps, (1, 0)).cumsum(-1)
-    outside = c.opened * torch.exp(walk)[..., c.knot]
+    everywhere = variant(theta, c) * waning(theta, c)
+    outside = everywhere * c.opened * torch.exp(walk)[..., c.knot]
     transmission = torch.stack(
         [
-            theta["transmission_household"][..., None].expand(*theta["transmission_household"].shape, c.days),
+            theta["transmission_household"][..., None] * everywhere,
             theta["transmission_community"][..., None] * outside,
             theta["transmission_school"][..., None] * outside * c.school_day,
             theta["transmission_work"][..., None] * outside * c.weekday,
@@ -128,6 +140,33 @@ def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context)
         aversion=theta["aversion"],
         forgetting=theta["forgetting"],
     )
+
+
+def variant(theta: Mapping[str, Tensor], c: Context) -> Tensor:
+    """`[*batch, T]` transmission over that of BA.1 while BA.2 takes over.
+
+    The share of BA.2 grows logistically, at the rate that its advantage over a generation gives; transmission is the mean over shares.
+    """
+    advantage = theta["variant_advantage"][..., None]
+    share = torch.sigmoid(advantage.log() / GENERATION * (c.variant_day - theta["variant_midpoint"][..., None]))
+    return 1 + share * (advantage - 1)
+
+
+def waning(theta: Mapping[str, Tensor], c: Context) -> Tensor:
+    """`[*batch, T]` mean susceptibility of people never infected, over that of the day on which doses were counted.
+
+    Antibody of the vaccinated wanes meanwhile; nobody is boosted. One factor for all: which kinds of people it falls on is not followed.
+    """
+    host = ode.WithinHostParameters.from_mapping({p.name: theta[p.name][..., None] for p in ode.PRIORS})
+    a = c.archetypes
+    ages, doses = a.age_midpoint.expand(c.days, -1), a.doses.expand(c.days, -1)
+    later = ode.Archetypes(ages, doses, (a.days_since_last_dose + c.since[:, None]).clamp_min(0.0))
+
+    def mean(kinds: ode.Archetypes) -> Tensor:
+        return (ode.susceptibility(ode.antibody_titre(host, kinds), host) * c.kinds).sum(-1)
+
+    then = ode.Archetypes(ages[:1], doses[:1], a.days_since_last_dose[None])
+    return mean(later) / mean(then)
 
 
 def mixing(theta: Mapping[str, Tensor], c: Context) -> Tensor:
