@@ -1,0 +1,76 @@
+"""What straight lines miss, learnt from runs: recovered where it is there, left alone where it is not."""
+
+import pytest
+import torch
+
+from calib._bend import learn_bend
+from calib._local_mean import local_mean
+
+D, M, RUNS = 6, 5, 80
+
+
+@pytest.fixture
+def truth():
+    """Log outputs `c + s.z + z' H z / 2` with curvature in the two coordinates that move them most."""
+    g = torch.Generator().manual_seed(0)
+    slope = torch.randn(M, D, generator=g) * torch.tensor([1.0, 0.8, 0.1, 0.1, 0.1, 0.1])
+    curve = torch.zeros(M, D, D)
+    curve[:, 0, 0], curve[:, 0, 1], curve[:, 1, 0] = 0.3, -0.2, -0.2
+    z = torch.randn(RUNS, D, generator=g)
+
+    def log_mean(z):
+        return 1 + z @ slope.mT + 0.5 * torch.einsum("sd,mde,se->sm", z, curve, z)
+
+    return slope, z, log_mean, g
+
+
+def test_quadratic_is_recovered_without_noise(truth):
+    slope, z, log_mean, g = truth
+    rest = log_mean(z) - z @ slope.mT
+    bend = learn_bend(z, rest - rest.mean(0), slope.square().mean(0).sqrt())
+    new = torch.randn(50, D, generator=g)
+    expected = log_mean(new) - new @ slope.mT - rest.mean(0)
+    assert float((bend(new) - expected).abs().max()) < 0.05 * float(expected.std())
+    direct = torch.func.vmap(torch.func.jacfwd(bend))(new)
+    torch.testing.assert_close(bend.slope(new), direct)
+
+
+def test_error_says_how_wrong_it_is_and_grows_away_from_the_runs(truth):
+    slope, z, log_mean, g = truth
+    noise = 0.1
+    rest = log_mean(z) - z @ slope.mT + noise * torch.randn(RUNS, M, generator=g)
+    bend = learn_bend(z, rest - rest.mean(0), slope.square().mean(0).sqrt())
+    new = torch.randn(400, D, generator=g)
+    wrong = bend(new) - (log_mean(new) - new @ slope.mT - rest.mean(0))
+    said = bend.error(new)
+    assert 0.6 < float((wrong / said).square().mean().sqrt()) < 1.6
+    assert bend.noise.sqrt().mean() == pytest.approx(noise, rel=0.2)
+    assert float(bend.error(3 * new).mean()) > 2 * float(said.mean())
+
+
+def test_pure_noise_is_not_taken_for_curvature(truth):
+    slope, z, _, g = truth
+    rest = 0.1 * torch.randn(RUNS, M, generator=g)
+    bend = learn_bend(z, rest - rest.mean(0), slope.square().mean(0).sqrt())
+    assert float(bend(torch.randn(200, D, generator=g)).square().mean().sqrt()) < 0.04
+
+
+def test_local_mean_bends_to_runs_without_jacobians(truth):
+    slope, z, log_mean, g = truth
+    few = z[:10]
+    outputs = log_mean(few).exp()
+    jacobian = outputs[..., None] * slope  # the slopes at the origin: right there, wrong further off
+    value = log_mean(z).exp()
+    straight = local_mean(few, outputs, jacobian, floor=1e-6, values=(z, value))
+    bent = local_mean(few, outputs, jacobian, floor=1e-6, values=(z, value), bent=True)
+    new = torch.randn(200, D, generator=g)
+    wrong = [float((local(new).log() - log_mean(new)).square().mean().sqrt()) for local in (straight, bent)]
+    assert wrong[1] < 0.1 * wrong[0]
+    step = torch.func.vmap(torch.func.jacfwd(lambda x: bent(x[None])[0]))(new[:3])
+    torch.testing.assert_close(bent.jacobian(new[:3]), step)
+    assert bent.relative_error_at(new).shape == (200, M)
+
+
+def test_one_run_is_not_enough():
+    with pytest.raises(ValueError, match="1 run was given"):
+        learn_bend(torch.zeros(1, D), torch.zeros(1, M), torch.ones(D))
