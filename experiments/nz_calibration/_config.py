@@ -54,7 +54,7 @@ class Config(BaseModel):
     level_scale: float = Field(default=0.5, gt=0, le=1)
     level_runs: int = Field(default=24, ge=0)
     rounds: int = Field(default=2, ge=0)
-    round_runs: int = Field(default=96, ge=10)
+    round_runs: int = Field(default=80, ge=10)
     balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -62,13 +62,13 @@ class Config(BaseModel):
     flow: str = "gaussian"
     particles: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=0.01, gt=0)
-    warm_start: int = Field(default=12, ge=0)
+    warm_start: int = Field(default=9, ge=0)
     average: bool = True
     warm_particles: int = Field(default=4, ge=1)
     max_steps: int = Field(default=3000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
-    draws: int = Field(default=128, ge=10)
-    jacobian_draws: int = Field(default=32, ge=2)
+    draws: int = Field(default=96, ge=10)
+    jacobian_draws: int = Field(default=24, ge=2)
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)

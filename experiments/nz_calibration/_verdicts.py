@@ -40,6 +40,7 @@ QUESTIONS = {
     "prior_predictive": "Do the assumptions made beforehand reach the reported figures?",
     "settled": "Had the fit come to rest when it stopped?",
     "k_hat": "Is the fitted distribution near the true posterior?",
+    "mixing": "Have the chains that drew from the posterior mixed?",
     "fitted_signals": "Does the fitted model reproduce the weeks it was fitted to?",
     "fitted_places": "Does it in every district?",
     "fitted_weeks": "Does it in every week?",
@@ -48,6 +49,10 @@ QUESTIONS = {
     "recovery": "Was the known truth found again?",
 }
 """In the order to look at them: before the last ones mean anything, the first must hold."""
+
+
+MIXED, UNMIXED = 1.05, 1.1
+"""Largest R-hat that passes and that warns: looser than the 1.01 of Vehtari et al. 2021 for few long chains, since these are many and short."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def judge_run(run: RunFiles) -> Judged:
         _renamed(judge_prior_predictive(reach), "prior_predictive"),
         _settled(run.manifest),
         _k_hat(run.manifest),
+        _mixing(run.manifest),
         _renamed(judge_posterior_predictive(by["signal"]), "fitted_signals", _groups(by["signal"])),
         _renamed(judge_posterior_predictive(by["place"]), "fitted_places", _groups(by["place"])),
         _renamed(judge_posterior_predictive(by["week"]), "fitted_weeks", _groups(by["week"])),
@@ -177,8 +183,32 @@ def _k_hat(manifest: dict[str, Any]) -> Verdict:
         "poor": "read the posterior as an approximation: try --flow gaussian-nsf, more agents (--scale) or more particles, and trust the "
         "forecast checks below over the width of single parameters",
     }[judged.word]
-    threshold = f"warns above 0.5, fails above {judged.threshold:.2f}"
-    return Verdict("k_hat", WORDS[judged.word], k_hat, threshold, judged.text + effective, advice)
+    threshold, word = f"warns above 0.5, fails above {judged.threshold:.2f}", WORDS[judged.word]
+    if manifest.get("sampler") and word == "fail":
+        word, threshold = (
+            "warn",
+            "warns above 0.5: the draws are those of chains, for which the fitted distribution only gives the coordinates",
+        )
+        advice = "see the next line; single parameters may be far from normal"
+    return Verdict("k_hat", word, k_hat, threshold, judged.text + effective, advice)
+
+
+def _mixing(manifest: dict[str, Any]) -> Verdict:
+    found = manifest.get("sampler")
+    if not found:
+        return not_run("mixing", "the draws are those of the fitted distribution, not of chains")
+    r_hat, broken = float(found["r_hat"]), int(found["divergent"])
+    word = "pass" if r_hat <= MIXED else "warn" if r_hat <= UNMIXED else "fail"
+    text = (
+        f"{found['chains']} chains, {found['draws']:,} draws: largest R-hat {r_hat:.3f} (median {found['r_hat_median']:.3f}), at least "
+        f"{found['effective']:,.0f} effective draws of a parameter, {broken} divergent trajectories"
+    )
+    advice = (
+        ""
+        if word == "pass"
+        else "another --seed shows what intervals of single parameters are worth; --flow gaussian-nsf gives better coordinates"
+    )
+    return Verdict("mixing", word, r_hat, f"passes to {MIXED}, warns to {UNMIXED}, fails above", text, advice)
 
 
 def _forecast_coverage(run: RunFiles) -> Verdict:

@@ -185,8 +185,8 @@ def fit_words(run: RunFiles) -> list[str]:
     simulations = manifest.get("simulations", {})
     forecast = sum(n for purpose, n in simulations.items() if purpose.startswith("forecast"))
     sentences.append(
-        f"{sum(simulations.values()):,} epidemics were simulated. After the fit the forecast needed {forecast:,}, each "
-        "kept with its derivatives, and the sensitivity ranking none of its own."
+        f"{sum(simulations.values()):,} epidemics were simulated. After the fit the forecast needed {forecast:,}, some "
+        "kept with their derivatives, and the sensitivity ranking none of its own."
     )
     return sentences
 
@@ -203,6 +203,18 @@ def k_hat_words(run: RunFiles) -> str:
     if "log_evidence" in kept:
         gap = kept["log_evidence"] - kept["elbo"]
         sentence += f" The lower bound lies {gap:.1f} nats below the log evidence that the weights estimate."
+    found = run.manifest.get("sampler")
+    if found:
+        sentence += (
+            f" The draws shown are those of {found['chains']} Hamiltonian chains in its coordinates: largest R-hat {found['r_hat']:.2f}, "
+            f"at least {found['effective']:,.0f} effective draws of each parameter."
+        )
+    emulator = run.manifest.get("emulator")
+    if emulator:
+        sentence += (
+            f" The mean of the model that they rest on was learnt from {emulator['runs']:,} runs of the country; it is off by "
+            f"{emulator['error_median']:.0%} in the median count, which enters as noise."
+        )
     widened = run.manifest.get("widened_by_chance")
     if widened:
         sentence += (

@@ -34,7 +34,9 @@ def test_moments_of_a_gaussian_from_a_flow_that_is_wrong():
     torch.testing.assert_close(z.T.cov(), covariance, rtol=0.15, atol=0.1)
     assert float(found.r_hat.max()) < 1.05
     assert 0.6 < found.accepted < 0.95
-    torch.testing.assert_close(found.log_density - found.log_density[0, 0], (log_density(z) - log_density(z[:1])).reshape(200, 32))
+    torch.testing.assert_close(
+        found.log_density - found.log_density[0, 0], (log_density(z) - log_density(z[:1])).reshape(200, 32)
+    )
 
 
 def test_curved_posterior_that_no_gaussian_follows():
@@ -58,9 +60,7 @@ def test_two_modes_far_apart_are_called_unmixed():
         return torch.logsumexp(torch.stack([-0.5 * ((z - m) ** 2).sum(1) / 0.01 for m in (-2.0, 2.0)]), 0)
 
     flow = make_flow("gaussian", 2, seed=0, init_scale=2.0)
-    found = sample_chains(
-        log_density, flow, chains=16, warmup=50, draws=50, generator=torch.Generator().manual_seed(3)
-    )
+    found = sample_chains(log_density, flow, chains=16, warmup=50, draws=50, generator=torch.Generator().manual_seed(3))
     assert float(found.r_hat.max()) > 1.5
 
 

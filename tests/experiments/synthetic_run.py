@@ -103,7 +103,6 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
                 "sample_stats": {
                     "lp": rng.normal(size=(1, draws)),
                     "log_q": rng.normal(size=(1, draws)),
-                    "log_weight": rng.normal(size=(1, draws)),
                 },
                 "constant_data": {
                     "fitted_week": np.asarray(FITTED),
@@ -193,6 +192,10 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
             "k_hat": 0.42, "word": "good", "text": "k-hat 0.42 from 4000 draws is good", "effective": 1200.0, "draws": 4000,
             "threshold": 0.7, "elbo": -1130.0, "log_evidence": -1127.5,
         },
+        sampler={
+            "chains": 64, "draws": 7680, "step": 0.3, "accepted": 0.8, "divergent": 0, "r_hat": 1.02, "r_hat_median": 1.005, "effective": 900.0,
+        },
+        emulator={"runs": 216, "linear": 0.3, "quadratic": 1.0, "error_median": 0.04, "stray_median": 0.07},
         widened_by_chance={"median": 1.04, "largest": 1.3, "largest_parameter": "district_seed[West Coast]"},
         simulator_noise={
             "runs": 16, "relative_sd_national": 0.031, "dispersion_district": 0.19,

@@ -60,7 +60,15 @@ def test_page_of_a_run_whose_model_is_true(copy):
     change(copy, "observed_data", replace)
     found = words(copy)
     assert list(found) == list(QUESTIONS)
-    good = ("misspecification", "k_hat", "fitted_signals", "fitted_places", "fitted_weeks", "forecast_coverage")
+    good = (
+        "misspecification",
+        "k_hat",
+        "mixing",
+        "fitted_signals",
+        "fitted_places",
+        "fitted_weeks",
+        "forecast_coverage",
+    )
     assert {found[name] for name in good} == {"pass"}
     assert found["settled"] == "fail"  # ended at its time limit
     assert found["failures"] == "warn"
@@ -71,6 +79,7 @@ def test_what_is_wrong_is_said(copy):
     manifest(
         copy,
         importance={"k_hat": 1.4, "draws": 4000, "effective": 3.0},
+        sampler=None,
         fit={"stopped_because": "settled", "steps": 120, "dropped_particles": 900},
         recovery={"inside": 40, "of": 80, "share": 0.5, "chance_of_so_few": 1e-12},
     )
@@ -79,6 +88,12 @@ def test_what_is_wrong_is_said(copy):
     assert {page[name].word for name in ("k_hat", "failures", "recovery")} == {"fail"}
     assert page["settled"].word == "pass"
     assert "40 of 80 known parameters" in page["recovery"].text
+    assert page["mixing"].word == "not run"
+    stuck = {"chains": 64, "draws": 640, "r_hat": 1.6, "r_hat_median": 1.2, "effective": 70.0, "divergent": 4}
+    manifest(copy, sampler=stuck)
+    again = judge_run(RunFiles(copy)).page
+    assert again["mixing"].word == "fail"
+    assert again["k_hat"].word == "warn"  # the draws are not those of the fitted distribution
 
 
 def test_impossible_figures_fail(copy):
