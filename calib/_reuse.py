@@ -255,7 +255,7 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     scale = _spread(x)
     target = posterior(source, LocalModel(runs, scale), weight * config.loss_weight)
     start = chart.sample_prior(config.draws, generator)
-    fresh = anneal(start, chart.log_prior, target, sweeps=8, last_sweeps=30, generator=generator, kept=0.9)
+    fresh = anneal(start, chart.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)
     calls = used
     return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped)  # type: ignore[arg-type]
 
