@@ -105,6 +105,7 @@ def anneal(
     last_sweeps: int | None = None,
     steps: int = 200,
     kept: float = KEPT,
+    stages: list[Tensor] | None = None,
 ) -> Tensor:
     """Carry draws of one density to another.
 
@@ -117,6 +118,7 @@ def anneal(
         last_sweeps: moves after the last step; `sweeps` if None.
         steps: most steps.
         kept: effective share of the draws at which a step ends; nearer 1, more and smaller steps, which modes of unequal width need.
+        stages: the draws before the first step and after every one but the last are added to it.
 
     Returns:
         Draws of `end`, `[S, D]`.
@@ -124,6 +126,8 @@ def anneal(
     done = 0.0
     first, second = start(z), end(z)
     for _ in range(steps):
+        if stages is not None:
+            stages.append(z)
         change = (second - first).nan_to_num(nan=-math.inf)
         change = torch.where(torch.isfinite(change), change, torch.full_like(change, -1e300))
         share = _step(change, done, kept)
