@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -16,15 +16,19 @@ from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
 from calib._local_model import LocalModel, Runs
+from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
 from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
+from calib._warm_start import cold_start, start_flow
 
 ENOUGH = 0.5  # effective share of a Gaussian's draws at which no other flow is tried
 BETTER = 0.05  # nats by which another flow must describe draws kept apart better than a Gaussian
 PARTICLES = 8
 GRADIENT_COST = 4  # of one reverse sweep, in simulations
+LEAST_STEPS = 30
+STARTED = ("gaussian", "gaussian-nsf")  # flows that can begin as a given Gaussian
 DRAWN = 4096  # draws of a baseline
 Outputs = Callable[[Mapping[str, Tensor], int], Tensor]
 
@@ -75,23 +79,39 @@ def by_reuse(task: Task) -> Fitted:
 
 
 def by_climb(task: Task) -> Fitted:
-    """Rounds in which a flow climbs linearised runs (`climb`); with new runs for every update where those do not carry it.
+    """The mode, the Gaussian there, rounds in which a flow climbs linearised runs; then new runs where those do not carry it.
 
     Runs that scatter by chance, or bend more than first derivatives say, cannot be predicted to a twentieth of a nat, and the
-    rounds then end with less than half the budget; what is left goes to `fit` from where they came to.
+    rounds then end early; what is left goes to `fit` from where they came to.
     """
-    config = ClimbConfig(budget=max(task.budget // 2, min(task.budget, 3 * 16 * task.source.cost)), seed=task.seed, loss_weight=task.loss_weight)
-    name = "gaussian" if task.flow == "auto" else task.flow
-    found = climb(task.source, make_flow(name, task.space.dim, seed=task.seed), config, task.progress)
-    told = _words_of(found) | {"method": "climb"}
-    if found.stopped_because == "settled" or task.source.gradient == "forward":
-        return Fitted(found.flow, None, None, told)
-    left = task.budget - found.simulations
-    if left // (task.gradient_cost * PARTICLES) < 30:
+    source, dim = task.source, task.space.dim
+    top = find_mode(source, budget=task.budget // 3, seed=task.seed, loss_weight=task.loss_weight)
+    start = make_flow("gaussian" if task.flow == "auto" else task.flow, dim, seed=task.seed)
+    if start.name in STARTED:
+        start_flow(start, replace(cold_start(dim, top.z), z=top.z, information=top.information))
+    least = 3 * ClimbConfig.batch * source.cost
+    config = ClimbConfig(
+        budget=max((task.budget - top.simulations) // 2, least), seed=task.seed, loss_weight=task.loss_weight
+    )
+    if top.simulations + config.budget > task.budget:
+        raise ValueError(
+            f"a budget of {task.budget} simulations was given, expected at least {2 * least} for {dim} parameters with Jacobians."
+        )
+    found = climb(source, start, config, task.progress)
+    told = _words_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
+    told = _plus(told, simulations=top.simulations, calls=top.calls, dropped=top.dropped)
+    left = task.budget - told["simulations"]
+    enough = left // (task.gradient_cost * PARTICLES) >= LEAST_STEPS
+    if found.stopped_because == "settled" or source.gradient == "forward" or not enough:
         return Fitted(found.flow, None, None, told)
     further = _fit(task, found.flow, left)
-    both = {key: told[key] + further.told[key] for key in ("simulations", "calls", "dropped")}
-    return Fitted(further.flow, None, None, further.told | both | {"method": "climb, direct", "rounds": told["rounds"]})
+    both = {key: told[key] for key in ("simulations", "calls", "dropped")}
+    told |= {key: further.told[key] for key in ("weight", "stopped_because", "elbo")} | {"method": "climb, direct"}
+    return Fitted(further.flow, None, None, _plus(further.told | told | both, **{k: further.told[k] for k in both}))
+
+
+def _plus(told: dict[str, Any], **more: int) -> dict[str, Any]:
+    return told | {key: told[key] + value for key, value in more.items()}
 
 
 def by_direct(task: Task) -> Fitted:
@@ -128,9 +148,9 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     source = task.source
     cost = 1 if source.gradient == "score" else task.gradient_cost
     steps = budget // (cost * PARTICLES)
-    if steps < 30:
+    if steps < LEAST_STEPS:
         raise ValueError(
-            f"a budget of {budget} simulations gives {steps} steps, expected at least {30 * cost * PARTICLES}."
+            f"a budget of {budget} simulations gives {steps} steps, expected at least {LEAST_STEPS * cost * PARTICLES}."
         )
     problem = Problem.from_space(task.space, lambda theta, s, path: _value(task, theta, s, path))
     for p in start.parameters():
