@@ -94,7 +94,11 @@ def baseline(
             for part in z.split(BLOCK):
                 calls += 1
                 outputs = simulator(space.to_theta(part.double()), derive_seed(seed, calls, "baseline-simulate"))
-                rows.append(likelihood(outputs).sample().float())
+                fine = torch.isfinite(outputs).all(1)
+                drawn = likelihood(outputs[fine]).sample().float()
+                rows.append(
+                    drawn.new_full((len(part), drawn.shape[1]), torch.nan).index_copy(0, fine.nonzero()[:, 0], drawn)
+                )
         x = torch.cat(rows)
         dropped += int((~torch.isfinite(x).all(1)).sum())
         return x
