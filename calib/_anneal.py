@@ -1,7 +1,9 @@
 """Draws of a density that costs nothing: a population moved from one target to the next.
 
 Sequential Monte Carlo (Del Moral, Doucet & Jasra 2006): weights are tempered by equal effective numbers, draws resampled
-and moved by differences of other draws (ter Braak 2006), which follow bends and modes without any tuning.
+and moved in two ways. Differences of other draws (ter Braak 2006) follow bends without any tuning; draws of a mixture of
+Gaussians fitted to the other half of the population, as independent proposals (South, Pettitt & Drovandi 2019), go from
+mode to mode, without which each mode keeps the share of draws that chance gave it when the modes parted.
 """
 
 from __future__ import annotations
@@ -12,32 +14,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from calib._mixture import Mixture, fit_mixture
+
 LogDensity = Callable[[Tensor], Tensor]
 KEPT = 0.5  # effective share of the draws at which a step of the tempering ends
+BETWEEN, LEAPS = 4, 2  # sweeps between leaps, and leaps offered
 SMALL = 1e-4  # of the spread, added to differences so that no draw is stuck on a line
 
 
 def move(
     z: Tensor, value: Tensor, target: LogDensity, sweeps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, float]:
-    """Metropolis moves by differences of draws of the other half.
+    """Metropolis moves by differences of draws of the other half, with leaps after every few sweeps.
 
     Args:
         z: `[S, D]`, S at least 8.
         value: target at z, `[S]`.
         target: log density.
-        sweeps: moves of every draw.
+        sweeps: moves of every draw by differences; after every fourth and the last, each draw is offered leaps.
         generator: source of randomness.
 
     Returns:
-        Draws, their target, and the share of moves accepted.
+        Draws, their target, and the share of moves by differences that were accepted.
     """
     count, dim = z.shape
     z, value = z.clone(), value.clone()
     accepted = tried = 0
     for sweep in range(sweeps):
         order = torch.randperm(count, generator=generator)
-        for own, other in ((order[: count // 2], order[count // 2 :]), (order[count // 2 :], order[: count // 2])):
+        halves = ((order[: count // 2], order[count // 2 :]), (order[count // 2 :], order[: count // 2]))
+        for own, other in halves:
             pick = torch.randint(len(other), (2, len(own)), generator=generator)
             difference = z[other[pick[0]]] - z[other[pick[1]]]
             jump = sweep % 5 == 4  # a whole difference carries a draw from mode to mode
@@ -46,11 +52,31 @@ def move(
             small = SMALL * torch.randn(len(own), dim, generator=generator, dtype=z.dtype)
             trial = z[own] + size * difference + small
             height = target(trial)
-            ratio = (height - value[own]).nan_to_num(nan=-math.inf)
-            yes = torch.rand(len(own), generator=generator, dtype=z.dtype).log() < ratio
+            yes = _accept(height - value[own], generator)
             z[own[yes]], value[own[yes]] = trial[yes], height[yes]
             accepted, tried = accepted + int(yes.sum()), tried + len(own)
+        if sweep % BETWEEN == BETWEEN - 1 or sweep == sweeps - 1:
+            for own, other in halves:
+                _leap(z, value, target, own, fit_mixture(z[other], generator), generator)
     return z, value, accepted / max(1, tried)
+
+
+def _leap(
+    z: Tensor, value: Tensor, target: LogDensity, own: Tensor, mixture: Mixture, generator: torch.Generator
+) -> None:
+    """Offer draws `own` those of a mixture that knows nothing of them, in place."""
+    density = mixture.log_prob(z[own])
+    for _ in range(LEAPS):
+        trial = mixture.sample(len(own), generator)
+        height, proposed = target(trial), mixture.log_prob(trial)
+        yes = _accept(height - value[own] + density - proposed, generator)
+        z[own[yes]], value[own[yes]] = trial[yes], height[yes]
+        density = torch.where(yes, proposed, density)
+
+
+def _accept(ratio: Tensor, generator: torch.Generator) -> Tensor:
+    chance = torch.rand(len(ratio), generator=generator, dtype=ratio.dtype)
+    return chance.log() < ratio.nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
 
 
 def _step(change: Tensor, done: float, kept: float) -> float:
@@ -79,6 +105,7 @@ def anneal(
     last_sweeps: int | None = None,
     steps: int = 200,
     kept: float = KEPT,
+    stages: list[Tensor] | None = None,
 ) -> Tensor:
     """Carry draws of one density to another.
 
@@ -91,6 +118,7 @@ def anneal(
         last_sweeps: moves after the last step; `sweeps` if None.
         steps: most steps.
         kept: effective share of the draws at which a step ends; nearer 1, more and smaller steps, which modes of unequal width need.
+        stages: the draws before the first step and after every one but the last are added to it.
 
     Returns:
         Draws of `end`, `[S, D]`.
@@ -98,6 +126,8 @@ def anneal(
     done = 0.0
     first, second = start(z), end(z)
     for _ in range(steps):
+        if stages is not None:
+            stages.append(z)
         change = (second - first).nan_to_num(nan=-math.inf)
         change = torch.where(torch.isfinite(change), change, torch.full_like(change, -1e300))
         share = _step(change, done, kept)

@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,11 +35,13 @@ class Baseline:
     Attributes:
         theta: each parameter by name, `[S, *event]`.
         simulations: spent.
+        dropped: simulations left out because they were not finite.
         note: what was run.
     """
 
     theta: dict[str, Tensor] = field(repr=False)
     simulations: int
+    dropped: int
     note: str
 
 
@@ -82,15 +85,30 @@ def baseline(
             "The baselines need sbi, which is not installed; install the extra: pip install 'posterity[sbi]'."
         )
 
-    def simulate(z: Tensor) -> Tensor:
-        with torch.no_grad():
-            outputs = [simulator(space.to_theta(part.double()), seed) for part in z.split(BLOCK)]
-            return likelihood(torch.cat(outputs)).sample().float()
+    calls = dropped = 0
 
-    kept = torch.get_default_dtype()
+    def simulate(z: Tensor) -> Tensor:
+        nonlocal calls, dropped
+        rows = []
+        with torch.no_grad():
+            for part in z.split(BLOCK):
+                calls += 1
+                outputs = simulator(space.to_theta(part.double()), derive_seed(seed, calls, "baseline-simulate"))
+                fine = torch.isfinite(outputs).all(1)
+                drawn = likelihood(outputs[fine]).sample().float()
+                rows.append(
+                    drawn.new_full((len(part), drawn.shape[1]), torch.nan).index_copy(0, fine.nonzero()[:, 0], drawn)
+                )
+        x = torch.cat(rows)
+        dropped += int((~torch.isfinite(x).all(1)).sum())
+        return x
+
+    kept, state = torch.get_default_dtype(), np.random.get_state()  # noqa: NPY002 (sbi's slice sampler draws from it)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(derive_seed(seed, 0, name) % 2**31)
+        own = derive_seed(seed, 0, name) % 2**31
+        torch.manual_seed(own)
+        np.random.seed(own)  # noqa: NPY002
         torch.set_default_dtype(torch.float32)  # sbi's networks are single precision
         logging.disable(logging.WARNING)
         try:
@@ -99,7 +117,31 @@ def baseline(
         finally:
             logging.disable(logging.NOTSET)
             torch.set_default_dtype(kept)
-    return Baseline(space.to_theta(z.detach().double()), budget, f"sbi {importlib.metadata.version('sbi')} {name}")
+            np.random.set_state(state)  # noqa: NPY002
+    return Baseline(
+        space.to_theta(z.detach().double()), budget, dropped, f"sbi {importlib.metadata.version('sbi')} {name}"
+    )
+
+
+class _Silent:
+    """A tracker of sbi that writes nothing; without one a folder of logs grows where the command was given."""
+
+    log_dir: str | None = None
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Nothing."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Nothing."""
+
+    def log_params(self, params: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def add_figure(self, name: str, figure: Any, step: int | None = None) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
 
 
 def _run(name: str, simulate: Callable[[Tensor], Tensor], dim: int, data: Tensor, budget: int, draws: int) -> Tensor:
@@ -129,7 +171,7 @@ def _run(name: str, simulate: Callable[[Tensor], Tensor], dim: int, data: Tensor
         "nre": inference.NRE,
         "fmpe": inference.FMPE,
     }
-    trainer = trainers[name](prior=prior, show_progress_bars=False)
+    trainer = trainers[name](prior=prior, show_progress_bars=False, tracker=_Silent())
     network = trainer.append_simulations(z, x).train()
     if name in ("nle", "nre"):
         settings = {"num_chains": 100, "thin": 1, "warmup_steps": 100}

@@ -28,14 +28,18 @@ def _is_uniform(p: Parameter) -> bool:
 class Chart:
     """Coordinates x `[*batch, D]`: standard normal or uniform on [-sqrt 3, sqrt 3] under the prior.
 
+    Args:
+        space: the parameters.
+        natural: whether uniform parameters stand in their own units; False for z throughout.
+
     Attributes:
         dim: D.
         flat: which coordinates are uniform, `[D]`.
     """
 
-    def __init__(self, space: ParameterSpace) -> None:
+    def __init__(self, space: ParameterSpace, natural: bool = True) -> None:
         self.dim = space.dim
-        self.flat = torch.cat([torch.full((p.size,), _is_uniform(p)) for p in space.parameters])
+        self.flat = torch.cat([torch.full((p.size,), natural and _is_uniform(p)) for p in space.parameters])
 
     def to_z(self, x: Tensor) -> Tensor:
         """`x [*batch, D]` to z; minus or plus infinity at and beyond the bounds of a uniform prior."""

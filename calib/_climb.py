@@ -26,6 +26,7 @@ from calib._problem import Problem
 from calib._reuse import FIRST, GROWTH, Round, Source, compare, first_weight
 
 NEAR = 1.5  # distance to the nearest run, in units of that between draws of the flow, beyond which a draw pays
+PATIENCE = 6  # rounds without a tenth more of the likelihood's weight
 PRICE = 10.0  # nats, times the square of what is beyond
 
 
@@ -68,7 +69,7 @@ class Climb:
         simulations: spent, a Jacobian counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"` or `"budget"`.
+        stopped_because: `"settled"`, `"stalled"` if rounds brought no more, or `"budget"`.
     """
 
     flow: Flow
@@ -139,8 +140,22 @@ def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[R
         if quiet == 2:
             stopped = "settled"
             break
+        if _stalled(rounds):
+            stopped = "stalled"
+            break
     assert runs is not None
     return Climb(flow, runs, tuple(rounds), weight, used * source.cost, used, dropped, stopped)
+
+
+def _stalled(rounds: list[Round]) -> bool:
+    """Whether neither the likelihood's weight nor, once that is 1, the error of what is predicted got better of late."""
+    before, late = rounds[:-PATIENCE], rounds[-PATIENCE:]
+    if not before:
+        return False
+    heavier = max(r.weight for r in late) > 1.1 * max(r.weight for r in before)
+    errors = [r.error_90 for r in before if r.weight == 1.0]
+    nearer = not errors or min((r.error_90 for r in late if r.weight == 1.0), default=1e9) < 0.9 * min(errors)
+    return not heavier and (max(r.weight for r in late) < 1.0 or not nearer)
 
 
 def _newest(runs: Runs, keep: int) -> Runs:

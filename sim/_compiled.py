@@ -48,6 +48,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
         torch.from_numpy(on),
         torch.from_numpy(memory).to(like),
         torch.from_numpy(np.concatenate(rows)),
+        torch.empty(P, 0, N, dtype=torch.int16),
     )
 
 
@@ -125,7 +126,12 @@ def _vjp_together(
         _wait(pool.map(rebuild, range(parts)))
         settle(p, rates, q, t, memory[t], day)
         back.read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
-        _wait(pool.map(lambda a, t=t, rows=rows: back.hazards(p, rates, q, t, rows, on, day, w, a), range(parts)))
+
+        def hazards(a: int, t: int = t, rows: np.ndarray = rows) -> None:
+            back.infected(p, rates, q, t, rows, on, day, w, a)
+            back.hazards(p, rates, q, t, rows, on, day, w, a)
+
+        _wait(pool.map(hazards, range(parts)))
         back.fold(p, rates, q, t, memory[t], day, w, bar)
         _wait(pool.map(lambda a, t=t: back.infectious(p, rates, q, t, on, day, w, a), range(parts)))
         back.recentre(w)

@@ -37,6 +37,8 @@ class Day(NamedTuple):
         F, C: `[G]` mean infectiousness of a group, and what reaches it from all.
         response: `[R]`; outside, base: `[G]` hazard from the community (before the response), from community and importation.
         grid: `[2]` of sections and groups; steps: `[2, K, D]` infectiousness in them.
+        kin: `[N]` in a ghost's day, where households share venue groups (`_compiled_ghosts`), else empty: hazard of a member of
+            susceptibility 1, where near, by its own household in place of the real one.
     """
 
     part: np.ndarray
@@ -53,6 +55,7 @@ class Day(NamedTuple):
     base: np.ndarray
     grid: np.ndarray
     steps: np.ndarray
+    kin: np.ndarray
 
 
 @jit
@@ -85,6 +88,7 @@ def new_day(p: Packed, rates: tuple, q: int, parts: int) -> Day:
         np.zeros(G),
         grid,
         steps,
+        np.zeros(0),
     )
 
 

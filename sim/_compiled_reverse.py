@@ -80,6 +80,7 @@ def vjp(
         spread(p, rates, q, t, on, day, 0)
         settle(p, rates, q, t, memory[t], day)
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
+        infected(p, rates, q, t, rows, on, day, w, 0)
         hazards(p, rates, q, t, rows, on, day, w, 0)
         fold(p, rates, q, t, memory[t], day, w, bar)
         infectious(p, rates, q, t, on, day, w, 0)
@@ -176,12 +177,11 @@ def read_out(
 
 
 @jit
-def hazards(
+def infected(
     p: Packed, rates: tuple, q: int, t: int, rows: np.ndarray, on: np.ndarray, day: Day, w: Back, a: int
 ) -> None:
-    """From scores to hazards: of those infected on the day, of those infected before, of the uninfected near the infectious."""
-    sigma, home, after, D = rates[1][q], rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
-    first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
+    """From the incidence of the day to the scores of those infected on it."""
+    sigma, first, last = rates[1][q], p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
     w.cells[2, a] = 0.0
     w.sections[2, a] = 0.0
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
@@ -193,13 +193,22 @@ def hazards(
             at = p.place[chosen[e]]
             change(p, sigma, at[HOME], w.xG[p.cell_group[at[CELL]]], on, w, a)
 
+
+@jit
+def hazards(
+    p: Packed, rates: tuple, q: int, t: int, rows: np.ndarray, on: np.ndarray, day: Day, w: Back, a: int
+) -> None:
+    """From scores to hazards: of those infected on the day, of those infected before, of the uninfected near the infectious."""
+    sigma, home, after, D = rates[1][q], rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
+    first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
+    chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for h in range(day.part[a], day.part[a + 1]):
         if day.near[h]:
             score, w.HG[h] = w.WG[h] + w.centre[p.household_region[h]], 0.0
             for i in range(p.household_start[h], p.household_start[h + 1]):
                 k, free = p.cell_archetype[p.place[i, CELL]], on[i] == NEVER
                 w.HG[h] -= free * score * sigma[k]
-                w.sigmaG[a, k] -= free * score * home * day.H[h]
+                w.sigmaG[a, k] -= free * score * (home * day.H[h] + (day.kin[i] if len(day.kin) else 0.0))
                 if p.has_kin[h]:
                     w.XG[i] = -free * score * sigma[k]
 
@@ -228,6 +237,8 @@ def pressure(p: Packed, home: float, i: int, day: Day) -> float:
     X = home * day.H[p.place[i, HOME]] + day.base[p.cell_group[p.place[i, CELL]]]
     for v in range(SECTIONS, p.place.shape[1]):
         X += day.reach[p.place[i, v]]
+    if len(day.kin) and day.near[p.place[i, HOME]]:
+        X += day.kin[i]
     return X
 
 

@@ -63,14 +63,29 @@ def jvp(
                 h, g = p.place[chosen[e], HOME], p.cell_group[p.place[chosen[e], CELL]]
                 for z in range(Z):
                     out[t, g, z] += W[h, z] - mean[p.household_region[h], z]
-        for r in range(R):
-            for z in range(Z):
-                dA[r, z] -= tangents[6][q, z] * memory[t, r] + rates[6][q] * dA[r, z]
-        for g in range(len(dF)):
-            r = p.region_of_group[g]
-            for z in range(Z):
-                step = tangents[6][q, z] * incidence[t, g] + rates[6][q] * out[t, g, z]
-                dA[r, z] += 100.0 / p.region_size[r] * step
+        recall(p, rates, tangents, q, incidence[t], memory[t], out[t], dA)
+
+
+@jit
+def recall(
+    p: Packed,
+    rates: tuple,
+    tangents: tuple,
+    q: int,
+    incidence: np.ndarray,
+    A: np.ndarray,
+    out: np.ndarray,
+    dA: np.ndarray,
+) -> None:
+    """Tangents of the next day's remembered incidence."""
+    for r in range(len(dA)):
+        for z in range(dA.shape[1]):
+            dA[r, z] -= tangents[6][q, z] * A[r] + rates[6][q] * dA[r, z]
+    for g in range(len(out)):
+        r = p.region_of_group[g]
+        for z in range(dA.shape[1]):
+            step = tangents[6][q, z] * incidence[g] + rates[6][q] * out[g, z]
+            dA[r, z] += 100.0 / p.region_size[r] * step
 
 
 @jit

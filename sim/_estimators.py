@@ -27,6 +27,8 @@ class EstimatorOptions:
     """Settings of the estimators; each reads its own.
 
     Attributes:
+        ghosts: `local-score`: ghosts of each household (docs/gradient.md). 0, the default, leaves a bias of order 1 / agents
+            of a district; with 1 or more it is of second order, and the noise larger in small districts.
         temperature: `gumbel-softmax`: of the relaxation, positive.
         hard: `gumbel-softmax`: infections stay 0 or 1. If not, another epidemic is run, whose agents are infected in part.
         baseline: `score-function`: independent runs whose mean incidence is subtracted; 0 for none.
@@ -46,9 +48,10 @@ class EstimatorOptions:
     replicates: int = 1
     entries: int = 256
     segment: int = 0
+    ghosts: int = 0
 
     def __post_init__(self) -> None:
-        least = {"temperature": 0, "baseline": 0, "step": 0, "replicates": 1, "entries": 1, "segment": 0}
+        least = {"temperature": 0, "baseline": 0, "step": 0, "replicates": 1, "entries": 1, "segment": 0, "ghosts": 0}
         for name, low in least.items():
             value, strict = getattr(self, name), name in ("temperature", "step")
             if not (value > low if strict else value >= low):
@@ -148,7 +151,7 @@ ESTIMATORS: dict[str, Estimator] = {
 """By name; `local-score` is not among them, being the primitive itself."""
 
 
-def check(estimator: str, backend: str, rates: Rates) -> None:
+def check(estimator: str, backend: str, rates: Rates, options: EstimatorOptions) -> None:
     """Refuse an unknown estimator, and one that the backend or the rates do not go with.
 
     Raises:
@@ -161,6 +164,11 @@ def check(estimator: str, backend: str, rates: Rates) -> None:
         raise ValueError(
             f"backend is {backend!r} but estimator {estimator!r} keeps a tape over plain tensors, which kernels do not; "
             "use backend='auto', or estimator='local-score'."
+        )
+    if options.ghosts and rates.reinfection.shape[-1]:
+        raise ValueError(
+            f"EstimatorOptions.ghosts is {options.ghosts} and rates.reinfection is given, but ghosts are infected once; leave one of "
+            "the two out."
         )
     if estimator != LOCAL_SCORE and ESTIMATORS[estimator].taped and rates.reinfection.shape[-1]:
         raise ValueError(

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _batches, _compiled, _estimators, _reference
+from sim import _batches, _compiled, _compiled_ghosts, _estimators, _reference, _reference_ghosts
+from sim._batches import AgainstGhosts, Kernels
 from sim._columns import columns
 from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
 from sim._reference import Epidemic
@@ -64,8 +65,9 @@ def epidemic(
         raise ValueError(
             f"streams has shape {tuple(streams.shape)}; give one stream for each of {rates.particles} particles."
         )
+    options = options or EstimatorOptions()
     kernels = _backend(backend, rates.mixing.device)
-    _estimators.check(estimator, backend, rates)
+    _estimators.check(estimator, backend, rates, options)
     if rates.reinfection.shape[-1] and estimator not in (LOCAL_SCORE, "finite-difference"):
         raise ValueError(
             f"estimator {estimator!r} lets nobody be infected twice and rates.reinfection is given; use {LOCAL_SCORE!r} or "
@@ -73,8 +75,9 @@ def epidemic(
         )
     if estimator != LOCAL_SCORE:
         other = ESTIMATORS[estimator].incidence
-        return other(population, rates, seed, streams.cpu(), kernels, options or EstimatorOptions())
-    incidence, *_ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
+        return other(population, rates, seed, streams.cpu(), kernels, options)
+    paired = _against_ghosts(kernels, options.ghosts)
+    incidence, *_ = _Primitive.apply(population, paired, seed, streams.cpu(), *rates.tensors())
     return incidence
 
 
@@ -113,17 +116,17 @@ def jacobian(
             raise ValueError(
                 f"tangents.{name} has shape {tuple(dx.shape)}; it must be {tuple(x.shape)} and one axis of directions."
             )
+    options = options or EstimatorOptions()
     kernels = _backend(backend, rates.mixing.device)
     streams = torch.arange(rates.particles) if streams is None else streams
-    _estimators.check(estimator, backend, rates)
+    _estimators.check(estimator, backend, rates, options)
     if estimator != LOCAL_SCORE:
-        return _estimators.jacobian(
-            population, rates, tangents, seed, streams.cpu(), kernels, estimator, options or EstimatorOptions()
-        )
+        return _estimators.jacobian(population, rates, tangents, seed, streams.cpu(), kernels, estimator, options)
+    paired = _against_ghosts(kernels, options.ghosts)
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
-        past = _batches.run(kernels, c, rates, seed, streams.cpu())
-        return past.incidence, _batches.jvp(kernels, c, rates, tangents, past)
+        past = _batches.run(paired, c, rates, seed, streams.cpu())
+        return past.incidence, _batches.jvp(paired, c, rates, tangents, past)
 
 
 class _Primitive(torch.autograd.Function):
@@ -131,7 +134,7 @@ class _Primitive(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        population: Population, kernels: ModuleType, seed: int, streams: Tensor, *tensors: Tensor
+        population: Population, kernels: Kernels, seed: int, streams: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         rates = Rates(*(x.detach() for x in tensors))
         return tuple(_batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams))
@@ -177,6 +180,19 @@ def _backend(name: str, device: torch.device) -> ModuleType:
     if name == "triton" or (name == "auto" and device.type == "cuda" and find_spec("triton")):
         return _triton_kernels(device)
     return _reference
+
+
+def _against_ghosts(kernels: ModuleType, number: int) -> Kernels:
+    """The backend's local score against so many ghosts of each household; for none, as it is."""
+    if not number:
+        return kernels
+    if kernels is _compiled:
+        return AgainstGhosts(_compiled, _compiled_ghosts, number)
+    if kernels is _reference:
+        return AgainstGhosts(_reference, _reference_ghosts, number)
+    raise ValueError(
+        f"EstimatorOptions.ghosts is {number}, and the GPU kernels have no ghosts; use backend='reference', or backend='compiled' on the CPU."
+    )
 
 
 def _triton_kernels(device: torch.device) -> ModuleType:

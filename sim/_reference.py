@@ -24,13 +24,15 @@ class Epidemic(NamedTuple):
     """What a run leaves: enough to replay any day.
 
     incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of the last infection or NEVER; memory `[P, T, R]` remembered
-    incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced.
+    incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced;
+    ghosts `[P, K, N]` int16, day of infection in K ghosts of each household (`sim._reference_ghosts`; K = 0 in a run).
     """
 
     incidence: Tensor
     infected_on: Tensor
     memory: Tensor
-    reinfections: Tensor = _NONE
+    reinfections: Tensor
+    ghosts: Tensor
 
 
 def first_infection(epidemic: Epidemic) -> Tensor:
@@ -86,7 +88,8 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
         if t + 1 < T:
             memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
     rows = torch.cat(reinfections)
-    return Epidemic(incidence, infected_on, memory, rows[rows[:, 0].argsort(stable=True)])
+    rows = rows[rows[:, 0].argsort(stable=True)]
+    return Epidemic(incidence, infected_on, memory, rows, infected_on.new_empty(P, 0, N))
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:

@@ -108,7 +108,8 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     )
     like = rates.mixing.dtype
     none = torch.empty((0, 4), dtype=torch.int32, device=a.order.device)
-    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like), none)
+    ghosts = infected_on.new_empty(P, 0, a.agents)
+    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like), none, ghosts)
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:

@@ -8,8 +8,6 @@ import importlib.util
 import os
 import platform
 import sys
-import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -21,12 +19,11 @@ import torch
 from calib._atomic import atomic_write_csv, atomic_write_json, atomic_write_text
 from calib._baselines_sbi import BASELINES
 from experiments.benchmark_posteriors._figure import draw_c2st
+from experiments.benchmark_posteriors._jobs import KEY, measure, plan
 from experiments.benchmark_posteriors._reference import reference_folder
-from experiments.benchmark_posteriors._run import METHODS, OURS, run
-from experiments.benchmark_posteriors._table import beside_published, markdown, summary
-from experiments.benchmark_posteriors._tasks import TASKS, task
-
-KEY = ["task", "observation", "budget", "method"]
+from experiments.benchmark_posteriors._run import METHODS
+from experiments.benchmark_posteriors._table import beside_published, markdown, ordered, summary
+from experiments.benchmark_posteriors._tasks import TASKS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,61 +33,49 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = reference_folder(options.reference)
         _known("task", options.tasks, TASKS)
-        _known("method", [*options.methods, *options.baselines], METHODS)
-        if not 1 <= options.observations <= 10 or min(options.budgets) < 1:
-            raise ValueError("--observations must lie between 1 and 10 and --budgets above 0.")
-        if options.baselines and importlib.util.find_spec("sbi") is None:
+        chosen = [entry.partition(":") for entry in (*options.methods, *options.baselines)]
+        _known("method", [name for name, _, _ in chosen], METHODS)
+        limits = [_budget(only) for _, colon, only in chosen if colon]
+        if not 1 <= options.observations <= 10 or min([*options.budgets, *limits]) < 1 or options.workers < 1:
+            raise ValueError("--observations must lie between 1 and 10, --budgets and --workers above 0.")
+        if any(name in BASELINES for name, _, _ in chosen) and importlib.util.find_spec("sbi") is None:
             raise ValueError(
-                "--baselines needs sbi, which is not installed; install the extra: pip install 'posterity[sbi]'."
+                "the baselines need sbi, which is not installed; install the extra: pip install 'posterity[sbi]'."
             )
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    rows = _measure(options, folder)
-    _finish(options.output, rows)
+    file = options.output / "rows.csv"
+    done = {tuple(row) for row in pd.read_csv(file)[KEY].itertuples(index=False)} if file.exists() else set()
+    jobs = plan(options.tasks, options.budgets, options.observations, [*options.methods, *options.baselines], done)
+    try:
+        rows = measure(jobs, options.output, folder, options.seed, options.workers)
+    except (RuntimeError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = len(done) + len(jobs) - len(rows)
+    if len(rows):
+        _finish(options.output, ordered(rows), options.workers)
+    if failed:
+        print(f"{failed} of {len(jobs)} runs failed: {options.output / 'failed.csv'} says why.", file=sys.stderr)
+        return 2
     return 0
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> pd.DataFrame:
-    """All rows, those of an earlier run in the same folder included."""
-    file = options.output / "rows.csv"
-    rows = pd.read_csv(file).to_dict("records") if file.exists() else []
-    done = {tuple(row[key] for key in KEY) for row in rows}
-    jobs = [
-        (name, number, budget, method)
-        for method in [*options.methods, *options.baselines]
-        for budget in options.budgets
-        for number in range(1, options.observations + 1)
-        for name in options.tasks
-        if (name, number, budget, method) not in done
-    ]
-    started = time.perf_counter()
-    for index, (name, number, budget, method) in enumerate(jobs):
-        row = asdict(run(task(name), number, budget, method, folder, options.seed))
-        rows.append(row)
-        atomic_write_csv(file, pd.DataFrame(rows))
-        left = (time.perf_counter() - started) / (index + 1) * (len(jobs) - index - 1)
-        print(
-            f"{name} {number}, budget {budget}, {method}: C2ST {row['c2st']:.3f}, {row['simulations']} simulations, "
-            f"{row['seconds']:.1f} s ({row['flow']}; {row['note']}); {left / 60:.0f} min left",
-            flush=True,
-        )
-    return pd.DataFrame(rows)
-
-
-def _finish(output: Path, rows: pd.DataFrame) -> None:
+def _finish(output: Path, rows: pd.DataFrame, workers: int) -> None:
     table = beside_published(rows)
     atomic_write_csv(output / "summary.csv", summary(rows))
     atomic_write_text(output / "table.md", markdown(table) + "\n")
-    atomic_write_json(output / "machine.json", _machine())
+    atomic_write_json(output / "machine.json", _machine(workers))
     draw_c2st(rows, output / "c2st.png")
     print(markdown(table))
 
 
-def _machine() -> dict[str, Any]:
+def _machine(workers: int) -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "workers": workers,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("torch", "zuko", "sbi", "numpy")},
@@ -121,6 +106,12 @@ def _known(kind: str, given: list[str], known: tuple[str, ...]) -> None:
             raise ValueError(f"no {kind} is called {name!r}: choose from {', '.join(known)}.")
 
 
+def _budget(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"--methods names the budget {text!r}: write a whole number of simulations, as in npe:1000.")
+    return int(text)
+
+
 def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
@@ -136,12 +127,18 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--budgets", type=_numbers, default=[1000, 10_000], help="simulations; a gradient counts 4 or more"
     )
     parser.add_argument("--observations", type=int, default=10, help="how many of the ten")
-    parser.add_argument("--methods", type=_words, default=["reuse", "reuse-gradient"], help=f"of {', '.join(OURS)}")
+    parser.add_argument(
+        "--methods",
+        type=_words,
+        default=["reuse", "reuse-gradient"],
+        help=f"of {', '.join(METHODS)}, run in this order; name:budget runs one at that budget alone",
+    )
     parser.add_argument("--baselines", type=_words, default=[], help=f"of {', '.join(BASELINES)}; needs the extra sbi")
     parser.add_argument(
         "--output", type=Path, default=Path("results/benchmark_posteriors"), help="folder; goes on where it stopped"
     )
     parser.add_argument("--reference", type=Path, default=None, help="folder with <task>/files/num_observation_<i>/")
+    parser.add_argument("--workers", type=int, default=1, help="runs at once, each a process of one thread")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.benchmark_posteriors._run import METHODS
+from experiments.benchmark_posteriors._tasks import TASKS
+
 PUBLISHED = Path(__file__).parent / "published.csv"
 AMORTISED = ("NLE", "NPE", "NRE")
 SEQUENTIAL = ("SNLE", "SNPE", "SNRE")
@@ -14,6 +17,14 @@ SEQUENTIAL = ("SNLE", "SNPE", "SNRE")
 def published() -> pd.DataFrame:
     """Medians over ten observations of Lueckmann et al. (2021), by task and budget."""
     return pd.read_csv(PUBLISHED)
+
+
+def ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the page, whichever came first."""
+    places = {"task": TASKS, "method": METHODS}
+    ranks = {name: rows[name].map({value: i for i, value in enumerate(order)}) for name, order in places.items()}
+    keys = pd.DataFrame({**ranks, "budget": rows["budget"], "observation": rows["observation"]})
+    return rows.loc[keys.sort_values(["task", "budget", "method", "observation"]).index].reset_index(drop=True)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
