@@ -15,7 +15,7 @@ from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._study import steps
 
 CHAINS = 64
-TRANSITIONS = {"round": (40, 20), "posterior": (80, 120)}
+TRANSITIONS = {"round": (40, 20), "posterior": (100, 250)}
 """Of every chain, to tune the step and to keep: enough to choose points, and to report."""
 
 
