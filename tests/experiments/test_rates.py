@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+import ode
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
 from experiments.nz_calibration._rates import (
+    GENERATION,
     KNOT_DAYS,
     gravity,
     host_tables,
     importation,
     make_rates,
     mixing,
+    variant,
+    waning,
 )
 from sim import COMMUNITY, HOUSEHOLD, VENUES
 
@@ -99,12 +103,13 @@ def test_seeding_of_a_district_is_its_own(theta, context):
     assert bool((ratio[:, :, :7] == 1).all())
 
 
-def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta):
+def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta, context):
     outside = rates.transmission[:, COMMUNITY:]
     assert not outside[..., :OPEN].any()
     assert bool((rates.transmission[:, COMMUNITY, OPEN:] > 0).all())
     home = rates.transmission[:, HOUSEHOLD]
-    assert torch.equal(home, theta["transmission_household"][:, None].expand_as(home))
+    everywhere = variant(theta, context) * waning(theta, context)
+    torch.testing.assert_close(home, theta["transmission_household"][:, None] * everywhere)
     days = torch.arange(rates.days)
     weekend = (days + 3) % 7 >= 5  # day 0 is a Thursday
     assert not rates.transmission[:, SCHOOL:, weekend].any()
@@ -118,6 +123,7 @@ def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta
 
 def test_drift_steps_every_four_weeks(rates, theta):
     level = rates.transmission[:, COMMUNITY] / theta["transmission_community"][:, None]
+    level = level / (rates.transmission[:, HOUSEHOLD] / theta["transmission_household"][:, None])
     walk = torch.cumsum(torch.cat([torch.zeros(3, 1), torch.tensor(DRIFT_STEPS) * theta["drift"]], 1), 1)
     start = calendar.day_of(calendar.DRIFT_FROM)
     for block in range(len(KNOTS) + 1):
@@ -125,6 +131,34 @@ def test_drift_steps_every_four_weeks(rates, theta):
         stretch = level[:, max(day, OPEN) : day + KNOT_DAYS if block < len(KNOTS) else None]
         expected = torch.exp(walk[:, block : block + 1]).expand_as(stretch)
         torch.testing.assert_close(stretch, expected)
+
+
+def test_ba2_takes_over_at_the_rate_of_its_advantage(theta, context):
+    factor, advantage = variant(theta, context), theta["variant_advantage"][:, None]
+    share = (factor - 1) / (advantage - 1)
+    odds = torch.logit(share)
+    torch.testing.assert_close(odds.diff(dim=1), (advantage.log() / GENERATION).expand(-1, context.days - 1))
+    half = calendar.day_of(calendar.VARIANT)
+    at_midpoint = variant(theta | {"variant_midpoint": torch.zeros(3)}, context)[:, half]
+    torch.testing.assert_close(at_midpoint, 0.5 * (1 + advantage[:, 0]))
+
+
+def test_waning_is_that_of_the_mean_person_never_infected(theta, context, figures):
+    factor = waning(theta, context)
+    today = calendar.day_of(calendar.DOSES_COUNTED)
+    torch.testing.assert_close(factor[:, today], torch.ones(3))
+    assert bool((factor.diff(dim=1) > 0).all())
+    host = ode.WithinHostParameters.from_mapping(theta)
+    a = ode.archetypes_by_age_and_dose()
+    people = torch.as_tensor((figures.vaccination * figures.population[..., None]).sum(0).ravel())
+
+    def mean(days: float) -> torch.Tensor:
+        aged = ode.Archetypes(a.age_midpoint, a.doses, a.days_since_last_dose + days)
+        return ode.susceptibility(ode.antibody_titre(host, aged), host) @ (people / people.sum())
+
+    torch.testing.assert_close(factor[:, today + 60], mean(60.0) / mean(0.0))
+    unprotected = theta | {"antibody_per_dose": torch.full((3,), 1e-9)}
+    torch.testing.assert_close(waning(unprotected, context), torch.ones(3, context.days))
 
 
 def test_rates_fit_the_population_and_particles_are_alone(rates, theta, context, tiny):

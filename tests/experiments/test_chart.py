@@ -1,0 +1,32 @@
+"""Coordinates in which log counts are nearly straight."""
+
+import torch
+
+from calib._local_mean import chart_slope
+from experiments.nz_calibration._chart import HOSTS, VENUES, _cubic, make_chart
+from experiments.nz_calibration._rates import host_tables
+
+
+def test_chart_keeps_every_direction_but_the_two_spreads(tiny):
+    chart = make_chart(tiny.short)
+    z = 0.5 * torch.randn(2, tiny.space.dim, generator=torch.Generator().manual_seed(0))
+    slope = chart_slope(chart, z)
+    assert slope.shape == (2, tiny.space.dim - 2, tiny.space.dim)
+    assert float(torch.linalg.svdvals(slope).min()) > 1e-3  # Jacobians can be turned into the chart's
+
+
+def test_strength_of_transmission_is_that_of_the_hosts(tiny):
+    """The cubic against the solved within-host model, at draws that it was not learnt from."""
+    simulator, space = tiny.short, tiny.space
+    chart = make_chart(simulator)
+    z = torch.randn(64, space.dim, generator=torch.Generator().manual_seed(1))
+    hosts = host_tables(space.to_theta(z), simulator.context)
+    share = simulator.context.population_share.reshape(20, 8).mean(0)
+    people = (share[:, None] * simulator.observation.doses).flatten()
+    log_strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log()
+    rows = [p.name for p in space.parameters if p.name not in ("district_spread", "seed_spread")]
+    at = sum(space.slice_of(n).stop - space.slice_of(n).start for n in rows[: rows.index(VENUES[0])])
+    told = (chart(z)[:, at] / (space.to_theta(z)[VENUES[0]] / space.to_theta(0 * z)[VENUES[0]])).log()
+    wrong = (told - log_strength) - (told - log_strength).mean()
+    assert float(wrong.std()) < 0.1 * float(log_strength.std())
+    assert 2 * _cubic(torch.zeros(7)).numel() < HOSTS
