@@ -236,29 +236,5 @@ def _full_rank(flow: Flow) -> tuple[FullRank, list[Layer]]:
         if isinstance(layer, FullRank):
             return layer, [after for after in flow.layers[at + 1 :] if isinstance(after, Layer)]
     raise ValueError(
-        f"flow {flow.name!r} has no full-rank layer to start from or to widen; use gaussian or gaussian-nsf, or no warm start."
+        f"flow {flow.name!r} has no full-rank layer to start from; use gaussian or gaussian-nsf, or no warm start."
     )
-
-
-def widen_flow(flow: Flow, extra: Tensor) -> None:
-    """Add a covariance `[D, D]` to that of a flow's full-rank layer, in place.
-
-    Exact for "gaussian" without a hierarchy; for "gaussian-nsf" the affine layer alone is widened.
-
-    Raises:
-        ValueError: the flow has no full-rank layer.
-    """
-    layer, after = _full_rank(flow)
-    for bend in reversed(after):  # as the layers after it see a small step in the middle of the distribution
-        inner = layer.loc.detach()
-        for earlier in after[: after.index(bend)]:
-            inner = earlier.push(inner)[0]
-        slope = torch.linalg.inv(torch.func.jacrev(lambda u, bend=bend: bend.push(u)[0])(inner)).detach()
-        extra = slope @ extra @ slope.mT
-    with torch.no_grad():
-        eye = torch.eye(flow.dim).to(extra)
-        factor = layer.log_scale.exp()[:, None] * (eye + layer.lower * layer.strict)
-        wider = torch.linalg.cholesky(factor @ factor.mT + extra)
-        scale = wider.diagonal()
-        layer.log_scale.copy_(scale.log())
-        layer.lower.copy_((wider / scale[:, None]).tril(-1))
