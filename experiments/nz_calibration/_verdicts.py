@@ -27,6 +27,7 @@ from calib.diagnostics import (
     judge_prior_predictive,
     not_run,
 )
+from calib.diagnostics._verdict import Word
 from calib.diagnostics._weights import WORDS
 from experiments.nz_calibration import _words as words
 from experiments.nz_calibration._model import SIGNALS
@@ -198,7 +199,7 @@ def _mixing(manifest: dict[str, Any]) -> Verdict:
     if not found:
         return not_run("mixing", "the draws are those of the fitted distribution, not of chains")
     r_hat, broken = float(found["r_hat"]), int(found["divergent"])
-    word = "pass" if r_hat <= MIXED else "warn" if r_hat <= UNMIXED else "fail"
+    word: Word = "pass" if r_hat <= MIXED else "warn" if r_hat <= UNMIXED else "fail"
     text = (
         f"{found['chains']} chains, {found['draws']:,} draws: largest R-hat {r_hat:.3f} (median {found['r_hat_median']:.3f}), at least "
         f"{found['effective']:,.0f} effective draws of a parameter, {broken} divergent trajectories"
