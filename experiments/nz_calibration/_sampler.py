@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from rich.console import Console
@@ -36,7 +37,9 @@ def chains(inference: Inference, flow: Flow, seed: int, console: Console, purpos
 
     warmup, draws = TRANSITIONS[purpose]
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
-    with steps(console, "draws", warmup + draws) as advance:
+    with steps(console, "draws", warmup + draws) as advance, warnings.catch_warnings():
+        # a trajectory that runs away is counted as divergent and left; Pyro would tell of each
+        warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         return sample_chains(
             log_density,
             flow,
