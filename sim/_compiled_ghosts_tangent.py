@@ -9,7 +9,7 @@ import numpy as np
 
 from sim._columns import Packed
 from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
-from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, shares, stretch
+from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, stretch
 from sim._compiled_tangent import everywhere, recall, sections, varied
 from sim.rates import HOUSEHOLD, VENUES
 
@@ -181,7 +181,7 @@ def carried_among_kin(
     out[:] = 0.0
     for v in range(p.place.shape[1] - SECTIONS):
         m = p.place[i, SECTIONS + v]
-        if not shares(p, i, h, v):
+        if m == len(p.section_venue):
             continue
         real, factor = kin_of(p, rho, t, on, i, h, v), day.response[p.section_region[m]] * b[VENUES + v]
         for k in range(len(ghosts)):
@@ -202,7 +202,7 @@ def own_kin(
     rho, D = rates[0][q], rates[0].shape[2]
     for v in range(p.place.shape[1] - SECTIONS):
         m = p.place[i, SECTIONS + v]
-        if not shares(p, i, h, v):
+        if m == len(p.section_venue):
             continue
         r, n, b = p.section_region[m], p.section_venue[m], rates[2][q, VENUES + v, t]
         met = weight * (kin_of(p, rho, t, ghost, i, h, v) - kin_of(p, rho, t, on, i, h, v))
