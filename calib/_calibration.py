@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from calib._anneal import move, systematic
+from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
 from calib._flows import Flow
@@ -18,6 +20,9 @@ from calib._idata import Tree, to_inference_data
 from calib._local_model import LocalModel, Runs
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
+
+if TYPE_CHECKING:
+    from calib.diagnostics import Page
 
 Likelihood = Callable[[Tensor], torch.distributions.Distribution]
 SPARE = 3  # draws of the flow for each corrected draw
@@ -140,6 +145,32 @@ class Calibration:
         dims = {p.name: [f"{p.name}_entry"] for p in self.space.parameters if p.labels}
         return to_inference_data(groups, coords=coords, dims=dims)
 
+    def check(
+        self,
+        simulator: Callable[[Mapping[str, Tensor], int], Tensor],
+        likelihood: Likelihood,
+        *,
+        draws: int = 200,
+        seed: int = 0,
+    ) -> Page:
+        """Ask whether the posterior can be believed: misspecification, priors, k-hat, posterior predictive.
+
+        What needs many calibrations (ranks, coverage) is left out: see docs/diagnostics.md.
+
+        Args:
+            simulator: as it was given to `calibrate`.
+            likelihood: law of the data given outputs.
+            draws: simulations at draws of the prior, and as many at draws of the posterior.
+            seed: of draws and simulations.
+
+        Returns:
+            The page: `print(page.text())`, or `page.save("check.html")`.
+
+        Raises:
+            ValueError: fewer than 20 simulations were finite, or the calibration keeps no data.
+        """
+        return check_calibration(self, simulator, likelihood, draws, seed)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a folder: `calibration.safetensors` (whole by itself) and `calibration.json`, a copy for people.
 
@@ -183,12 +214,22 @@ def _no_simulator(x: Tensor, seed: int) -> Tensor:
 def evaluate(likelihood: Likelihood, data: Tensor) -> Callable[[Tensor], Tensor]:
     """Log likelihood of outputs `[P, M] -> [P]` from the law of the data.
 
+    Between runs outputs are modelled and may leave the range that the law asks for (a share just below 0): such rows are
+    evaluated without torch's checks, and count as impossible where that gives no number.
+
     Raises (when called):
         ValueError: the law does not give one value a row.
     """
 
     def log_likelihood(outputs: Tensor) -> Tensor:
-        value = likelihood(outputs).log_prob(data.to(outputs))
+        try:
+            value = likelihood(outputs).log_prob(data.to(outputs))
+        except ValueError:
+            with _unchecked():
+                law = likelihood(outputs)
+                if not bool(torch.as_tensor(law.support.check(data.to(outputs))).any()):  # type: ignore[union-attr]
+                    raise  # the data themselves are not what the law is of
+                value = law.log_prob(data.to(outputs))
         if value.shape != outputs.shape[:1]:
             raise ValueError(
                 f"the likelihood gave log densities of shape {tuple(value.shape)} for outputs {tuple(outputs.shape)}, expected "
@@ -197,3 +238,14 @@ def evaluate(likelihood: Likelihood, data: Tensor) -> Callable[[Tensor], Tensor]
         return value
 
     return log_likelihood
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Distributions take any parameters in here."""
+    kept = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(kept)

@@ -37,8 +37,8 @@ class Day(NamedTuple):
         F, C: `[G]` mean infectiousness of a group, and what reaches it from all.
         response: `[R]`; outside, base: `[G]` hazard from the community (before the response), from community and importation.
         grid: `[2]` of sections and groups; steps: `[2, K, D]` infectiousness in them.
-        kin: `[N]` in a ghost's day, where households share venue groups (`_compiled_ghosts`), else empty: hazard of a member of
-            susceptibility 1, where near, by its own household in place of the real one.
+        kin: `[N]` in a ghost's day (`_compiled_ghosts`), else empty: hazard of a member of susceptibility 1, where near, by its own
+            household in place of the real one through venue groups.
     """
 
     part: np.ndarray

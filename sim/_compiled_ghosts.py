@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sim import _compiled_ghosts_reverse as back
 from sim import _compiled_ghosts_tangent as tangent
-from sim._columns import Columns
+from sim._columns import Columns, Packed
 from sim._compiled import _arrays, _double
 from sim._compiled_ghosts_day import draw
 from sim._reference import NEVER, Epidemic
@@ -25,7 +25,7 @@ from sim.rates import Rates
 
 def ghosts(c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Tensor, number: int) -> Tensor:
     """As `_reference_ghosts.ghosts`."""
-    p, arrays, P, N = c.packed, _arrays(rates), rates.particles, len(c.packed.place)
+    p, arrays, P, N = _packed(c), _arrays(rates), rates.particles, len(c.packed.place)
     out = np.full((P, number, N), NEVER, dtype=np.int16)
     incidence, memory = _double(epidemic.incidence), _double(epidemic.memory)
 
@@ -39,7 +39,7 @@ def ghosts(c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Ten
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_reference_ghosts.vjp`."""
-    p, arrays, bar = c.packed, _arrays(rates), tuple(np.zeros(tuple(x.shape)) for x in rates.tensors())
+    p, arrays, bar = _packed(c), _arrays(rates), tuple(np.zeros(tuple(x.shape)) for x in rates.tensors())
     incidence, memory, weights = _double(epidemic.incidence), _double(epidemic.memory), _double(cotangent)
     on, others = epidemic.infected_on.numpy().copy(), epidemic.ghosts.numpy().copy()
 
@@ -52,7 +52,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """As `_reference_ghosts.jvp`."""
-    p, arrays, directions = c.packed, _arrays(rates), _arrays(tangents)
+    p, arrays, directions = _packed(c), _arrays(rates), _arrays(tangents)
     out = np.zeros((*epidemic.incidence.shape, tangents.mixing.shape[-1]))
     incidence, memory = _double(epidemic.incidence), _double(epidemic.memory)
     on, others = epidemic.infected_on.numpy(), epidemic.ghosts.numpy()
@@ -62,6 +62,11 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
     _each([(q,) for q in range(rates.particles)], walk)
     return torch.from_numpy(out).to(tangents.mixing.dtype)
+
+
+def _packed(c: Columns) -> Packed:
+    """Columns in which every household has kin in venues: a ghost would meet even the real one of itself there."""
+    return c.packed._replace(has_kin=np.full(len(c.packed.has_kin), len(c.members) > 0))
 
 
 def _each(work: list[tuple[int, ...]], walk: Callable[..., None]) -> None:

@@ -57,7 +57,7 @@ def at_home(p: Packed, rates: tuple, q: int, t: int, ghost: np.ndarray, day: Day
 def meet_kin(
     p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, ghost: np.ndarray, day: Day, kin: np.ndarray
 ) -> None:
-    """Through a venue group that members share, a ghost meets its own members and not the real ones."""
+    """In venue groups a ghost meets its own members and not the real ones."""
     if len(kin) == 0:
         return
     for h in range(len(p.household_weight)):
@@ -66,7 +66,7 @@ def meet_kin(
                 kin[i] = 0.0
                 for v in range(p.place.shape[1] - SECTIONS):
                     m = p.place[i, SECTIONS + v]
-                    if shares(p, i, h, v):
+                    if m < len(p.section_venue):
                         pressure = day.response[p.section_region[m]] * rates[2][q, VENUES + v, t]
                         kin[i] += pressure * (
                             kin_of(p, rates[0][q], t, ghost, i, h, v) - kin_of(p, rates[0][q], t, on, i, h, v)
@@ -104,19 +104,8 @@ def stretch(p: Packed, rho: np.ndarray, t: int, h: int, on: np.ndarray, ghost: n
 
 
 @jit
-def shares(p: Packed, i: int, h: int, v: int) -> bool:
-    """Whether an agent shares its venue group of layer v with another member of its household."""
-    m, M = p.place[i, SECTIONS + v], len(p.section_venue)
-    for j in range(p.household_start[h], p.household_start[h + 1]):
-        n = p.place[j, SECTIONS + v]
-        if j != i and m < M and n < M and p.section_venue[n] == p.section_venue[m]:
-            return True
-    return False
-
-
-@jit
 def kin_of(p: Packed, rho: np.ndarray, t: int, on: np.ndarray, i: int, h: int, v: int) -> float:
-    """Pressure of a household in the venue group that an agent `shares` with other members of it."""
+    """Pressure of a household in the venue group of one of its members in layer v, which has one there."""
     out, n = 0.0, p.section_venue[p.place[i, SECTIONS + v]]
     for j in range(p.household_start[h], p.household_start[h + 1]):
         m = p.place[j, SECTIONS + v]

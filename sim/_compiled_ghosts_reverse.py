@@ -11,7 +11,7 @@ import numpy as np
 
 from sim._columns import Packed
 from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
-from sim._compiled_ghosts_day import at_home, kin_of, lane, meet_kin, push, shares, stretch
+from sim._compiled_ghosts_day import at_home, kin_of, lane, meet_kin, push, stretch
 from sim._compiled_reverse import Back, change, fold, hazards, join, new_back, read_out
 from sim._reference import NEVER
 from sim.rates import HOUSEHOLD, VENUES
@@ -115,7 +115,7 @@ def through_kin(
         for i in range(p.household_start[h], p.household_start[h + 1]):
             for v in range(p.place.shape[1] - SECTIONS):
                 m = p.place[i, SECTIONS + v]
-                if shares(p, i, h, v):
+                if m < len(p.section_venue):
                     r = p.section_region[m]
                     met = kin_of(p, rates[0][q], t, ghost, i, h, v) - kin_of(p, rates[0][q], t, on, i, h, v)
                     bG = w.XG[i] * day.response[r] * met
@@ -126,11 +126,12 @@ def through_kin(
 
 @jit
 def to_kin(p: Packed, beta: np.ndarray, i: int, h: int, day: Day, XG: np.ndarray) -> float:
-    """What an agent sends to its household, the ghost of itself included, through venue groups that members share."""
+    """What an agent sends to its household, the ghost of itself included, through its venue groups."""
     out = 0.0
     for v in range(p.place.shape[1] - SECTIONS):
-        if shares(p, i, h, v):
-            s = p.section_venue[p.place[i, SECTIONS + v]]
+        m = p.place[i, SECTIONS + v]
+        if m < len(p.section_venue):
+            s = p.section_venue[m]
             for j in range(p.household_start[h], p.household_start[h + 1]):
                 n = p.place[j, SECTIONS + v]
                 if n < len(p.section_venue) and p.section_venue[n] == s:

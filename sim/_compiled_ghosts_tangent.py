@@ -9,8 +9,8 @@ import numpy as np
 
 from sim._columns import Packed
 from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
-from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, shares, stretch
-from sim._compiled_tangent import everywhere, recall, sections
+from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, stretch
+from sim._compiled_tangent import everywhere, recall, sections, varied
 from sim.rates import HOUSEHOLD, VENUES
 
 
@@ -29,6 +29,7 @@ def jvp(
     dV, dF = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z))
     dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
     H, kin = np.zeros((K, households)), np.zeros((K, len(p.place) if p.has_kin.any() else 0))
+    mixed, dmixing = varied(tangents[3][q])
     reached, longer = np.zeros(households, dtype=np.bool_), np.ones((K, households))
     for t in range(len(out)):
         spread(p, rates, q, t, on, day, 0)
@@ -49,7 +50,7 @@ def jvp(
         for k in range(K):
             meet_kin(p, rates, q, t, on, ghosts[k], day, kin[k])
             carry(p, rates, tangents, q, t, ghosts[k], S[k : k + 1], longer[k : k + 1], -1.0, dV, dF)
-        everywhere(p, rates, tangents, q, t, day, dresponse, dF, table)
+        everywhere(p, rates, tangents, q, t, day, dresponse, dF, mixed, dmixing, table)
         sections(p, rates[2][q, :, t], tangents[2][q, :, t], day, dresponse, dV, dreach, loud)
         for block in range(0, len(on), BLOCK):
             for k in range(-1, K):
@@ -180,7 +181,7 @@ def carried_among_kin(
     out[:] = 0.0
     for v in range(p.place.shape[1] - SECTIONS):
         m = p.place[i, SECTIONS + v]
-        if not shares(p, i, h, v):
+        if m == len(p.section_venue):
             continue
         real, factor = kin_of(p, rho, t, on, i, h, v), day.response[p.section_region[m]] * b[VENUES + v]
         for k in range(len(ghosts)):
@@ -201,7 +202,7 @@ def own_kin(
     rho, D = rates[0][q], rates[0].shape[2]
     for v in range(p.place.shape[1] - SECTIONS):
         m = p.place[i, SECTIONS + v]
-        if not shares(p, i, h, v):
+        if m == len(p.section_venue):
             continue
         r, n, b = p.section_region[m], p.section_venue[m], rates[2][q, VENUES + v, t]
         met = weight * (kin_of(p, rho, t, ghost, i, h, v) - kin_of(p, rho, t, on, i, h, v))

@@ -1,6 +1,14 @@
-"""Forward mode in compiled loops: `_reference.jvp` for Q directions at once."""
+"""Forward mode in compiled loops: `_reference.jvp` for Q directions at once, touching only households near an infection.
+
+For somebody not yet infected the weight is -1, so a day takes the same from the score of every quiet household for each of its
+members: sums over days, by cell and by section, hold that for everybody. A household with somebody infectious or just infected is
+*open*: its score is kept. When it closes, what the days before took from its uninfected members is added back, and taken when it
+opens again.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +28,32 @@ from sim._compiled_day import (
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES
 
 
+class Scores(NamedTuple):
+    """Scores of a particle; axes as in `Day`, `Z` directions.
+
+    Attributes:
+        E: `[H, Z]` the score of an open household; of a closed one what it lacks to the score of nobody ever infected.
+        cells, sections: `[C, Z]`, `[M + 1, Z]` tangents of the hazards there, summed over the days before; in sections for a
+            susceptibility of 1; reach: `[M + 1]` the hazard itself.
+        free: `[C]` uninfected agents of a cell; weight, slope: `[M + 1]`, `[M + 1, Z]` sums of the susceptibility of those of a section, of
+            its tangents.
+        total, mean: `[R, Z]` sum and mean of the scores of a region.
+        ever: `[M + 1]` whether a section was ever reached; open: `[H]`.
+    """
+
+    E: np.ndarray
+    cells: np.ndarray
+    sections: np.ndarray
+    reach: np.ndarray
+    free: np.ndarray
+    weight: np.ndarray
+    slope: np.ndarray
+    total: np.ndarray
+    mean: np.ndarray
+    ever: np.ndarray
+    open: np.ndarray
+
+
 @jit
 def jvp(
     p: Packed, rates: tuple, tangents: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray,
@@ -30,15 +64,14 @@ def jvp(
     `on` `[N]`: day of each agent's first infection, brought forward in place. `again` `[L, 3]`: reinfections (agent, day, day of the
     infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
     """
-    R, Z = len(p.region_size), out.shape[2]
-    day, table, chosen = new_day(p, rates, q, 1), np.zeros((len(p.cell_group), Z)), np.empty(BLOCK + 8, dtype=np.int32)
-    W, mean, total = np.zeros((len(p.household_weight), Z)), np.zeros((R, Z)), np.zeros((R, Z))
-    dA = np.zeros((R, Z))
-    dV, dF, dresponse = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z)), np.zeros((R, Z))
+    R, Z, lasting = len(p.region_size), out.shape[2], rates[7].shape[2] > 0
+    day, s = new_day(p, rates, q, 1), nobody(p, rates, tangents, q, Z)
+    mixed, dmixing = varied(tangents[3][q])
+    table, dA, dresponse = np.zeros((len(p.cell_group), Z)), np.zeros((R, Z)), np.zeros((R, Z))
+    dV, dF = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z))
     dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
-    rho, sigma, after, drho, dsigma, dafter = (
-        rates[0][q], rates[1][q], rates[7][q], tangents[0][q], tangents[1][q], tangents[7][q],
-    )  # fmt: skip
+    hit, reached = np.zeros(len(on) if lasting else 0, dtype=np.bool_), np.zeros(len(s.E), dtype=np.bool_)
+    chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for t in range(len(out)):
         rows = again[begin[t] : begin[t + 1]]
         spread(p, rates, q, t, on, day, 0)
@@ -46,24 +79,105 @@ def jvp(
         for r in range(R):
             for z in range(Z):
                 dresponse[r, z] = -day.response[r] * (tangents[5][q, z] * memory[t, r] + rates[5][q] * dA[r, z])
-        carry(p, rates, tangents, q, t, on, W, mean, dV, dF)
-        everywhere(p, rates, tangents, q, t, day, dresponse, dF, table)
-        beta, dbeta = rates[2][q, :, t], tangents[2][q, :, t]
-        sections(p, beta, dbeta, day, dresponse, dV, dreach, loud)
-        households(
-            p, (rho, sigma, beta, after), (drho, dsigma, dbeta, dafter), t, on, rows, day, table, dreach, loud, W, mean, total
-        )  # fmt: skip
-        for r in range(R):
-            for z in range(Z):
-                mean[r, z] = total[r, z] / p.households_in_region[r]
+        carry(p, rates, tangents, q, t, on, s, dV, dF)
+        everywhere(p, rates, tangents, q, t, day, dresponse, dF, mixed, dmixing, table)
+        sections(p, rates[2][q, :, t], tangents[2][q, :, t], day, dresponse, dV, dreach, loud)
         for e in range(len(rows)):
+            hit[rows[e, 0]] = True
+        for block in range(0, len(on), BLOCK):
+            for e in range(infected_between(on, block, min(block + BLOCK, len(on)), t, t, chosen)):
+                reached[p.place[chosen[e], HOME]] = True
+        households(p, rates, tangents, q, t, on, hit, day, table, dreach, loud, reached, s)
+        quiet(p, day, table, dreach, loud, s)
+        for e in range(len(rows)):
+            hit[rows[e, 0]] = False
             on[rows[e, 0]] = t
         for block in range(0, len(on), BLOCK):
             for e in range(infected_between(on, block, min(block + BLOCK, len(on)), t, t, chosen)):
                 h, g = p.place[chosen[e], HOME], p.cell_group[p.place[chosen[e], CELL]]
                 for z in range(Z):
-                    out[t, g, z] += W[h, z] - mean[p.household_region[h], z]
+                    out[t, g, z] += s.E[h, z] - s.mean[p.household_region[h], z]
         recall(p, rates, tangents, q, incidence[t], memory[t], out[t], dA)
+
+
+@jit
+def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, Z: int) -> Scores:
+    """Scores before the first day, nobody infected."""
+    C, M, R = len(p.cell_group), len(p.section_venue), len(p.region_size)
+    free, weight, slope = np.zeros(C), np.zeros(M + 1), np.zeros((M + 1, Z))
+    for i in range(len(p.place)):
+        k = p.cell_archetype[p.place[i, CELL]]
+        free[p.place[i, CELL]] += 1.0
+        for v in range(SECTIONS, p.place.shape[1]):
+            weight[p.place[i, v]] += rates[1][q, k]
+            for z in range(Z):
+                slope[p.place[i, v], z] += tangents[1][q, k, z]
+    return Scores(
+        np.zeros((len(p.household_weight), Z)), np.zeros((C, Z)), np.zeros((M + 1, Z)), np.zeros(M + 1), free, weight, slope,
+        np.zeros((R, Z)), np.zeros((R, Z)), np.zeros(M + 1, dtype=np.bool_), np.zeros(len(p.household_weight), dtype=np.bool_),
+    )  # fmt: skip
+
+
+@jit
+def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which directions change the mixing `[G, G, Z]` at all, and these tangents as `[n, G, G]`."""
+    G, Z = tangents.shape[0], tangents.shape[2]
+    any_ = np.zeros(Z, dtype=np.bool_)
+    for g in range(G):
+        for k in range(G):
+            for z in range(Z):
+                any_[z] |= tangents[g, k, z] != 0.0
+    mixed = np.flatnonzero(any_)
+    out = np.empty((len(mixed), G, G))
+    for n in range(len(mixed)):
+        out[n] = tangents[:, :, mixed[n]]
+    return mixed, out
+
+
+@jit
+def turn(
+    p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, h: int, on: np.ndarray, s: Scores, sign: float
+) -> None:
+    """Open a household (sign -1) at the beginning of day t, or close it (1): what the days before took from the uninfected."""
+    for i in range(p.household_start[h], p.household_start[h + 1]):
+        if on[i] >= t:
+            waited(p, sigma, dsigma, i, s, s.E[h], sign)
+
+
+@jit
+def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, W: np.ndarray, sign: float) -> None:
+    """Add, times a sign, what the days before took from the score for an agent that was not infected on them."""
+    c = p.place[i, CELL]
+    k = p.cell_archetype[c]
+    for z in range(len(W)):
+        W[z] += sign * s.cells[c, z]
+    for v in range(SECTIONS, p.place.shape[1]):
+        m = p.place[i, v]
+        if s.ever[m]:
+            for z in range(len(W)):
+                W[z] += sign * (sigma[k] * s.sections[m, z] + dsigma[k, z] * s.reach[m])
+
+
+@jit
+def quiet(p: Packed, day: Day, table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, s: Scores) -> None:
+    """What a day takes from all who are still uninfected, and the means of the scores at its end."""
+    Z = table.shape[1]
+    for c in range(len(table)):
+        r = p.cell_home[c]
+        for z in range(Z):
+            s.cells[c, z] += table[c, z]
+            s.total[r, z] -= s.free[c] * table[c, z]
+    for m in range(len(p.section_venue)):
+        if not loud[m] and day.reach[m] == 0.0:
+            continue
+        r, s.ever[m] = p.section_home[m], True
+        s.reach[m] += day.reach[m]
+        for z in range(Z):
+            s.sections[m, z] += dreach[m, z]
+            s.total[r, z] -= s.weight[m] * dreach[m, z] + s.slope[m, z] * day.reach[m]
+    for r in range(len(s.total)):
+        for z in range(Z):
+            s.mean[r, z] = s.total[r, z] / p.households_in_region[r]
 
 
 @jit
@@ -90,11 +204,10 @@ def recall(
 
 @jit
 def carry(
-    p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, W: np.ndarray, mean: np.ndarray,
-    dV: np.ndarray, dF: np.ndarray,
-) -> None:  # fmt: skip
+    p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, s: Scores, dV: np.ndarray, dF: np.ndarray
+) -> None:
     """Tangents of the pressures in larger groups: the scores of the infectious carry the change."""
-    rho, drho, D, Z = rates[0][q], tangents[0][q], rates[0].shape[2], W.shape[1]
+    rho, drho, D, Z = rates[0][q], tangents[0][q], rates[0].shape[2], dF.shape[1]
     dV[:] = 0.0
     dF[:] = 0.0
     chosen, change = np.empty(BLOCK + 8, dtype=np.int32), np.zeros(Z)
@@ -104,13 +217,13 @@ def carry(
             h, c, since = p.place[j, HOME], p.place[j, CELL], t - 1 - on[j]
             k, r = p.cell_archetype[c], p.household_region[h]
             for z in range(Z):
-                change[z] = drho[k, since, z] + rho[k, since] * (W[h, z] - mean[r, z])
+                change[z] = drho[k, since, z] + rho[k, since] * (s.E[h, z] - s.mean[r, z])
                 dF[p.cell_group[c], z] += change[z] / p.group_size[p.cell_group[c]]
             for v in range(SECTIONS, p.place.shape[1]):
                 if p.place[j, v] < len(p.section_venue):
-                    s = p.section_venue[p.place[j, v]]
+                    n = p.section_venue[p.place[j, v]]
                     for z in range(Z):
-                        dV[s, z] += p.venue_weight[s] * change[z]
+                        dV[n, z] += p.venue_weight[n] * change[z]
 
 
 @jit
@@ -123,9 +236,11 @@ def everywhere(
     day: Day,
     dresponse: np.ndarray,
     dF: np.ndarray,
+    mixed: np.ndarray,
+    dmixing: np.ndarray,
     table: np.ndarray,
 ) -> None:
-    """Tangents of the hazard from community and importation, by cell."""
+    """Tangents of the hazard from community and importation, by cell; `mixed` and `dmixing` as from `varied`."""
     G, Z, b, db = len(dF), table.shape[1], rates[2][q, COMMUNITY, t], tangents[2][q, COMMUNITY, t]
     dbase, dC = np.zeros((G, Z)), np.zeros(Z)
     for g in range(G):
@@ -133,7 +248,10 @@ def everywhere(
         dC[:] = 0.0
         for k in range(G):
             for z in range(Z):
-                dC[z] += tangents[3][q, g, k, z] * day.F[k] + rates[3][q, g, k] * dF[k, z]
+                dC[z] += rates[3][q, g, k] * dF[k, z]
+        for n in range(len(mixed)):
+            for k in range(G):
+                dC[mixed[n]] += dmixing[n, g, k] * day.F[k]
         for z in range(Z):
             dQ = db[z] * day.C[g] + b * dC[z]
             dbase[g, z] = dresponse[r, z] * day.outside[g] + day.response[r] * dQ + tangents[4][q, t, g, z]
@@ -162,99 +280,111 @@ def sections(
 
 @jit
 def households(
-    p: Packed, rates: tuple, tangents: tuple, t: int, on: np.ndarray, rows: np.ndarray, day: Day, table: np.ndarray,
-    dreach: np.ndarray, loud: np.ndarray, W: np.ndarray, mean: np.ndarray, total: np.ndarray,
+    p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, hit: np.ndarray, day: Day,
+    table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, reached: np.ndarray, s: Scores,
 ) -> None:  # fmt: skip
-    """Add to every household's score, and to the regions' totals of them, what a day changes.
-
-    One loop: a call a household would cost more than most households.
-    """
-    rho, sigma, beta, after = rates
-    drho, dsigma, dbeta, dafter = tangents
-    start, place, archetype, kin, region = p.household_start, p.place, p.cell_archetype, p.has_kin, p.household_region
-    group, venue, section_region, weights, home_weight = (
-        p.cell_group, p.section_venue, p.section_region, p.venue_weight, p.household_weight,
-    )  # fmt: skip
-    H, base, reach, response, is_near = day.H, day.base, day.reach, day.response, day.near
-    D, Z, M, lasting = rho.shape[1], W.shape[1], len(venue), after.shape[1] > 0
-    dhome, change = np.zeros(Z), np.zeros(Z)
-    for h in range(len(W)):
-        first, last, near, at_home = start[h], start[h + 1], is_near[h], beta[HOUSEHOLD] * H[h]
-        touched = near or at_home != 0.0 or lasting
-        for i in range(first, last):
-            for v in range(SECTIONS, place.shape[1]):
-                touched = touched or loud[place[i, v]]
-        if (
-            not touched
-        ):  # only the community reaches this home: the score itself is not read, and may change member by member
-            for i in range(first, last):
-                if on[i] >= t:
-                    c, w = place[i, CELL], -1.0
-                    if on[i] == t:
-                        w = 1.0 / np.expm1(max(sigma[archetype[c]] * base[group[c]], 1e-300))
-                    for z in range(Z):
-                        W[h, z] += w * table[c, z]
-                        total[region[h], z] += w * table[c, z]
+    """Open and close households, and add to the scores of the open what a day adds. One loop: a call a household would cost more."""
+    rho, sigma, beta, after = rates[0][q], rates[1][q], rates[2][q, :, t], rates[7][q]
+    drho, dsigma, dbeta, dafter = tangents[0][q], tangents[1][q], tangents[2][q, :, t], tangents[7][q]
+    start, place, archetype, group, E, reach = (
+        p.household_start,
+        p.place,
+        p.cell_archetype,
+        p.cell_group,
+        s.E,
+        day.reach,
+    )
+    D, Z, lasting = rho.shape[1], table.shape[1], len(hit) > 0
+    # `taken` is what `quiet` takes from the uninfected in the total; `change` is all else
+    change, taken, dhome = np.empty(Z), np.empty(Z), np.empty(Z)
+    for h in range(len(E)):
+        wanted = day.near[h] or reached[h]
+        if wanted != s.open[h]:
+            turn(p, sigma, dsigma, t, h, on, s, -1.0 if wanted else 1.0)
+            s.open[h] = wanted
+        if not wanted:
             continue
+        reached[h] = lasting
+        first, last, r = start[h], start[h + 1], p.household_region[h]
+        at_home, kin = beta[HOUSEHOLD] * day.H[h], p.has_kin[h] and day.near[h]
+        through_home = 0.0
         for z in range(Z):
-            dhome[z] = dbeta[HOUSEHOLD, z] * H[h]
-            change[z] = 0.0
-        if near:
-            for j in range(first, last):
-                if 0 <= t - 1 - on[j] < D:
-                    weight, k, since = (
-                        beta[HOUSEHOLD] * home_weight[h],
-                        archetype[place[j, CELL]],
-                        t - 1 - on[j],
-                    )
-                    for z in range(Z):
-                        dhome[z] += weight * drho[k, since, z]
+            change[z] = taken[z] = 0.0
         for i in range(first, last):
             if on[i] < t and not lasting:
                 continue
             c = place[i, CELL]
-            k, relative, w, since = archetype[c], 1.0, -1.0, -1
+            k, relative, w, since, outside = archetype[c], 1.0, -1.0, -1, 0.0
+            for v in range(SECTIONS, place.shape[1]):
+                outside += reach[place[i, v]]
+            X = at_home + outside + day.base[group[c]]
             if on[i] < t:
                 since = min(t - 1 - on[i], after.shape[1] - 1)
                 relative = after[k, since]
-            felt, quiet = at_home, not near
-            for v in range(SECTIONS, place.shape[1]):
-                felt += reach[place[i, v]]
-                quiet = quiet and not loud[place[i, v]]
-            infected = on[i] == t
-            for e in range(len(rows)):
-                infected = infected or rows[e, 0] == i
-            X = felt + base[group[c]]
-            if infected:
+            if on[i] == t or (on[i] < t and hit[i]):
                 w = 1.0 / np.expm1(max(relative * sigma[k] * X, 1e-300))
-            s = w * relative
+            f = w * relative
             if since >= D:
                 for z in range(Z):
                     change[z] += w * dafter[k, since, z] * sigma[k] * X
+            through_home += f * sigma[k]
+            at, venue = f * at_home, f * outside
+            into = taken if on[i] > t else change
             for z in range(Z):
-                change[z] += s * table[c, z]
-            if quiet and felt == 0.0:
-                continue
+                change[z] += at * dsigma[k, z]
             for z in range(Z):
-                change[z] += s * (dsigma[k, z] * felt + sigma[k] * dhome[z])
+                into[z] += f * table[c, z] + venue * dsigma[k, z]
             for v in range(SECTIONS, place.shape[1]):
-                m, own = place[i, v], 0.0
-                if not loud[m]:
-                    continue
-                for z in range(Z):
-                    change[z] += s * sigma[k] * dreach[m, z]
-                if not kin[h]:
-                    continue
-                n = venue[m]
-                for j in range(first, last):
-                    other = place[j, v]
-                    if other < M and venue[other] == n and 0 <= t - 1 - on[j] < D:
-                        own += weights[n] * rho[archetype[place[j, CELL]], t - 1 - on[j]]
-                if own != 0.0:  # the household's own score holds what its members gave
-                    own *= s * sigma[k] * response[section_region[m]] * beta[VENUES + v - SECTIONS]
+                if loud[place[i, v]]:
                     for z in range(Z):
-                        change[z] -= own * (W[h, z] - mean[region[h], z])
-        # the day's pressures were made from yesterday's scores: W changes only when the household is done
+                        into[z] += f * sigma[k] * dreach[place[i, v], z]
+            if on[i] == t:
+                leave(p, sigma, dsigma, i, s)
+            if kin and f != 0.0:
+                own = f * sigma[k] * among_kin(p, rho, beta, t, i, h, on, day)
+                if own != 0.0:  # the household's own score holds what its members gave
+                    for z in range(Z):
+                        change[z] -= own * (E[h, z] - s.mean[r, z])
+        if day.near[h] and through_home != 0.0:
+            for z in range(Z):
+                dhome[z] = dbeta[HOUSEHOLD, z] * day.H[h]
+            for j in range(first, last):
+                since = t - 1 - on[j]
+                if 0 <= since < D:
+                    k, weight = archetype[place[j, CELL]], beta[HOUSEHOLD] * p.household_weight[h]
+                    for z in range(Z):
+                        dhome[z] += weight * drho[k, since, z]
+            for z in range(Z):
+                change[z] += through_home * dhome[z]
         for z in range(Z):
-            W[h, z] += change[z]
-            total[region[h], z] += change[z]
+            E[h, z] += change[z] + taken[z]
+            s.total[r, z] += change[z]
+
+
+@jit
+def leave(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores) -> None:
+    """Count an agent among the uninfected no more."""
+    c = p.place[i, CELL]
+    k = p.cell_archetype[c]
+    s.free[c] -= 1.0
+    for v in range(SECTIONS, p.place.shape[1]):
+        s.weight[p.place[i, v]] -= sigma[k]
+        for z in range(dsigma.shape[1]):
+            s.slope[p.place[i, v], z] -= dsigma[k, z]
+
+
+@jit
+def among_kin(p: Packed, rho: np.ndarray, beta: np.ndarray, t: int, i: int, h: int, on: np.ndarray, day: Day) -> float:
+    """Hazard of an agent of susceptibility 1 by members of its household in venue groups they share."""
+    out = 0.0
+    for v in range(p.place.shape[1] - SECTIONS):
+        m = p.place[i, SECTIONS + v]
+        if m == len(p.section_venue):
+            continue
+        n, pressure = p.section_venue[m], 0.0
+        for j in range(p.household_start[h], p.household_start[h + 1]):
+            other = p.place[j, SECTIONS + v]
+            if other < len(p.section_venue) and p.section_venue[other] == n and 0 <= t - 1 - on[j] < rho.shape[1]:
+                pressure += rho[p.cell_archetype[p.place[j, CELL]], t - 1 - on[j]]
+        out += pressure * p.venue_weight[n] * day.response[p.section_region[m]] * beta[VENUES + v]
+    return out

@@ -7,6 +7,7 @@ the difference of what the two did: it needs no mean subtracted. Names as in `si
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ def ghost_keys(seed: int, stream: int, ghost: int, days: int) -> list[int]:
 
 def ghosts(c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Tensor, number: int) -> Tensor:
     """Day of infection `[P, K, N]` int16 of K ghosts of every household of an epidemic, NEVER where there is none."""
-    P, T, N = rates.particles, rates.days, len(c.group)
+    P, T, N, c = rates.particles, rates.days, len(c.group), _everybody_kin(c)
     out = torch.full((P, number, N), NEVER, dtype=torch.int16, device=c.group.device)
     agents = torch.arange(N, device=c.group.device)
     for k in range(number):
@@ -45,6 +46,7 @@ def ghosts(c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Ten
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """As `_reference.jvp`, against `epidemic.ghosts`."""
     K, T, groups, households = epidemic.ghosts.shape[1], rates.days, len(c.group_size), len(c.household_region)
+    c = _everybody_kin(c)
     S = tangents.mixing.new_zeros(K, rates.particles, households, tangents.mixing.shape[-1])
     dA = S.new_zeros(rates.particles, len(c.region_size), S.shape[-1])
     out = S.new_zeros(rates.particles, T, groups, S.shape[-1])
@@ -76,7 +78,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
         for k, y in enumerate(ys):
             caught, dQy = epidemic.ghosts[:, k] == t, dQ
             dIy = _rows(tangents.infectiousness.flatten(1, 2), y.cell) * y.infectious[..., None]
-            for v, kin in enumerate(c.kin):  # a ghost meets its own members in a venue they share, not the real ones
+            for v, kin in enumerate(c.kin):  # in a venue a ghost meets its own members, not the real ones
                 direct = db[:, VENUES + v] * _among_kin(c, v, (y.I - real.I)[..., None])
                 dQy = dQy.index_add(1, kin, direct + b[:, VENUES + v] * _among_kin(c, v, dIy - dI))
             dWy = _score(c, rates, tangents, t, day, y, caught, dIy, dQy, dresponse)
@@ -90,7 +92,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_reference.vjp`, against `epidemic.ghosts`: the transpose of `jvp`. `SG` `[K, P, H]` are the adjoints of S."""
-    K, groups, households = epidemic.ghosts.shape[1], len(c.group_size), len(c.household_region)
+    K, groups, households, c = epidemic.ghosts.shape[1], len(c.group_size), len(c.household_region), _everybody_kin(c)
     bar = rates.map(torch.zeros_like)
     SG = rates.mixing.new_zeros(K, rates.particles, households)
     AG = rates.mixing.new_zeros(rates.particles, len(c.region_size))
@@ -219,8 +221,17 @@ def _before(on: Tensor, t: int) -> Tensor:
     return torch.where(on < t, on, NEVER)
 
 
+def _everybody_kin(c: Columns) -> Columns:
+    """Columns whose kin are all members of a venue group: a ghost would meet even the real one of itself there."""
+    pairs = [
+        torch.unique(c.household[m] * len(w) + g, return_inverse=True)
+        for m, g, w in zip(c.members, c.group_of, c.venue_weight, strict=True)
+    ]
+    return replace(c, kin=c.members, kin_pair=tuple(x[1] for x in pairs), pairs=tuple(len(x[0]) for x in pairs))
+
+
 def _among_kin(c: Columns, layer: int, values: Tensor) -> Tensor:
-    """Sums over members of one's household in one's venue group, times its weight, for those with kin there: `[P, s, ...]`."""
+    """Sums over members of one's household, oneself included, in one's venue group, times its weight: `[P, s, ...]`."""
     kin = c.kin[layer]
     weight = c.venue_weight[layer][_venue_of(c, layer, kin)].to(values.dtype)
     weight = weight.reshape(-1, *[1] * (values.dim() - 2))

@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     done = {tuple(row) for row in pd.read_csv(file)[KEY].itertuples(index=False)} if file.exists() else set()
     jobs = plan(options.tasks, options.budgets, options.observations, [*options.methods, *options.baselines], done)
     try:
-        rows = measure(jobs, options.output, folder, options.seed, options.workers)
+        machine = f"{_processor()}, {os.cpu_count()} cores, {options.workers} at once"
+        rows = measure(jobs, options.output, folder, options.seed, options.workers, machine)
     except (RuntimeError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2

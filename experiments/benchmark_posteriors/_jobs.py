@@ -65,7 +65,7 @@ def plan(
     return list(jobs.values())
 
 
-def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: int) -> pd.DataFrame:
+def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: int, machine: str = "") -> pd.DataFrame:
     """Run jobs; `rows.csv` in the folder grows by each that ends, `failed.csv` holds those that raised.
 
     Args:
@@ -74,6 +74,7 @@ def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: 
         reference: folder of the reference posteriors.
         seed: of everything random.
         workers: processes of one thread each; 1 runs in this process.
+        machine: named in every row, as a folder may be gone on with elsewhere.
 
     Returns:
         All rows, those of an earlier run in the same folder included.
@@ -92,7 +93,7 @@ def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: 
             atomic_write_csv(output / "failed.csv", pd.DataFrame(failed))
             said = f"failed: {reason}"
         else:
-            rows.append(row)
+            rows.append(row | {"machine": machine})
             atomic_write_csv(file, pd.DataFrame(rows))
             said = (
                 f"C2ST {row['c2st']:.3f}, {row['simulations']} simulations, {row['seconds']:.1f} s "

@@ -93,7 +93,8 @@ def groups(found: Ranks) -> pd.DataFrame:
     Parameters of one epidemic hang together, so errors are taken between epidemics.
 
     Returns:
-        One row a group and one for all: parameters, epidemics, coverage_50, coverage_90 with error_50, error_90, mean_rank (0.5 if
+        One row a group and one for all: parameters, epidemics, coverage_50, coverage_90 with error_50, error_90 and 95 % binomial
+        intervals low_50 to high_90 (Wilson's, of as many independent truths as the errors amount to), mean_rank (0.5 if
         unbiased), spread (1 if the width is right, above if too narrow), and the p-values of each against what it should be.
     """
     share = (found.ranks + 0.5) / (found.draws + 1)
@@ -105,7 +106,9 @@ def groups(found: Ranks) -> pd.DataFrame:
         spread = 12 * ((part - 0.5) ** 2).mean(1)
         row: dict[str, Any] = {"group": group, "parameters": part.shape[1], "epidemics": len(part)}
         for level, values in inside.items():
-            row[f"coverage_{level:.0%}"[:-1]], row[f"error_{level:.0%}"[:-1]] = values.mean(), _error(values)
+            name = f"{level:.0%}"[:-1]
+            row[f"coverage_{name}"], row[f"error_{name}"] = values.mean(), _error(values)
+            row[f"low_{name}"], row[f"high_{name}"] = wilson(values, part.shape[1])
         row |= {"mean_rank": part.mean(), "spread": spread.mean() ** 0.5}
         row |= {
             "p_coverage": _p(inside[0.9], _exact(found.draws, 0.9)),
@@ -123,6 +126,21 @@ def _exact(draws: int, level: float) -> float:
 
 def _error(values: Array) -> float:
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+def wilson(values: Array, parameters: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927) from its values by epidemic, `[epidemic]`.
+
+    The number of independent truths is what the spread between epidemics says (Korn & Graubard 1998), between one an epidemic
+    and one a parameter; one an epidemic where all epidemics agree and nothing is said.
+    """
+    count, share, error = len(values), float(values.mean()), _error(values)
+    apart = share * (1 - share) / error**2 if error > 0 else count
+    number = min(max(apart, count), count * parameters)
+    z2 = float(norm.ppf(0.975)) ** 2
+    centre = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = (z2 * (share * (1 - share) / number + z2 / (4 * number**2))) ** 0.5 / (1 + z2 / number)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _p(values: Array, expected: float) -> float:
@@ -158,8 +176,8 @@ def judge(found: Ranks) -> tuple[Page, SBC | None]:
         for (_, row), p in zip(rows.iterrows(), adjusted, strict=True):
             narrow = row["coverage_90"] < 0.9
             text = (
-                f"90 % intervals hold {percent(row['coverage_90'])} (± {percent(row['error_90'])}) and 50 % intervals "
-                f"{percent(row['coverage_50'])} of the truths of {row['parameters']} parameters in {count} epidemics; mean rank "
+                f"90 % intervals hold {_with_ends(row, '90')} and 50 % intervals {_with_ends(row, '50')} of the truths of "
+                f"{row['parameters']} parameters in {count} epidemics; mean rank "
                 f"{row['mean_rank']:.2f}, adjusted {said(p)}"
             )
             advice = "over-confident: widen, or let the fit go on for longer" if narrow else "wider than need be"
@@ -173,6 +191,11 @@ def judge(found: Ranks) -> tuple[Page, SBC | None]:
     verdicts += _forecasts(found.forecast) if count >= 5 and len(found.forecast) else []
     questions = {"finished": "Did every calibration end?", "sbc": "Are the ranks of single parameters uniform?"}
     return Page(tuple(verdicts), questions, "Coverage of the calibration over synthetic epidemics"), sbc
+
+
+def _with_ends(row: pd.Series, level: str) -> str:
+    ends = (percent(row[f"{end}_{level}"]) for end in ("low", "high"))
+    return f"{percent(row[f'coverage_{level}'])} ({' to '.join(ends)})"
 
 
 def _forecasts(table: pd.DataFrame) -> list[Verdict]:

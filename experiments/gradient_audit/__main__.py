@@ -22,6 +22,7 @@ from calib._atomic import atomic_write_csv, atomic_write_json
 from calib._runfolder import versions
 from calib._style import save_figure
 from experiments.gradient_audit._draw import draw_bias, draw_memory, draw_noise
+from experiments.gradient_audit._estimates import VARIANTS
 from experiments.gradient_audit._probe import cost
 from experiments.gradient_audit._run import Plan, audit
 from experiments.gradient_audit._table import verdict
@@ -47,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
                 f"Found no file {options.truth}, expected the truth.csv of an audit; give its path to --truth."
             )
         known = pd.read_csv(options.truth) if options.truth else None
+        if options.table and not (options.table.is_file() and options.truth):
+            raise ValueError(
+                f"Found --table {options.table}, expected the table.csv of an audit together with the --truth it was judged by; give both."
+            )
+        earlier = pd.read_csv(options.table).fillna({"note": ""}) if options.table else None
         if options.national:
             found = cost(NATIONAL_AGENTS, "middle", "local-score", NATIONAL_DAYS)
             print(
@@ -61,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             def report(what: str, done: int, of: int) -> None:
                 bar.update(task, description=what, completed=done, total=of)
 
-            found_all = audit(plan, known, options.workers, output / "pieces", report)
+            found_all = audit(plan, known, options.workers, output / "pieces", report, earlier)
     except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -89,15 +95,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _plan(options: argparse.Namespace) -> Plan:
     days = () if options.skip_memory else MEMORY_DAYS
+    names = tuple(name for name in VARIANTS if name == "local-score" or name in (options.estimators or VARIANTS))
     if options.smoke:
-        return Plan((2_000,), ("middle",), options.seed, 0.3, 80, 16, 2, 2, False, 2_000, days[:2])
+        return Plan((2_000,), ("middle",), options.seed, 0.3, 80, 16, 2, 2, False, 2_000, days[:2], names)
     sizes = tuple(options.agents or (10_000, 50_000))
     if min(sizes) < 500:
         raise ValueError(f"Found {min(sizes)} agents, expected at least 500 for 160 groups; give a larger number.")
     levels = tuple(options.levels or LEVELS)
     if options.thorough:
-        return Plan(sizes, levels, options.seed, 0.01, 2_000, 400, 64, 12, True, MEMORY_AGENTS, days)
-    return Plan(sizes, levels, options.seed, 0.02, 480, 96, 8, 2, False, MEMORY_AGENTS, days)
+        return Plan(sizes, levels, options.seed, 0.01, 2_000, 400, 64, 12, True, MEMORY_AGENTS, days, names)
+    return Plan(sizes, levels, options.seed, 0.02, 480, 96, 8, 2, False, MEMORY_AGENTS, days, names)
 
 
 def _printed(table: pd.DataFrame) -> str:
@@ -156,6 +163,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--agents", type=int, nargs="*", metavar="N", help="population sizes; default 10000 50000")
     parser.add_argument("--levels", nargs="*", choices=tuple(LEVELS), help="attack rates; default all")
     parser.add_argument("--truth", type=Path, help="a truth.csv of an earlier run, used where its world is the same")
+    parser.add_argument("--estimators", nargs="*", choices=tuple(VARIANTS), help="default all; local-score always runs")
+    parser.add_argument(
+        "--table", type=Path, help="table.csv of the run of --truth, for the rows of estimators not run now"
+    )
     parser.add_argument("--skip-memory", action="store_true", help="leave out the memory against days")
     parser.add_argument(
         "--national", action="store_true", help="only: 5.2 million agents, 365 days, full reverse gradient"

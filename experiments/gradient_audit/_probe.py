@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -60,9 +61,7 @@ def cost(agents: int, level: str, variant: str, days: int, segment: int = 0) -> 
 def _measure(agents: int, level: str, name: str, days: int, segment: int) -> Cost:
     torch.set_num_threads(1)
     variant = VARIANTS[name]
-    options = EstimatorOptions(
-        temperature=variant.options.temperature, hard=variant.options.hard, baseline=0, segment=segment
-    )
+    options = replace(variant.options, baseline=0, segment=segment)
     people = population(agents, 0)
     # one particle, one pass on a few agents first: kernels are compiled and libraries loaded before anything is measured
     _one_pass(population(min(2_000, agents), 0), level, variant.estimator, options, 3)

@@ -38,6 +38,7 @@ class Plan:
         fewest: of either at any size.
         everywhere: run estimators with a tape at every attack rate of every size, not at the middle one alone above 20,000 agents.
         memory_agents, memory_days: of the memory table; no days, no table.
+        estimators: names of `VARIANTS` to run.
     """
 
     sizes: tuple[int, ...]
@@ -51,6 +52,7 @@ class Plan:
     everywhere: bool
     memory_agents: int
     memory_days: tuple[int, ...]
+    estimators: tuple[str, ...] = tuple(VARIANTS)
 
     @property
     def middle(self) -> str:
@@ -84,7 +86,12 @@ class Audit:
 
 
 def audit(
-    plan: Plan, known: pd.DataFrame | None, workers: int, folder: Path, report: Callable[[str, int, int], None]
+    plan: Plan,
+    known: pd.DataFrame | None,
+    workers: int,
+    folder: Path,
+    report: Callable[[str, int, int], None],
+    earlier: pd.DataFrame | None = None,
 ) -> Audit:
     """Run the plan.
 
@@ -94,6 +101,7 @@ def audit(
         workers: processes; each uses one thread.
         folder: where pieces are kept; those of an earlier run with the same settings are taken from there.
         report: told what was done last, how many pieces are done and how many there are.
+        earlier: a table whose rows of estimators that the plan leaves out are taken over; the caller knows that its truth is the same.
     """
     worlds = [(agents, level) for agents in plan.sizes for level in plan.levels]
     done: dict[Hashable, Any] = {("truth", *w): _known(known, *w) for w in worlds}
@@ -113,6 +121,9 @@ def audit(
     rows: list[dict[str, object]] = []
     for agents, level in worlds:
         rows += _rows(plan, agents, level, done)
+    if earlier is not None:
+        left_out = earlier[~earlier["estimator"].isin([*plan.estimators, "finite-difference"])]
+        rows += left_out[left_out["agents"].isin({r["agents"] for r in rows})].to_dict("records")
     truth = pd.concat([done["truth", *w] for w in worlds], ignore_index=True)
     memory = [
         {"method": m, "days": d, **done["memory", m, d], "result_mib": result_mib(plan.memory_agents, plan.middle, d)}
@@ -140,7 +151,7 @@ def _work(plan: Plan, worlds: list[tuple[int, str]]) -> Iterator[_Work]:
             segment = math.isqrt(days) if method == "checkpointed tape" else 0
             yield _Work(("memory", method, days), cost, (plan.memory_agents, plan.middle, name, days, segment))
     for agents in plan.sizes:
-        for name in VARIANTS:
+        for name in plan.estimators:
             for level in plan.levels:
                 if runs := plan.runs(name, agents, level):
                     yield _Work((name, agents, level), sample, (agents, level, name, plan.seed, runs))
@@ -151,10 +162,11 @@ def _work(plan: Plan, worlds: list[tuple[int, str]]) -> Iterator[_Work]:
 def _rows(plan: Plan, agents: int, level: str, done: dict[Hashable, Any]) -> list[dict[str, object]]:
     truth: pd.DataFrame = done["truth", agents, level]
     people = int(truth["agents"].iloc[0])
-    ours: Sample = done["local-score", agents, level]
+    ours: Sample = done[plan.estimators[0], agents, level]
     attack_rate = float(ours.total.mean()) / people
-    rows = difference_rows(truth, attack_rate, done["cost", "local-score", agents]["forward_mib"])
-    for name, variant in VARIANTS.items():
+    rows = difference_rows(truth, attack_rate, done["cost", plan.estimators[0], agents]["forward_mib"])
+    for name in plan.estimators:
+        variant = VARIANTS[name]
         drawn: Sample | None = done.get((name, agents, level))
         if drawn is None:
             rows += missing_rows(name, truth, attack_rate, plan.why_not(name, agents, level))

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import typer
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from experiments.coverage.__main__ import STEPS, main
-from experiments.coverage._collect import collect, group_of, groups, judge, overall
+from experiments.coverage._collect import collect, group_of, groups, judge, overall, wilson
 from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
 from tests.experiments.conftest import TINY
@@ -91,6 +92,19 @@ def test_errors_are_taken_between_epidemics(tmp_path):
     table = groups(collect(leave(tmp_path / "c", 1.0, count=100))).set_index("group")
     alone = (0.5 * 0.5 / (10 * 100)) ** 0.5
     assert table.loc["district_effect", "error_50"] > 1.3 * alone
+
+
+def test_binomial_intervals_count_what_is_independent():
+    """Independent parameters: Wilson's interval of all of them; parameters that stand and fall together: of the epidemics."""
+    rng = np.random.default_rng(0)
+    alone = (rng.random((200, 10)) < 0.9).mean(1)
+    low, high = wilson(alone, 10)
+    exact = binomtest(round(alone.sum() * 10), 2000).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=0.006)
+    together = np.repeat([1.0, 0.0], [90, 10])
+    exact = binomtest(90, 100).proportion_ci(method="wilson")
+    assert wilson(together, 10) == pytest.approx((exact.low, exact.high), abs=2e-3)
+    assert wilson(np.ones(50), 10)[0] == pytest.approx(binomtest(50, 50).proportion_ci(method="wilson").low)
 
 
 def test_failed_epidemics_are_counted_and_not_retried_unasked(tmp_path):

@@ -138,6 +138,22 @@ else:
     )
 
 
+def test_what_the_kernels_do_not_know_is_refused_in_a_sentence():
+    interpreted(
+        WORLD
+        + """
+waning = replace(rates, reinfection=torch.full((2, population.archetypes, 9), 0.5) * (torch.arange(9) > 3))
+for given, options, said in ((waning, None, "infected twice"), (rates, sim.EstimatorOptions(ghosts=1), "have no ghosts")):
+    try:
+        sim.epidemic(population, given, 3, backend="triton", options=options)
+    except ValueError as error:
+        assert said in str(error) and "backend='compiled'" in str(error) and "backend='reference'" in str(error), error
+    else:
+        raise AssertionError("nothing was said")
+"""
+    )
+
+
 def test_memory_needed_is_what_a_billion_agents_took():
     # measured on an H100: 11,159 MiB forward and 13,962 MiB in reverse above 999,290,880 agents
     from sim._triton import memory_needed

@@ -1,0 +1,80 @@
+"""One page of verdicts on a calibration, from its own simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calib._noise import derive_seed
+
+if TYPE_CHECKING:
+    from calib._calibration import Calibration, Likelihood
+    from calib.diagnostics import Page, Verdict
+
+WORDS = {"good": "pass", "usable": "warn", "poor": "fail"}
+
+
+def check_calibration(
+    found: Calibration,
+    simulator: Callable[[Mapping[str, Tensor], int], Tensor],
+    likelihood: Likelihood,
+    draws: int,
+    seed: int,
+) -> Page:
+    """See `Calibration.check`."""
+    from calib.diagnostics import check
+
+    if found.data is None:
+        raise ValueError("this calibration keeps no data to check against: it was made from a Pyro model.")
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "check-draws"))
+    prior = found.space.sample_prior(draws, generator, dtype=torch.float64)
+    posterior = found.sample(draws, generator, corrected=found.can_correct)
+    page = check(
+        observed=np.asarray(found.data, dtype=float),
+        prior_predictive=_data(simulator, likelihood, prior, derive_seed(seed, 0, "check-prior")),
+        posterior_predictive=_data(simulator, likelihood, posterior, derive_seed(seed, 0, "check-posterior")),
+    )
+    judged = (_of_flow(found, v) if v.name == "k_hat" else v for v in page.verdicts)
+    return replace(page, verdicts=tuple(v for v in judged if v.word != "not run"))
+
+
+def _data(
+    simulator: Callable[[Mapping[str, Tensor], int], Tensor],
+    likelihood: Likelihood,
+    theta: Mapping[str, Tensor],
+    seed: int,
+) -> np.ndarray:
+    """Data drawn at parameters, `[S, K]`; runs that are not finite are left out.
+
+    Raises:
+        ValueError: fewer than 20 were finite.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        outputs = simulator(theta, seed)
+        outputs = outputs[torch.isfinite(outputs).all(1)]
+        if len(outputs) < 20:
+            raise ValueError(
+                f"{len(outputs)} simulations were finite, expected at least 20 to check against; look at the simulator."
+            )
+        torch.manual_seed(seed)
+        return np.asarray(likelihood(outputs).sample(), dtype=float)
+
+
+def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
+    """The verdict that the calibration carries; its k-hat was taken when it was made."""
+    word, k_hat = found.report.get("k_hat_word", "poor"), found.report["k_hat"]
+    advice = {
+        "good": "",
+        "usable": "take corrected draws" if found.can_correct else "weight the draws, or raise the budget",
+        "poor": "take corrected draws, or raise the budget"
+        if found.can_correct
+        else "raise the budget, or take another flow",
+    }[word]
+    threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above"
+    value = float("nan") if k_hat is None else float(k_hat)
+    return replace(empty, word=WORDS[word], value=value, threshold=threshold, text=found.verdict, advice=advice)  # type: ignore[arg-type]
