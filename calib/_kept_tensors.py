@@ -35,7 +35,8 @@ def load_tensors(file: Path, problem: str, needed: Sequence[str], remedy: str) -
     try:
         with safe_open(file, framework="pt") as opened:
             header = opened.metadata() or {}
-            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            # copies: what is read lies unaligned in memory, where sums may round otherwise than in the run that wrote it
+            kept = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 (not a dict)
         if header.get("sha256") != _checksum(kept):
             raise SafetensorError("its checksum does not match its content")
         for name in needed:

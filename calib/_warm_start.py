@@ -128,7 +128,9 @@ def gauss_newton(
         raise ValueError(
             f"{int(good.sum())} of {particles} simulations were finite, and 2 are needed; check the priors' medians."
         )
-    state = _remember(state, points[good], value[good], jacobian[good], keep, outputs, particles)
+    # in one layout, as they are after reading: sums over another order of memory round otherwise
+    rows = (x[good].contiguous() for x in (points, value, jacobian))
+    state = _remember(state, *rows, keep, outputs, particles)
     state = _remember_values(state, value_runs, derive_seed(seed, state.iteration, "warm-values"), keep, outputs)
     local = state.local(outputs.floor, outputs.chart)
     z, reached = state.z, _objective(outputs, local, state.z)

@@ -39,6 +39,7 @@ class Config(BaseModel):
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
         max_steps, max_seconds: limits of the fit.
+        chain_draws: kept of each of the 64 chains that draw from the posterior of the local mean.
         draws: posterior draws simulated to the end of the forecast.
         jacobian_draws: how many of them with their Jacobian, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
@@ -67,6 +68,7 @@ class Config(BaseModel):
     warm_particles: int = Field(default=4, ge=1)
     max_steps: int = Field(default=3000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
+    chain_draws: int = Field(default=250, ge=4)
     draws: int = Field(default=96, ge=10)
     jacobian_draws: int = Field(default=24, ge=2)
     replicates: int = Field(default=8, ge=1)
@@ -90,7 +92,7 @@ DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
     "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 20.0,
-    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "draws": 16,
+    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "chain_draws": 10, "draws": 16,
     "jacobian_draws": 10, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 

@@ -122,9 +122,9 @@ def conclude(
     else:
         _judge(inference, flow, run, config.seed)
         with run.phase("draws"):
-            found = chains(inference, flow, config.seed, console, "posterior")
+            found = chains(inference, flow, config.seed, console, config.chain_draws)
         run.update(sampler=summary(found))
-        z, many = found.draws(config.draws, generator), found.draws(JUDGED, generator)
+        z, many = (found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, JUDGED))
         extra = _widen(inference, many, run)
         z, many = (x + torch.randn(x.shape, generator=generator, dtype=x.dtype) @ extra.mT for x in (z, many))
     with torch.no_grad():

@@ -15,7 +15,7 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart
 from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
-from experiments.nz_calibration._sampler import chains
+from experiments.nz_calibration._sampler import ROUND, chains
 from experiments.nz_calibration._study import Study, local_settings, report_failed, steps
 
 FILE = "rounds.safetensors"
@@ -60,7 +60,13 @@ def explore(
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
         generator = torch.Generator().manual_seed(derive_seed(config.seed, number, "round"))
         with run.phase(f"draws_{number + 1}"):
-            found = chains(inference, flow, derive_seed(config.seed, number, "round-draws"), console, "round")
+            found = chains(
+                inference,
+                flow,
+                derive_seed(config.seed, number, "round-draws"),
+                console,
+                min(ROUND, config.chain_draws),
+            )
             z = found.draws(config.round_runs, generator)
         with run.phase(f"round_{number + 1}"):
             values = _simulate(inference, z, derive_seed(config.seed, number, "round-runs"), console, number)

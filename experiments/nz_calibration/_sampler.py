@@ -16,11 +16,11 @@ from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._study import steps
 
 CHAINS = 64
-TRANSITIONS = {"round": (40, 20), "posterior": (100, 250)}
-"""Of every chain, to tune the step and to keep: enough to choose points, and to report."""
+ROUND = 20
+"""Draws kept of each chain where they only choose points to simulate at."""
 
 
-def chains(inference: Inference, flow: Flow, seed: int, console: Console, purpose: str) -> Chains:
+def chains(inference: Inference, flow: Flow, seed: int, console: Console, draws: int) -> Chains:
     """Draw from the posterior of the local mean.
 
     Args:
@@ -28,14 +28,14 @@ def chains(inference: Inference, flow: Flow, seed: int, console: Console, purpos
         flow: fitted to it; the chains run in its base noise.
         seed: of the draws.
         console: for progress.
-        purpose: "round" or "posterior".
+        draws: kept of each chain; before them 10 to 100 more tune the step.
     """
     log_likelihood = inference.local_problem("").log_likelihood
 
     def log_density(z: Tensor) -> Tensor:
         return log_likelihood(z, 0, "reverse") - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
 
-    warmup, draws = TRANSITIONS[purpose]
+    warmup = min(100, max(10, 2 * draws if draws <= ROUND else draws // 2))
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
     with steps(console, "draws", warmup + draws) as advance, warnings.catch_warnings():
         # a trajectory that runs away is counted as divergent and left; Pyro would tell of each
