@@ -129,8 +129,8 @@ def gauss_newton(
             f"{int(good.sum())} of {particles} simulations were finite, and 2 are needed; check the priors' medians."
         )
     # in one layout, as they are after reading: sums over another order of memory round otherwise
-    rows = (x[good].contiguous() for x in (points, value, jacobian))
-    state = _remember(state, *rows, keep, outputs, particles)
+    points, value, jacobian = (x[good].contiguous() for x in (points, value, jacobian))
+    state = _remember(state, points, value, jacobian, keep, outputs, particles)
     state = _remember_values(state, value_runs, derive_seed(seed, state.iteration, "warm-values"), keep, outputs)
     local = state.local(outputs.floor, outputs.chart)
     z, reached = state.z, _objective(outputs, local, state.z)
