@@ -120,7 +120,7 @@ def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, Z: int) -> Scores:
 
 @jit
 def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which directions change the mixing `[G, G, Z]` at all, and these tangents as `[n, G, G]`."""
+    """Which directions change the mixing `[G, G, Z]` at all, and these tangents as `[G, G, n]`."""
     G, Z = tangents.shape[0], tangents.shape[2]
     any_ = np.zeros(Z, dtype=np.bool_)
     for g in range(G):
@@ -128,9 +128,9 @@ def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             for z in range(Z):
                 any_[z] |= tangents[g, k, z] != 0.0
     mixed = np.flatnonzero(any_)
-    out = np.empty((len(mixed), G, G))
+    out = np.empty((G, G, len(mixed)))
     for n in range(len(mixed)):
-        out[n] = tangents[:, :, mixed[n]]
+        out[:, :, n] = tangents[:, :, mixed[n]]
     return mixed, out
 
 
@@ -242,16 +242,19 @@ def everywhere(
 ) -> None:
     """Tangents of the hazard from community and importation, by cell; `mixed` and `dmixing` as from `varied`."""
     G, Z, b, db = len(dF), table.shape[1], rates[2][q, COMMUNITY, t], tangents[2][q, COMMUNITY, t]
-    dbase, dC = np.zeros((G, Z)), np.zeros(Z)
+    dbase, dC, direct = np.zeros((G, Z)), np.zeros(Z), np.zeros(len(mixed))
     for g in range(G):
         r = p.region_of_group[g]
         dC[:] = 0.0
         for k in range(G):
             for z in range(Z):
                 dC[z] += rates[3][q, g, k] * dF[k, z]
+        direct[:] = 0.0
+        for k in range(G):
+            for n in range(len(mixed)):
+                direct[n] += dmixing[g, k, n] * day.F[k]
         for n in range(len(mixed)):
-            for k in range(G):
-                dC[mixed[n]] += dmixing[n, g, k] * day.F[k]
+            dC[mixed[n]] += direct[n]
         for z in range(Z):
             dQ = db[z] * day.C[g] + b * dC[z]
             dbase[g, z] = dresponse[r, z] * day.outside[g] + day.response[r] * dQ + tangents[4][q, t, g, z]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from experiments.benchmark_simulator._world import make_population, make_rates, tiled
-from sim import Rates, _compiled, _reference
-from sim._columns import columns
+from sim import Rates, _compiled, _compiled_ghosts, _reference
+from sim._columns import Columns, columns
+from sim._reference import Epidemic
 
 FLOOR_BYTES = 13
 """Bytes that an agent-step must move at least: day of infection, household, venue groups, the draw's counter."""
@@ -97,11 +98,23 @@ def measure(
             begun = past._replace(incidence=past.incidence[:, :1], memory=past.memory[:, :1])
             _compiled.jvp(c, _first_day(rates), _first_day(tangents), begun)  # compiles
             row["directions"] = directions
-            row["forward_mode_seconds"] = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)[0]
+            clock, cores, _ = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)
+            row["forward_mode_seconds"], row["forward_mode_core_seconds"] = clock, cores
         row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
+        row["ghost_core_seconds"] = _against_a_ghost(c, rates, past, seed, streams, cotangent)
         row["agent_steps_per_core_second"] = steps / core
         row["reverse_over_forward_core"] = reverse_core / core
     return row
+
+
+def _against_a_ghost(c: Columns, rates: Rates, past: Epidemic, seed: int, streams: Tensor, cotangent: Tensor) -> float:
+    """Processor seconds to draw a ghost of every household and of the reverse gradient against it."""
+
+    def work() -> Rates:
+        paired = past._replace(ghosts=_compiled_ghosts.ghosts(c, rates, past, seed, streams, 1))
+        return _compiled_ghosts.vjp(c, rates, paired, cotangent)
+
+    return _timed(work, torch.device("cpu"), 2)[1]  # the first one compiles
 
 
 def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[str, Any]:

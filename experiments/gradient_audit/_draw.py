@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, styled
+from experiments.gradient_audit._estimates import VARIANTS
 from experiments.gradient_audit._world import PARAMETERS
 
 _LEVEL_COLOURS = {"low": "#8db9d6", "middle": ACCENT, "high": "#0d2f47"}
@@ -42,7 +43,8 @@ def draw_noise(table: pd.DataFrame, aim: float = 0.05) -> Figure:
 
 def _panels(table: pd.DataFrame, column: str, title: str, label: str, aim: float) -> Figure:
     run = table[table["runs"] > 0]
-    names = list(dict.fromkeys(run["estimator"]))
+    named = list(dict.fromkeys(run["estimator"]))
+    names = sorted(named, key=["finite-difference", *VARIANTS, *named].index)
     figure = blank(10.4, 2.0 + 1.55 * (len(names) > 3) + 2.1)
     rows, across = (2, -(-len(names) // 2)) if len(names) > 3 else (1, max(1, len(names)))
     grid = np.atleast_1d(figure.subplots(rows, across, sharex=True, sharey=True)).ravel()
@@ -52,9 +54,8 @@ def _panels(table: pd.DataFrame, column: str, title: str, label: str, aim: float
     for axes in grid[len(names) :]:
         axes.set_axis_off()
     grid[0].set_ylim(len(PARAMETERS) - 0.4, -0.6)
-    grid[(rows - 1) * across + across // 2].set_xlabel(label)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    _legend(figure, run)
+    _legend(figure, run, label)
     return figure
 
 
@@ -63,6 +64,7 @@ def _panel(axes: Axes, part: pd.DataFrame, column: str, aim: float) -> None:
     places = [(agents, level) for agents in sizes for level in levels]
     if column == "bias":
         axes.set_xscale("symlog", linthresh=0.1, linscale=1.2)
+        axes.set_xticks([-1.0, 0.0, 1.0, 1e2, 1e4])
         axes.axvspan(-aim, aim, color=LIGHT, zorder=0)
         axes.axvline(0, color=GREY, linewidth=0.7, zorder=0)
     else:
@@ -102,7 +104,7 @@ def _per_cent(share: float, position: int | None = None) -> str:
     return "" if power % 2 else f"{'−' if value < 0 else ''}$10^{{{power}}}$"
 
 
-def _legend(figure: Figure, run: pd.DataFrame) -> None:
+def _legend(figure: Figure, run: pd.DataFrame, label: str) -> None:
     sizes, axes = sorted(run["agents"].unique()), figure.axes[0]
     handles = []
     for level in dict.fromkeys(run["level"]):
@@ -119,7 +121,10 @@ def _legend(figure: Figure, run: pd.DataFrame) -> None:
                 [], [], "o", markerfacecolor=filled, markeredgecolor=INK, markersize=4, label=f"{agents:,} agents"
             )[0]
         )
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.4, handletextpad=0.1)
+    figure.legend(
+        handles=handles, title=label, title_fontsize=8.5, loc="outside lower center", ncols=len(handles), columnspacing=1.4,
+        handletextpad=0.1,
+    )  # fmt: skip
 
 
 @styled

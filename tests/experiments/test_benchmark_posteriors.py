@@ -7,6 +7,7 @@ from scipy.integrate import solve_ivp
 
 from experiments.benchmark_posteriors.__main__ import main
 from experiments.benchmark_posteriors._c2st import c2st
+from experiments.benchmark_posteriors._jobs import measure, plan
 from experiments.benchmark_posteriors._ode import log_infected_share, log_prey_and_predators
 from experiments.benchmark_posteriors._reference import reference_folder
 from experiments.benchmark_posteriors._table import beside_published, published
@@ -110,7 +111,7 @@ def test_the_command_on_a_posterior_in_closed_form(tmp_path):
     g = torch.Generator().manual_seed(0)
     data = 0.4 * torch.randn(10, generator=g)
     pd.DataFrame(data[None].numpy()).to_csv(place / "observation.csv", index=False)
-    exact = data / 2 + math.sqrt(0.05) * torch.randn(1000, 10, generator=g)
+    exact = data / 2 + math.sqrt(0.05) * torch.randn(300, 10, generator=g)
     pd.DataFrame(exact.numpy()).to_csv(place / "reference_posterior_samples.csv.bz2", index=False)
     command = ["--reference", str(tmp_path), "--output", str(tmp_path / "out"), "--tasks", "gaussian_linear"]
     command += ["--observations", "1", "--budgets", "400", "--methods", "direct-gradient", "--seed", "1"]
@@ -132,6 +133,40 @@ def test_the_command_on_a_posterior_in_closed_form(tmp_path):
         "c2st.png",
     }
     assert reference_folder(tmp_path) == tmp_path
+
+
+def test_jobs_follow_the_order_of_the_methods():
+    done = {("sir", 1, 1000, "npe")}
+    jobs = plan(["sir", "slcp"], [1000, 10_000], 1, ["reuse", "npe:1000", "npe"], done)
+    assert [job.key for job in jobs] == [
+        ("sir", 1, 1000, "reuse"),
+        ("slcp", 1, 1000, "reuse"),
+        ("sir", 1, 10_000, "reuse"),
+        ("slcp", 1, 10_000, "reuse"),
+        ("slcp", 1, 1000, "npe"),
+        ("sir", 1, 10_000, "npe"),
+        ("slcp", 1, 10_000, "npe"),
+    ]
+
+
+@pytest.mark.slow
+def test_workers_give_the_rows_of_one_process(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    for number in (1, 2):
+        place = tmp_path / "two_moons" / "files" / f"num_observation_{number}"
+        place.mkdir(parents=True)
+        pd.DataFrame(0.1 * torch.randn(1, 2, generator=g).numpy()).to_csv(place / "observation.csv", index=False)
+        draws = pd.DataFrame(torch.rand(200, 2, generator=g).numpy())
+        draws.to_csv(place / "reference_posterior_samples.csv.bz2", index=False)
+    torch.set_default_dtype(torch.float32)  # as in the workers
+    try:
+        jobs = plan(["two_moons"], [300], 2, ["reuse"], set())
+        found = [measure(jobs, tmp_path / str(workers), tmp_path, 0, workers) for workers in (1, 2)]
+    finally:
+        torch.set_default_dtype(torch.float64)
+    one, two = (rows.sort_values("observation").drop(columns="seconds").reset_index(drop=True) for rows in found)
+    pd.testing.assert_frame_equal(one, two)
+    assert len(pd.read_csv(tmp_path / "2" / "rows.csv")) == 2
 
 
 def test_table_sets_medians_beside_the_published():
