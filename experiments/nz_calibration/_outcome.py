@@ -25,6 +25,7 @@ from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
 from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._model import SIGNALS, counts
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._parameters import KNOTS
@@ -51,11 +52,21 @@ SITE_DIMS = {
 
 def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> Tensor:
     """Expected counts `[S, M]` to the last week at draws `z [S, D]`, one run each."""
-    seed, values = derive_seed(study.config.seed, 0, f"simulate-{purpose}"), []
-    with run.phase(purpose), torch.no_grad():
-        for part, streams in _batches(study, z, run, console, purpose):
-            values.append(study.full.bind(seed, streams)(study.space.to_theta(part)).flat())
-    return torch.cat(values)
+    seed = derive_seed(study.config.seed, 0, f"simulate-{purpose}")
+
+    def simulate(part: Tensor, start: int) -> Tensor:
+        streams = torch.arange(start, start + len(part))
+        return study.full.bind(seed, streams)(study.space.to_theta(part)).flat()
+
+    with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
+
+        def made(runs: int, now: bool) -> None:
+            advance(runs)
+            if now:
+                run.count(purpose, runs)
+
+        file = run.path / f"{purpose}.safetensors"
+        return kept_runs(file, study.fingerprint(), z, study.config.particles, simulate, made)
 
 
 def jacobian_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart
 from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
+from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._sampler import ROUND, chains
 from experiments.nz_calibration._study import Study, local_settings, report_failed, steps
 
@@ -69,8 +70,7 @@ def explore(
             )
             z = found.draws(config.round_runs, generator)
         with run.phase(f"round_{number + 1}"):
-            values = _simulate(inference, z, derive_seed(config.seed, number, "round-runs"), console, number)
-        run.count("rounds", len(z))
+            values = _simulate(inference, z, number, run, console, problem, config.seed)
         good = torch.isfinite(values).all(1)
         report_failed(good, run, "runs of a round")
         both = (torch.cat([pool.z, z[good]]), torch.cat([pool.values, values[good]]) if pool.rounds else values[good])
@@ -92,14 +92,25 @@ def explore(
     return inference, flow
 
 
-def _simulate(inference: Inference, z: Tensor, seed: int, console: Console, number: int) -> Tensor:
-    rows = []
+def _simulate(
+    inference: Inference, z: Tensor, number: int, run: RunFolder, console: Console, problem: str, seed: int
+) -> Tensor:
+    seed = derive_seed(seed, number, "round-runs")
     with steps(console, f"round {number + 1}", len(z)) as advance:
-        for start in range(0, len(z), COUNTRY_BATCH):
-            part = z[start : start + COUNTRY_BATCH]
-            rows.append(inference.values(part, seed, start))
-            advance(len(part))
-    return torch.cat(rows)
+
+        def made(runs: int, now: bool) -> None:
+            advance(runs)
+            if now:
+                run.count("rounds", runs)
+
+        return kept_runs(
+            run.path / f"round_{number + 1}.safetensors",
+            problem,
+            z,
+            COUNTRY_BATCH,
+            lambda part, start: inference.values(part, seed, start),
+            made,
+        )
 
 
 def _save(pool: Pool, file: Path, problem: str) -> None:
