@@ -150,10 +150,9 @@ def sample_chains(
 
 def _diagnose(z: Tensor) -> tuple[Tensor, Tensor]:
     import arviz as az
-    import numpy as np
+    import xarray as xr
 
-    array = z.transpose(0, 1).cpu().numpy()  # [chain, draw, D]
-    names = [f"x{i}" for i in range(array.shape[2])]
-    data = az.convert_to_dataset({name: array[:, :, i] for i, name in enumerate(names)})
-    r_hat, effective = az.rhat(data), az.ess(data)
-    return tuple(torch.tensor(np.array([float(found[name]) for name in names])) for found in (r_hat, effective))  # type: ignore[return-value]
+    # [chain, draw, D]; as a dataset, since of bare arrays ArviZ asks whether many short chains were meant
+    data = xr.Dataset({"z": (("chain", "draw", "dim"), z.transpose(0, 1).cpu().numpy())})
+    r_hat, effective = (torch.tensor(found(data)["z"].to_numpy()) for found in (az.rhat, az.ess))
+    return r_hat, effective
