@@ -159,14 +159,15 @@ def waning(theta: Mapping[str, Tensor], c: Context) -> Tensor:
     """
     host = ode.WithinHostParameters.from_mapping({p.name: theta[p.name][..., None] for p in ode.PRIORS})
     a = c.archetypes
-    ages, doses = a.age_midpoint.expand(c.days, -1), a.doses.expand(c.days, -1)
-    later = ode.Archetypes(ages, doses, (a.days_since_last_dose + c.since[:, None]).clamp_min(0.0))
+    # the archetypes may differ by particle: [*batch, K] to [*batch, T, K]
+    ages, doses, days = (x[..., None, :] for x in (a.age_midpoint, a.doses, a.days_since_last_dose))
+    later = (days + c.since[:, None]).clamp_min(0.0)
 
-    def mean(kinds: ode.Archetypes) -> Tensor:
+    def mean(days: Tensor) -> Tensor:
+        kinds = ode.Archetypes(ages.expand_as(days), doses.expand_as(days), days)
         return (ode.susceptibility(ode.antibody_titre(host, kinds), host) * c.kinds).sum(-1)
 
-    then = ode.Archetypes(ages[:1], doses[:1], a.days_since_last_dose[None])
-    return mean(later) / mean(then)
+    return mean(later) / mean(days)
 
 
 def mixing(theta: Mapping[str, Tensor], c: Context) -> Tensor:

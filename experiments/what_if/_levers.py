@@ -119,7 +119,8 @@ def moved_context(theta: Mapping[str, Tensor], context: Context, kinds: HostKind
     doses, days = theta["doses"], theta["days_since_dose"]
     age = kinds.hosts.age_midpoint.to(doses).expand_as(doses)
     hosts = replace(kinds.hosts, age_midpoint=age, doses=doses, days_since_last_dose=days)
-    return replace(context, archetypes=hosts)
+    by_age = context.kinds.reshape(context.ages, -1).sum(-1)
+    return replace(context, archetypes=hosts, kinds=by_age @ kinds.share.to(by_age))
 
 
 def moved_observation(theta: Mapping[str, Tensor], o: Observation, kinds: HostKinds) -> Observation:
