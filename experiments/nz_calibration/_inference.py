@@ -24,7 +24,7 @@ from experiments.nz_calibration._model import (
 )
 from experiments.nz_calibration._observation import Expected
 
-COUNTRY_BATCH = 2  # runs of the whole country at once: one a core
+COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rounds of runs of the whole country where the fit has come to, from which the local mean learns its curvature."""
+"""Rounds of runs of a larger part of the country where the fit has come to, from which the local mean learns its curvature."""
 
 from __future__ import annotations
 
