@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -43,7 +45,16 @@ def _start(recipe: Recipe) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     numba.set_num_threads(1)
+    threading.Thread(target=_follow, daemon=True).start()
     _WORK.append(recipe.build())
+
+
+def _follow() -> None:
+    """End with the parent, however it ends: a killed report leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(task: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float]:
