@@ -17,7 +17,7 @@ import sim
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._model import _usable
 from experiments.nz_calibration._observation import observe
-from experiments.nz_calibration._rates import host_tables, make_rates
+from experiments.nz_calibration._rates import HostTables, host_tables, make_rates
 from experiments.sensitivity._outputs import Output
 from experiments.sensitivity._screen import DOSES, VENUES, iso
 from experiments.sensitivity._simulate import Advance, Array, Work
@@ -54,7 +54,10 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         leaves = rates.map(lambda x: x.detach().expand(len(own), *x.shape[1:]).contiguous().requires_grad_())  # noqa: B023
         at = {n: x.expand(len(own), *x.shape[1:]) for n, x in theta.items()}
         incidence = sim.epidemic(s.population, leaves, work._seed(50), streams=own, backend=s.backend)
-        flat = observe(at, incidence, s.observation).flat()
+        each = HostTables(
+            *(getattr(hosts, f.name).expand(len(own), *getattr(hosts, f.name).shape[1:]) for f in fields(hosts))
+        )
+        flat = observe(at, each, incidence, s.observation).flat()
         values = [output.value(flat) for output in outputs]
         rows: dict[str, list[Tensor]] = {name: [] for name in (*RATES, "arrival")}
         share = _exposed(work, composition, leaves.susceptibility.detach(), incidence.detach())

@@ -175,7 +175,7 @@ class Work:
         incidence = sim.epidemic(
             s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend, options=self.options
         )
-        return _failed(observe(theta, incidence, s.observation), good).flat()
+        return _failed(observe(theta, hosts, incidence, s.observation), good).flat()
 
     def _seed(self, replicate: int) -> int:
         return derive_seed(self.seed, replicate, "sensitivity")
