@@ -198,6 +198,37 @@ def draw_shares_over_time(
     return figure
 
 
+@styled
+def draw_matrix(values: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
+    """Heat map of factors above 1, printed as percentages: rows down, columns across.
+
+    Args:
+        values: `[row, column]`, at least 1; NaN for nothing to say.
+        rows: Names.
+        columns: Names.
+        title: Title.
+    """
+    more = np.asarray(values, dtype=float) - 1.0
+    figure = blank(8.6, _rows(len(rows), 1.6))
+    axes = figure.add_subplot()
+    shading = LinearSegmentedColormap.from_list("more", ["#ffffff", "#9cc3dc", ACCENT, "#0b2f47"])
+    depth = np.log1p(np.nan_to_num(more.clip(0)))
+    top = max(float(depth.max()), 1e-6)
+    axes.imshow(depth, aspect="auto", cmap=shading, vmin=0, vmax=top, interpolation="nearest")
+    for (row, column), extra in np.ndenumerate(more):
+        text = "–" if not np.isfinite(extra) else "0" if extra < 0.005 else f"+{100 * extra:,.0f} %"
+        colour = "white" if depth[row, column] > 0.5 * top else INK if extra >= 0.005 else GREY
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    heading(figure, title)
+    return figure
+
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

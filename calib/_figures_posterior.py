@@ -195,11 +195,13 @@ class Panel:
         title: Name of the place, age band, ...
         draws: `[draw, week]`, predictive draws.
         observed: `[week]`, NaN where there is no figure; None for a quantity nobody counted.
+        seen: `[week]`, weeks that the fit saw, where they are not those of the whole figure.
     """
 
     title: str
     draws: ArrayLike
     observed: ArrayLike | None = field(default=None)
+    seen: ArrayLike | None = field(default=None)
 
 
 def _fan(axes: Axes, weeks: NDArray[Any], panel: Panel, fitted: NDArray[np.bool_], masked: NDArray[np.bool_]) -> None:
@@ -262,7 +264,11 @@ def draw_fans(
         if index >= len(panels):
             axes.set_axis_off()
             continue
-        _fan(axes, dates, panels[index], seen & ~hidden, hidden)
+        own = panels[index].seen
+        if own is None:
+            _fan(axes, dates, panels[index], seen & ~hidden, hidden)
+        else:
+            _fan(axes, dates, panels[index], np.asarray(own, dtype=bool), np.zeros_like(hidden))
         if last is not None:
             axes.axvline(last, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
         axes.set_title(panels[index].title, fontsize=8.5)

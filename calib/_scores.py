@@ -215,7 +215,8 @@ class Forecast:
     Attributes:
         draws: `[draw, horizon, place]`.
         observed: `[horizon, place]`, NaN where unknown.
-        history: `[week, place]`: the known weeks, oldest first, that the baseline is made of.
+        history: `[week, place]`: the known weeks, oldest first, that the baseline is made of; with no week the target has no baseline,
+            and scores relative to it are None.
         places: Names along the place axis.
     """
 
@@ -243,7 +244,8 @@ def score_run(
     result = {}
     for target, forecast in forecasts.items():
         quantiles = quantile_table(forecast.draws)
-        baseline = baseline_quantiles(forecast.history, quantiles.shape[0], generator)
+        known = np.asarray(forecast.history)
+        baseline = baseline_quantiles(known, quantiles.shape[0], generator) if len(known) else quantiles * np.nan
         scores = score_forecast(quantiles, forecast.observed, baseline, target, forecast.places)
         result[target] = scores.summary(periods)
     return result

@@ -77,8 +77,8 @@ def admissions_age(source: Source) -> pd.DataFrame:
 
 
 def occupancy(source: Source) -> pd.DataFrame:
-    """Mean number in hospital over the days of each full week, by district and nationally."""
-    table = weekly(source["hospital_occupancy_daily"], "2022-03-20")
+    """Mean number in hospital over the counted days of each week, by district and nationally; the first week has three."""
+    table = weekly(source["hospital_occupancy_daily"], "2022-03-13")
     mean = table.groupby(["week_ending", "district"], as_index=False)["in_hospital"].mean().round(2)
     return by_place_and_week(mean, ["week_ending", "district"])
 

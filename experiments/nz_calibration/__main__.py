@@ -17,6 +17,7 @@ from experiments.nz_calibration import _spread, _study
 from experiments.nz_calibration._config import FREE, Config, make_config
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import Figures
+from experiments.nz_calibration._signals import DEFAULT, OPTIONS
 
 USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError, WriteError)
 console = Console(stderr=True)
@@ -30,6 +31,10 @@ def main(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Touch everything in about a minute; fits nothing well.")
     ] = False,
+    signals: Annotated[
+        str | None,
+        typer.Option(help=f"What the likelihood sees, of {', '.join(OPTIONS)}; default {','.join(DEFAULT)}."),
+    ] = None,
     synthetic: Annotated[
         int | None, typer.Option(help="Calibrate figures simulated from this seed's draw of the prior.")
     ] = None,
@@ -61,8 +66,8 @@ def main(
     team: Team | None = None
     try:
         config = make_config(
-            smoke=smoke, device=device, synthetic=synthetic, scale=scale, balance=balance, seed=seed, gradient=gradient, flow=flow,
-            particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
+            smoke=smoke, device=device, signals=signals, synthetic=synthetic, scale=scale, balance=balance, seed=seed,
+            gradient=gradient, flow=flow, particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
             max_steps=max_steps, max_seconds=max_seconds,
             draws=draws, figures=str(figures) if figures else None,
         )  # fmt: skip

@@ -22,6 +22,8 @@ VARIANT = date(2022, 3, 5)
 """Day on which half of the infections were BA.2, give or take the parameter `variant_midpoint`."""
 RAPID_TESTS = date(2022, 2, 25)
 """First report date on which self-reported rapid antigen tests were the main test."""
+OCCUPANCY_FROM = date(2022, 3, 11)
+"""First day on which people in hospital were counted by district."""
 FIRST_WEEK, FORECAST_DATE, LAST_WEEK = date(2022, 2, 6), date(2022, 3, 13), date(2022, 5, 29)
 MASKED_WEEK = date(2022, 2, 27)
 """Rapid tests were loaded on 25 February and laboratories were days behind: this week's counts mix two regimes."""

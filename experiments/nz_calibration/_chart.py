@@ -69,7 +69,7 @@ def make_chart(simulator: Simulator) -> StudyChart:
     with torch.no_grad():
         hosts = host_tables(space.to_theta(z), context)
         share = context.population_share.reshape(context.districts, context.ages).mean(0)
-        people = (share[:, None] * simulator.observation.doses).flatten()
+        people = share @ simulator.observation.share
         strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log().double().cpu()
         good = hosts.finite.cpu() & torch.isfinite(strength)
     features = _cubic(_host(space, z.double().cpu()))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calib import FLOWS
 from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._signals import DEFAULT, parse_signals
 
 FULL_RANK = ("gaussian", "gaussian-nsf")
 """Flows that can start from Gauss-Newton steps."""
@@ -41,9 +42,10 @@ class Config(BaseModel):
         max_steps, max_seconds: limits of the fit.
         chain_draws: kept of each of the 64 chains that draw from the posterior of the local mean.
         draws: posterior draws simulated to the end of the forecast.
-        jacobian_draws: how many of them with their Jacobian, on the sample, for the sensitivity ranking.
+        jacobian_draws: how many of them with their Jacobian under two random streams, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
         prior_draws: simulations of the prior predictive.
+        signals: what the likelihood sees, names of `_signals.OPTIONS`.
         synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
         smoke: a run that touches everything and fits nothing well.
     """
@@ -74,6 +76,7 @@ class Config(BaseModel):
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)
+    signals: tuple[str, ...] = DEFAULT
     synthetic: int | None = None
     smoke: bool = False
     figures: str | None = None
@@ -85,7 +88,7 @@ class Config(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Plain data for the manifest."""
-        return self.model_dump()
+        return self.model_dump(mode="json")
 
 
 DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
@@ -119,6 +122,8 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
     if device == "cuda":
         values["jacobian_scale"] = GPU_JACOBIAN_SCALE
     values |= {key: value for key, value in settings.items() if value is not None}
+    if values.get("signals") is not None:
+        values["signals"] = parse_signals(values["signals"])
     if values.get("figures") is not None:
         values["figures"] = str(Path(values["figures"]))
     try:

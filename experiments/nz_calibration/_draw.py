@@ -10,12 +10,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from calib._figures import draw_elbo, draw_rank_path, draw_ranking, draw_scores, draw_shares_over_time, draw_tornado
+from calib._figures import (
+    draw_elbo,
+    draw_matrix,
+    draw_rank_path,
+    draw_ranking,
+    draw_scores,
+    draw_shares_over_time,
+    draw_tornado,
+)
 from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
 from calib._sensitivity import Functional, sensitivity
 from calib._style import save_figure
+from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._functionals import HEADLINES, functionals, week_name
 from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._signals import AREAS, OPTIONS, SIGNALS
 from experiments.nz_calibration._words import stop_words
 
 FIGURES = "figures"
@@ -32,11 +42,7 @@ PAIRS = (
 )
 """Parameters that trade off against each other in an epidemic's curve; those present are drawn in pairs."""
 
-TITLES = {
-    "cases_district": "Cases by district",
-    "cases_age": "Cases by age",
-    "admissions_age": "Admissions by age",
-}
+TITLES = {name: signal.title for name, signal in SIGNALS.items()}
 
 
 def forecast_districts(run: RunFiles) -> Figure:
@@ -56,7 +62,9 @@ def forecast_admissions(run: RunFiles) -> Figure:
 
 def _fans(run: RunFiles, name: str, title: str, columns: int, height: float = 1.75) -> Figure:
     draws, observed = run.predicted(name), run.observed(name)
-    panels = [Panel(place, draws[..., i], observed[:, i]) for i, place in enumerate(run.places(name))]
+    seen = run.seen(name)
+    own = [None if SIGNALS[name].masked and seen.any() else seen[:, i] for i in range(seen.shape[1])]
+    panels = [Panel(place, draws[..., i], observed[:, i], own[i]) for i, place in enumerate(run.places(name))]
     return draw_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
 
 
@@ -69,6 +77,75 @@ def forecast_national(run: RunFiles) -> Figure:
     if "infections_district" in run.groups["posterior_predictive"]:
         panels.append(Panel("Infections a week (estimate)", run.predicted("infections_district").sum(-1)))
     return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), "New Zealand", height=2.7)
+
+
+def forecast_signals(run: RunFiles) -> Figure:
+    """The other signals for the country as a whole."""
+    people = np.asarray(run.groups["constant_data"]["population_district"].values, dtype=float)
+    area = np.array([sum(people[DISTRICTS.index(d)] for d in districts) for districts, _ in AREAS.values()])
+    whole: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "deaths_age": lambda x: x.sum(-1),
+        "occupancy_district": lambda x: x.sum(-1),
+        "wastewater_area": lambda x: _weighted(x, area),
+        "border_cohort": lambda x: x[..., 0],
+    }
+    titles = {
+        "deaths_age": "Deaths a week",
+        "occupancy_district": "In hospital, mean of the week",
+        "wastewater_area": "Wastewater, million copies a person a day",
+        "border_cohort": "Border workers infected, per 1,000 a week",
+    }
+    panels = [
+        Panel(
+            titles[name] + ("" if name in run.signals else " (not fitted)"),
+            add(run.predicted(name)),
+            add(run.observed(name)),
+            run.seen(name).any(-1),
+        )
+        for name, add in whole.items()
+    ]
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, 2, "New Zealand: the other signals", height=2.3)
+
+
+def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean over the places that have a figure."""
+    known = np.isfinite(x)
+    total = (known * weight).sum(-1)
+    return np.divide(
+        (np.where(known, x, 0.0) * weight).sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0
+    )
+
+
+def forecast_deaths(run: RunFiles) -> Figure:
+    """Weekly deaths of the 8 age bands."""
+    return _fans(run, "deaths_age", "Weekly deaths by age", columns=4)
+
+
+def forecast_occupancy(run: RunFiles) -> Figure:
+    """People in hospital in the 20 districts."""
+    return _fans(run, "occupancy_district", "People in hospital by district, mean of the week", columns=4, height=1.55)
+
+
+def forecast_wastewater(run: RunFiles) -> Figure:
+    """Wastewater of the 13 areas."""
+    return _fans(
+        run, "wastewater_area", "Wastewater by area, million genome copies a person a day", columns=4, height=1.55
+    )
+
+
+def signals_taught(run: RunFiles) -> Figure:
+    """How much wider what is known would be without each signal."""
+    table = run.taught
+    rows = list(dict.fromkeys(table.loc[table.shown, "quantity"]))
+    options = [o for o in OPTIONS if (table.option == o).any()]
+    wide = table.pivot(index="quantity", columns="option", values="wider").loc[rows, options]
+    fitted = dict(zip(table.option, table.fitted, strict=True))
+    return draw_matrix(
+        wide.to_numpy(),
+        [run.label(q) for q in rows],
+        [o if fitted[o] else f"{o}\n(not fitted)" for o in options],
+        "What each signal teaches: how much wider an interval is without it (linearised)",
+    )
 
 
 def parameters_forest(run: RunFiles) -> Figure:
@@ -137,7 +214,7 @@ def fit_elbo(run: RunFiles) -> Figure:
 
 def scores(run: RunFiles) -> Figure:
     """WIS beside the baseline's, and coverage, by horizon."""
-    return draw_scores(run.scores, TITLES)
+    return draw_scores(run.scores, {name: TITLES[name] for name in run.signals})
 
 
 def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
@@ -235,6 +312,11 @@ ALL: dict[str, Callable[[RunFiles], Figure]] = {
     "forecast_districts": forecast_districts,
     "forecast_ages": forecast_ages,
     "forecast_admissions": forecast_admissions,
+    "forecast_signals": forecast_signals,
+    "forecast_deaths": forecast_deaths,
+    "forecast_occupancy": forecast_occupancy,
+    "forecast_wastewater": forecast_wastewater,
+    "signals_taught": signals_taught,
     "scores": scores,
     "parameters_forest": parameters_forest,
     "parameters_forest_elements": parameters_forest_elements,

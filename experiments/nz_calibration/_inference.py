@@ -11,18 +11,17 @@ from torch import Tensor
 from calib import Gradient, Problem, log_likelihood
 from calib._local_mean import Chart, LocalMean, chance_covariance, identity
 from calib._warm_start import Outputs
-from experiments.nz_calibration._figures import AGE_BANDS
+from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._model import (
-    DISPERSIONS,
-    SIGNALS,
     SMALLEST_MEAN,
     Data,
     Simulate,
     Simulator,
-    count_variance,
     model,
+    variance,
 )
-from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._observation import PLACES, Expected
+from experiments.nz_calibration._signals import AREAS, SIGNALS
 
 COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
 
@@ -31,9 +30,20 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     """`[M]` people an agent stands for, for each expected count: of its district, or of the whole country."""
     people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
-    country = ((people * size).sum() / size.sum()).expand(len(AGE_BANDS))
-    rows = (people if f.name.endswith("_district") else country for f in fields(Expected))
+    country = (people * size).sum() / size.sum()
+    share = torch.as_tensor(people * size)
+    areas = torch.stack([share[list(at)].sum() / size[list(at)].sum() for at in _area_districts()])
+    by_axis = {"district": people, "area": areas}
+    rows = (by_axis.get(_axis(name), country.expand(len(places))) for name, places in PLACES.items())
     return Expected(*(row.expand(weeks, -1) for row in rows)).flat()
+
+
+def _axis(name: str) -> str:
+    return "district" if name == "infections_district" else SIGNALS[name].axis
+
+
+def _area_districts() -> list[tuple[int, ...]]:
+    return [tuple(DISTRICTS.index(d) for d in districts) for districts, _ in AREAS.values()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +130,14 @@ class Inference:
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
         sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error(z))
-        return torch.stack([sites[name] for name in SIGNALS]).sum(0)
+        return torch.stack([sites[name] for name in self.data.signals]).sum(0)
 
     @property
     def fitted_mean(self) -> Tensor:
         """`[M]` which expected counts are compared with figures: the weeks that the likelihood sees, without infections."""
         weeks = self.simulator.weeks
-        seen = self.data.fitted[:, None].double()
-        parts = {s: seen.expand(-1, self.data.counts[s].shape[1]) for s in SIGNALS}
-        return Expected(**parts, infections_district=torch.zeros(weeks, 20)).flat() > 0
+        seen = {name: x.double() for name, x in self.data.seen.items()}
+        return Expected(**seen, infections_district=torch.zeros(weeks, len(PLACES["infections_district"]))).flat() > 0
 
     def error(self, z: Tensor) -> dict[str, Tensor] | None:
         """What is not known of the local mean at `z [P, D]`, relative, by signal `[P, W, places]`: counts as noise of the data."""
@@ -163,36 +172,52 @@ class Inference:
         )
         places = people_per_agent(self.country or self.simulator, weeks)
         weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
-        for signal in SIGNALS:
+        for signal in self.data.signals:
             m = getattr(expected, signal)
-            fitted = self.data.fitted[:, None].to(m)
-            weight[signal] = fitted * m**2 / count_variance(signal, m, theta, error.get(signal))
+            weight[signal] = self.data.seen[signal].to(m) * m**2 / variance(signal, m, theta, error.get(signal))
         information = self._information(at, mean, local.jacobian(at))[0]
         covariance = torch.linalg.inv(torch.eye(len(z)).to(z) + information)
         return chance_covariance(local, z, covariance, Expected(**weight).flat()[0], 1 / local.runs + 1 / places)
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
-        """Fisher information of counts as of normal variables with the same mean and variance, `[P, D, D]`."""
-        space, weeks = self.simulator.space, self.simulator.weeks
-        names = [*DISPERSIONS.values(), "cluster_size"]
+        """Fisher information of all figures seen, `[P, D, D]`."""
+        parts = self.information(z, flat, jacobian, self.data.seen)
+        return torch.stack([parts[name] for name in self.data.signals]).sum(0)
+
+    def information(self, z: Tensor, flat: Tensor, jacobian: Tensor, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fisher information of each signal's figures as of normal variables with the same mean and variance.
+
+        Args:
+            z: `[P, D]`.
+            flat: `[P, M]` expected figures there.
+            jacobian: `[P, M, D]` their derivatives.
+            seen: `[W, places]` which figures, by signal; signals that are not named or of which nothing is seen are left out.
+
+        Returns:
+            `[P, D, D]` by signal.
+        """
+        weeks = self.simulator.weeks
         expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
         rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
-        out = z.new_zeros(*z.shape, z.shape[-1])
-        error = self.error(z) or {}
-        for signal in SIGNALS:
-            mean = getattr(expected, signal)
+        return {
+            signal: self._information_of(signal, z, getattr(expected, signal), getattr(rows, signal), which)
+            for signal, which in seen.items()
+            if bool(which.any())
+        }
 
-            def log_variance(point: Tensor, signal: str = signal, mean: Tensor = mean) -> Tensor:
-                return count_variance(signal, mean, space.to_theta(point), error.get(signal)).log()
+    def _information_of(self, signal: str, z: Tensor, mean: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
+        space, error = self.simulator.space, (self.error(z) or {}).get(signal)
 
-            fitted = self.data.fitted[:, None].to(mean)
-            weight = fitted / log_variance(z).exp()
-            j = getattr(rows, signal)  # [D, P, W, places]
-            out += torch.einsum("dpws,pws,epws->pde", j, weight, j)
-            # the few coordinates that shape the variance: information (d log variance)^2 / 2
-            at = torch.tensor([space.slice_of(name).start for name in names], device=z.device)
-            basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[at]
-            slopes = torch.stack([torch.func.jvp(log_variance, (z,), (e.expand_as(z),))[1] for e in basis])
-            block = 0.5 * torch.einsum("apws,ws,bpws->pab", slopes, fitted, slopes)
-            out[:, at[:, None], at] += block
+        def log_variance(point: Tensor) -> Tensor:
+            return variance(signal, mean, space.to_theta(point), error).log()
+
+        chosen = seen.to(mean)
+        weight = chosen / log_variance(z).exp()
+        out = torch.einsum("dpws,pws,epws->pde", rows, weight, rows)
+        # the few coordinates that shape the variance: information (d log variance)^2 / 2
+        names = (SIGNALS[signal].dispersion, *(("cluster_size",) if SIGNALS[signal].clustered else ()))
+        at = torch.tensor([space.slice_of(name).start for name in names], device=z.device)
+        basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[at]
+        slopes = torch.stack([torch.func.jvp(log_variance, (z,), (e.expand_as(z),))[1] for e in basis])
+        out[:, at[:, None], at] += 0.5 * torch.einsum("apws,ws,bpws->pab", slopes, chosen, slopes)
         return out

@@ -33,11 +33,22 @@ LABELS: dict[str, str] = {
     "severity_level": "admissions per infection",
     "severity_age": "severity, per decade of age",
     "severity_band": "severity at age",
-    "severity_dose": "severity, per vaccine dose",
+    "severity_shift": "titre that protects from severe",
+    "severity_load": "severity, per log virus",
+    "fatality_level": "deaths per infection at 75",
+    "fatality_age": "fatality, per decade of age",
+    "hospital_days": "days in hospital per admission",
+    "wastewater_level": "copies shed per infection",
+    "wastewater_area_effect": "wastewater level of area",
+    "border_ratio": "border workers over all",
     "cluster_size": "size of outbreaks",
     "dispersion_district": "scatter of district cases",
     "dispersion_age": "scatter of cases by age",
     "dispersion_admissions": "scatter of admissions",
+    "dispersion_deaths": "scatter of deaths",
+    "dispersion_occupancy": "scatter of people in hospital",
+    "dispersion_wastewater": "scatter of wastewater",
+    "dispersion_border": "scatter of border workers",
 }
 """Short names that fit beside a bar; a parameter that is not here is printed by its own name in words."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,80 +11,109 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions.transforms import ExpTransform
 
-import ode
 import sim
 from calib import ParameterSpace, attach_jacobian, space_from_pyro
+from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import Figures
-from experiments.nz_calibration._observation import Expected, Observation, observe
-from experiments.nz_calibration._parameters import sample_parameters
+from experiments.nz_calibration._observation import PLACES, Expected, Observation, observe
+from experiments.nz_calibration._parameters import OBSERVATION, WITHIN_HOST, sample_parameters
 from experiments.nz_calibration._rates import Context, HostTables, host_tables, make_rates
+from experiments.nz_calibration._signals import AREAS, SIGNALS, switched_on
 from sim import Population, Rates
 
-SIGNALS = ("cases_district", "cases_age", "admissions_age")
-DISPERSIONS = {
-    "cases_district": "dispersion_district",
-    "cases_age": "dispersion_age",
-    "admissions_age": "dispersion_admissions",
-}
-CLUSTERED = ("cases_district", "cases_age")
-SMALLEST_MEAN = 0.05  # expected count under which a week is treated as holding this many: keeps the likelihood finite
+SMALLEST_MEAN = 0.05  # expected figure under which a week is treated as holding this much: keeps the likelihood finite
+SMALLEST_SEEN = 1e-3  # of a level: nothing found is not fitted, and scores want a number
 
 Simulate = Callable[[Mapping[str, Tensor]], Expected]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Weekly counts `[W, places]` by signal and the mask `[W]` of the weeks that the likelihood sees."""
+    """Weekly figures and what the likelihood sees of them.
+
+    Attributes:
+        counts: `[W, places]` by signal, NaN where there is none.
+        seen: `[W, places]` by signal, true where the likelihood sees the figure.
+        fitted: `[W]` weeks up to the forecast date, without the one in which rapid tests were loaded.
+    """
 
     counts: Mapping[str, Tensor]
+    seen: Mapping[str, Tensor]
     fitted: Tensor
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Those of which the likelihood sees something."""
+        return tuple(name for name, seen in self.seen.items() if bool(seen.any()))
+
+    def until(self, weeks: int) -> Data:
+        """The first weeks alone."""
+        counts, seen = ({name: x[:weeks] for name, x in part.items()} for part in (self.counts, self.seen))
+        return Data(counts, seen, self.fitted[:weeks])
 
 
 def model(simulate: Simulate, data: Data | None = None, error: Mapping[str, Tensor] | None = None) -> None:
-    """New Zealand's first Omicron wave as a Pyro model: named priors, one simulation, negative-binomial weekly counts.
+    """New Zealand's first Omicron wave as a Pyro model: named priors, one simulation, weekly figures around it.
 
     Every site is an event without plates, so that a particle axis may lead: `Predictive`, `pyro.do`, conditioning and chirho's
-    handlers apply. Without data the counts of all weeks are sampled; with data the fitted weeks enter the likelihood.
+    handlers apply. Without data the figures of all signals and weeks are sampled; with data those seen enter the likelihood.
 
     Args:
         simulate: parameters `{site: [*batch, ...]}` to expected counts; holds population, seed and gradient path.
-        data: observed counts, or None.
-        error: relative standard error `[W, places]` of the expected counts by signal, where they are estimates; None if exact.
+        data: observed figures, or None.
+        error: relative standard error `[W, places]` of the expected figures by signal, where they are estimates; None if exact.
     """
     theta = sample_parameters()
     expected = simulate(theta)
     pyro.deterministic("infections_district", expected.infections_district, event_dim=2)
     for signal in SIGNALS:
         mean = getattr(expected, signal)
-        fn = counts(signal, mean, theta, None if error is None else error[signal])
+        fn = figures_law(signal, mean, theta, None if error is None else error[signal])
         if data is None:
             pyro.sample(signal, fn.to_event(2))
         else:
-            pyro.sample(signal, fn.mask(data.fitted[:, None]).to_event(2), obs=data.counts[signal])
+            known = data.counts[signal].nan_to_num(1.0)
+            pyro.sample(signal, fn.mask(data.seen[signal]).to_event(2), obs=known)
 
 
-def counts(
+def figures_law(
     signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None
-) -> dist.NegativeBinomial:
-    """Law of a signal's weekly counts around their mean `[*batch, W, places]`.
+) -> dist.TorchDistribution:
+    """Law of a signal's weekly figures around their expectation `[*batch, W, places]`.
 
-    A negative binomial with the variance `count_variance`: small counts have a variance proportional to their mean (cases come in
-    outbreaks), large ones a constant relative standard deviation (Cameron and Trivedi 1986, J Appl Econom 1:29, has both).
+    A level is log-normal around it: its logarithm has the variance `relative_sd^2 + error^2`. A count is a negative binomial with the
+    variance `variance`: small counts have a variance proportional to their mean (cases come in outbreaks), large ones a constant
+    relative standard deviation (Cameron and Trivedi 1986, J Appl Econom 1:29, has both).
     """
     # NaN stays NaN: a failed simulation must not pass for a small one
     mean = torch.where(mean < SMALLEST_MEAN, SMALLEST_MEAN + 0 * mean, mean)
-    excess = count_variance(signal, mean, theta, error) - mean
+    if SIGNALS[signal].law == "level":
+        scale = _relative(signal, theta, error).sqrt().expand_as(mean)
+        # unchecked: a trajectory that runs away must end with a likelihood of nothing, not with an exception
+        log = dist.Normal(mean.log(), scale, validate_args=False)
+        return dist.TransformedDistribution(log, [ExpTransform()], validate_args=False)
+    excess = variance(signal, mean, theta, error) - mean
     concentration = mean**2 / excess
     return dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log(), validate_args=False)
 
 
-def count_variance(signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None) -> Tensor:
-    """`cluster * mean + (relative_sd^2 + error^2) * mean^2`; admissions are single people, so their cluster is 1."""
-    cluster = theta["cluster_size"] if signal in CLUSTERED else torch.ones_like(theta["cluster_size"])
-    relative = theta[DISPERSIONS[signal]][..., None, None] ** 2
-    relative = relative if error is None else relative + error**2
-    return cluster[..., None, None].clamp_min(1.0) * mean + relative * mean**2
+def variance(signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None) -> Tensor:
+    """Of a count `cluster * mean + (relative_sd^2 + error^2) * mean^2`; people who do not come in outbreaks have the cluster 1.
+
+    Of a level, to first order, the second term alone.
+    """
+    relative = _relative(signal, theta, error) * mean**2
+    if SIGNALS[signal].law == "level":
+        return relative
+    cluster = theta["cluster_size"] if SIGNALS[signal].clustered else torch.ones_like(theta["cluster_size"])
+    return cluster[..., None, None].clamp_min(1.0) * mean + relative
+
+
+def _relative(signal: str, theta: Mapping[str, Tensor], error: Tensor | None) -> Tensor:
+    relative = theta[SIGNALS[signal].dispersion][..., None, None] ** 2
+    return relative if error is None else relative + error**2
 
 
 def parameter_space() -> ParameterSpace:
@@ -92,11 +121,11 @@ def parameter_space() -> ParameterSpace:
 
     def nothing(theta: Mapping[str, Tensor]) -> Expected:
         one = theta["aversion"][..., None, None]
-        return Expected(*(one.expand(*one.shape[:-2], 1, n) for n in (20, 8, 8, 20)))
+        return Expected(*(one.expand(*one.shape[:-2], 1, len(places)) for places in PLACES.values()))
 
-    widths = dict(zip(SIGNALS, (20, 8, 8), strict=True))
-    unseen = Data({signal: torch.zeros(1, n) for signal, n in widths.items()}, torch.zeros(1, dtype=torch.bool))
-    return space_from_pyro(model, nothing, unseen)
+    none = {name: torch.ones(1, len(s.places)) for name, s in SIGNALS.items()}
+    unseen = {name: torch.zeros_like(x, dtype=torch.bool) for name, x in none.items()}
+    return space_from_pyro(model, nothing, Data(none, unseen, torch.zeros(1, dtype=torch.bool)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +177,7 @@ class Simulator:
     def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Expected:
         rates, good = _usable(make_rates(theta, hosts := host_tables(theta, self.context), self.context), hosts)
         incidence = sim.epidemic(self.population, rates, seed, streams=streams, backend=self.backend)
-        return _failed(observe(theta, incidence, self.observation), good)
+        return _failed(observe(theta, hosts, incidence, self.observation), good)
 
     def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Expected counts and their Jacobian with respect to z, by forward mode, no tape.
@@ -162,11 +191,13 @@ class Simulator:
             `[P, M]` flat expected counts (`Expected.flat`) and `[P, M, D]`.
         """
         eye = torch.eye(self.space.dim, dtype=z.dtype, device=z.device)
-        names = [p.name for p in ode.PRIORS]
+        names = [p.name for p in WITHIN_HOST]
+        # what moves only what is seen of an epidemic needs no derivative of the epidemic
+        active = torch.tensor([not name.startswith(OBSERVATION) for name in self.space.names], device=z.device)
 
-        def hosts_of(*host_theta: Tensor) -> tuple[Tensor, Tensor]:
+        def hosts_of(*host_theta: Tensor) -> tuple[Tensor, ...]:
             h = host_tables(dict(zip(names, host_theta, strict=True)), self.context)
-            return h.infectiousness, h.susceptibility
+            return h.infectiousness, h.susceptibility, h.severity, h.shedding
 
         def along(direction: Tensor) -> dict[str, Tensor]:
             tangent: dict[str, Tensor] = torch.func.jvp(self.space.to_theta, (z,), (direction.expand_as(z),))[1]
@@ -177,35 +208,43 @@ class Simulator:
         # the host tables hang on a few parameters only: their Jacobian is taken once and multiplied in
         point = tuple(theta[n] for n in names)
 
-        def column(one: Tensor) -> tuple[Tensor, Tensor]:
+        def column(one: Tensor) -> tuple[Tensor, ...]:
             return torch.func.jvp(hosts_of, point, tuple(e.expand_as(x) for e, x in zip(one, point, strict=True)))[1]
 
         columns = torch.func.vmap(column)(torch.eye(len(names), dtype=z.dtype, device=z.device))
-        weights = torch.stack([dtheta[n] for n in names])  # [7, D, P]
+        weights = torch.stack([dtheta[n] for n in names])  # [host parameter, D, P]
         dhosts = [torch.einsum("idp,ip...->dp...", weights, c) for c in columns]
         hosts = host_tables(theta, self.context)
 
+        def tables(rho: Tensor, sigma: Tensor, severity: Tensor, shedding: Tensor) -> HostTables:
+            return HostTables(rho, sigma, severity, shedding, hosts.finite)
+
+        here = (hosts.infectiousness, hosts.susceptibility, hosts.severity, hosts.shedding)
+
         def rates_of(th: dict[str, Tensor], rho: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-            return make_rates(th, HostTables(rho, sigma, hosts.finite), self.context).tensors()
+            return make_rates(th, tables(rho, sigma, *here[2:]), self.context).tensors()
 
         def push(dth: dict[str, Tensor], drho: Tensor, dsigma: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(rates_of, (theta, hosts.infectiousness, hosts.susceptibility), (dth, drho, dsigma))[1]
+            return torch.func.jvp(rates_of, (theta, *here[:2]), (dth, drho, dsigma))[1]
 
-        tangents = torch.func.vmap(push, out_dims=-1)(dtheta, *dhosts)
+        moving = {n: x[active] for n, x in dtheta.items()}
+        tangents = torch.func.vmap(push, out_dims=-1)(moving, *(x[active] for x in dhosts[:2]))
         rates, good = _usable(make_rates(theta, hosts, self.context), hosts)
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
-        incidence, dincidence = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)
+        incidence, moved = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)
+        dincidence = moved.new_zeros(*incidence.shape, len(active))
+        dincidence[..., active] = moved
 
-        def counts_of(th: dict[str, Tensor], inc: Tensor) -> Tensor:
-            return observe(th, inc, self.observation).flat()
+        def figures_of(th: dict[str, Tensor], host: tuple[Tensor, ...], inc: Tensor) -> Tensor:
+            return observe(th, tables(*host), inc, self.observation).flat()
 
-        value = counts_of(theta, incidence)
+        value = figures_of(theta, here, incidence)
 
-        def report(dth: dict[str, Tensor], dinc: Tensor) -> Tensor:
-            tangent: Tensor = torch.func.jvp(counts_of, (theta, incidence), (dth, dinc))[1]
+        def report(dth: dict[str, Tensor], dhost: tuple[Tensor, ...], dinc: Tensor) -> Tensor:
+            tangent: Tensor = torch.func.jvp(figures_of, (theta, here, incidence), (dth, dhost, dinc))[1]
             return tangent
 
-        J = torch.func.vmap(report, in_dims=(0, -1), out_dims=-1)(dtheta, dincidence)
+        J = torch.func.vmap(report, in_dims=(0, 0, -1), out_dims=-1)(dtheta, tuple(dhosts), dincidence)
         nan = torch.full_like(value, float("nan"))
         return torch.where(good[:, None], value, nan), torch.where(good[:, None, None], J, nan[..., None])
 
@@ -236,15 +275,43 @@ def _failed(expected: Expected, good: Tensor) -> Expected:
     )
 
 
-def observed(figures: Figures, weeks: pd.DatetimeIndex, fitted: np.ndarray) -> Data:
-    """The figures of the study's weeks; weeks without a figure may not be fitted."""
-    frames = {
-        "cases_district": figures.cases_district,
-        "cases_age": figures.cases_age,
-        "admissions_age": figures.admissions_age,
-    }
-    counts = {
-        n: torch.tensor(f.reindex(weeks).fillna(0).to_numpy(dtype=float), dtype=torch.float64)
-        for n, f in frames.items()
-    }
-    return Data(counts, torch.tensor(fitted))
+def observed(figures: Figures, weeks: pd.DatetimeIndex, options: Iterable[str]) -> Data:
+    """The figures of the study's weeks, and which of them the likelihood sees.
+
+    Seen are the figures of the signals that are switched on, up to the forecast date. Levels of nothing are not (below what can be
+    found), nor the week in which rapid tests were loaded where it concerns the signal.
+    """
+    fitted = torch.tensor(calendar.fitted_weeks(weeks))
+    early = torch.tensor(np.asarray(weeks <= pd.Timestamp(calendar.FORECAST_DATE)))
+    chosen, counts, seen = set(switched_on(options)), {}, {}
+    for name, signal in SIGNALS.items():
+        table = series(figures, name).reindex(weeks).to_numpy(dtype=float)
+        known = np.isfinite(table) & ((table > 0) | (signal.law == "count"))
+        counts[name] = torch.tensor(np.where(known, table, np.nan), dtype=torch.float64)
+        when = fitted if signal.masked else early
+        seen[name] = torch.tensor(known) & when[:, None] & (name in chosen)
+    return Data(counts, seen, fitted)
+
+
+def series(figures: Figures, name: str) -> pd.DataFrame:
+    """Every week that the tables have of a signal, one column a place, in the units of `Expected`."""
+    if name == "wastewater_area":
+        return _areas(figures.wastewater)
+    if name == "border_cohort":
+        national = figures.border_cohort.query("region == 'National'").set_index("week")
+        return national[["border_workers_per_1000"]].set_axis(list(SIGNALS[name].places), axis=1)
+    if name == "occupancy_district":
+        return figures.occupancy[list(SIGNALS[name].places)].round()
+    frame: pd.DataFrame = getattr(figures, name)
+    return frame
+
+
+def _areas(wastewater: pd.DataFrame) -> pd.DataFrame:
+    """Million copies a person a day by area: the mean over an area's regions, by the people whose sewage was sampled."""
+    columns = {}
+    for area, (_, regions) in AREAS.items():
+        here = wastewater[wastewater["region"].isin(regions)]
+        weight = here["population_covered"]
+        copies = (here["genome_copies_per_person_per_day"] * weight).groupby(here["week"]).sum()
+        columns[area] = copies / weight.groupby(here["week"]).sum() / 1e6
+    return pd.DataFrame(columns)

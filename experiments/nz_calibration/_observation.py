@@ -1,4 +1,4 @@
-"""From infections to expected reports: delays, ascertainment, admission."""
+"""From infections to expected reports: delays, ascertainment, admission, death, wastewater."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
-from experiments.nz_calibration._parameters import SEVERITY_BAND
+from experiments.nz_calibration._parameters import SEVERITY_BAND, WASTEWATER_AREA
+from experiments.nz_calibration._rates import HostTables
+from experiments.nz_calibration._signals import AREAS, SIGNALS
 from sim import Population
 
 REPORT_DELAY = (5.0, 2.2)
@@ -22,8 +24,19 @@ REPORT_DELAY = (5.0, 2.2)
 1.6 days from symptoms to a recorded test (chosen)."""
 ADMISSION_DELAY = (8.5, 4.0)
 """Mean and sd in days from infection to admission (chosen: incubation and about five days from symptoms)."""
+DEATH_DELAY = (19.0, 9.0)
+"""Mean and sd in days from infection to death (chosen: incubation and some fifteen days from symptoms, as in earlier waves; Linton et
+al. 2020, J Clin Med 9:538)."""
+STAY = (5.0, 5.0)
+"""Mean and sd in days of a stay in hospital: the shape alone, how many days an admission counts is the parameter `hospital_days` (chosen)."""
+DETECTION_DELAY = (6.0, 2.5)
+"""Mean and sd in days from infection to the positive test of somebody tested every week (chosen)."""
 LONGEST_DELAY = 28
+LONGEST_TO_DEATH = 63
 REFERENCE_AGE = 35.0
+FATALITY_AGE = 75.0
+"""Age in years to which `fatality_level` belongs: deaths of people of 35 are too few to know them by."""
+WORKING_AGES = ("20-29", "30-39", "40-49", "50-59", "60-69")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,39 +46,69 @@ class Observation:
     Attributes:
         weeks: the W weeks.
         people: `[R, A]` people an agent of a group stands for.
-        report, admit: `[T, T]` share of the infections of a day (row) reported or admitted on a day (column).
-        week: `[W, T]`. rapid: `[T]` 1 on report dates with rapid tests.
-        age: `[A]` decades from age 35. doses: `[*batch, A, S]` share of an age band with s doses.
+        report, admit, die, detect: `[T, T]` share of the infections of a day (row) reported, admitted, dead or found by routine tests on
+            a day (column). stay: the same for people in hospital, of whom there is one on one day for each admission.
+        week: `[W, T]`. day: `[W, T]` 1 over the days of the week on which people in hospital were counted. rapid: `[T]` 1 on report
+            dates with rapid tests.
+        age: `[A]` decades from age 35. share: `[*batch, A, K]` kinds of host in an age band, rows sum to 1.
+        area: `[area, R]` people of a district over those of the area. inhabitants: `[R]`. workers: `[A]` share of people of working
+            age in all people of the band over their number, per 1,000.
     """
 
     weeks: pd.DatetimeIndex
     people: Tensor
     report: Tensor
     admit: Tensor
+    die: Tensor
+    stay: Tensor
+    detect: Tensor
     week: Tensor
+    day: Tensor
     rapid: Tensor
     age: Tensor
-    doses: Tensor
+    share: Tensor
+    area: Tensor
+    inhabitants: Tensor
+    workers: Tensor
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected weekly counts, people: `cases_district, infections_district [*batch, W, R]`, `cases_age, admissions_age [*batch, W, A]`."""
+    """Expected weekly figures, `[*batch, W, place]`.
+
+    Attributes:
+        cases_district, cases_age, admissions_age, infections_district, deaths_age: people.
+        occupancy_district: people in hospital on a day, mean of the week.
+        wastewater_area: million genome copies a person a day, mean of the week.
+        border_cohort: new infections per 1,000 workers.
+    """
 
     cases_district: Tensor
     cases_age: Tensor
     admissions_age: Tensor
     infections_district: Tensor
+    deaths_age: Tensor
+    occupancy_district: Tensor
+    wastewater_area: Tensor
+    border_cohort: Tensor
 
     def flat(self) -> Tensor:
-        """All of them side by side, `[*batch, W * (2 R + 2 A)]`."""
-        return torch.cat([getattr(self, name).flatten(-2) for name in self.__dataclass_fields__], dim=-1)
+        """All of them side by side, `[*batch, W * places]`."""
+        return torch.cat([getattr(self, name).flatten(-2) for name in PLACES], dim=-1)
 
     @staticmethod
-    def from_flat(flat: Tensor, weeks: int, places: tuple[int, ...] = (20, 8, 8, 20)) -> Expected:
-        """Inverse of `flat`; `places` are the last axes of the four fields."""
-        parts = flat.split([weeks * n for n in places], dim=-1)
-        return Expected(*(x.unflatten(-1, (weeks, n)) for x, n in zip(parts, places, strict=True)))
+    def from_flat(flat: Tensor, weeks: int) -> Expected:
+        """Inverse of `flat`."""
+        parts = flat.split([weeks * len(places) for places in PLACES.values()], dim=-1)
+        return Expected(
+            *(x.unflatten(-1, (weeks, len(places))) for x, places in zip(parts, PLACES.values(), strict=True))
+        )
+
+
+PLACES: dict[str, tuple[str, ...]] = {
+    name: DISTRICTS if name == "infections_district" else SIGNALS[name].places for name in Expected.__dataclass_fields__
+}
+"""Last axis of every field of `Expected`."""
 
 
 def make_observation(
@@ -82,49 +125,142 @@ def make_observation(
         return torch.as_tensor(np.ascontiguousarray(x), dtype=dtype, device=device)
 
     people = np.repeat(population.people_per_agent[:, None], len(AGE_BANDS), axis=1)
-    national = (figures.vaccination * figures.population[..., None]).sum(0)
+    inhabitants = figures.population.sum(1).astype(float)
+    working = np.array([band in WORKING_AGES for band in AGE_BANDS]) * 1e3
+    admit, week = delay_matrix(days, *ADMISSION_DELAY), calendar.week_matrix(days, index)
+    counted = week * (np.arange(days) >= calendar.day_of(calendar.OCCUPANCY_FROM))
     return Observation(
         weeks=index,
         people=real(people),
         report=real(delay_matrix(days, *REPORT_DELAY)),
-        admit=real(delay_matrix(days, *ADMISSION_DELAY)),
-        week=real(calendar.week_matrix(days, index)),
+        admit=real(admit),
+        die=real(delay_matrix(days, *DEATH_DELAY, longest=LONGEST_TO_DEATH)),
+        stay=real(admit @ stay_matrix(days, *STAY)),
+        detect=real(delay_matrix(days, *DETECTION_DELAY)),
+        week=real(week),
+        day=real(np.where(counted.any(1, keepdims=True), counted, week)),
         rapid=real((np.arange(days) >= calendar.day_of(calendar.RAPID_TESTS)).astype(float)),
         age=real((np.arange(len(AGE_BANDS)) * 10 + 5 - REFERENCE_AGE) / 10),
-        doses=real(national / national.sum(-1, keepdims=True)),
-    )
+        share=real(kinds_by_age(figures)),
+        area=real(
+            np.array([[(d in districts) * n for d, n in zip(DISTRICTS, inhabitants, strict=True)] for districts, _ in AREAS.values()])
+            / np.array([[sum(n for d, n in zip(DISTRICTS, inhabitants, strict=True) if d in districts)] for districts, _ in AREAS.values()])
+        ),
+        inhabitants=real(inhabitants),
+        workers=real(working / (figures.population.sum(0) * (working > 0)).sum()),
+    )  # fmt: skip
 
 
-def delay_matrix(days: int, mean: float, sd: float) -> NDArray[np.float64]:
-    """`[T, T]` gamma-distributed delay between days, cut at four weeks; rows sum to 1 where the delay fits the days left."""
+def kinds_by_age(figures: Figures) -> NDArray[np.float64]:
+    """`[A, K]` share of the kinds of host (age band times doses) in the people of an age band."""
+    national = (figures.vaccination * figures.population[..., None]).sum(0)
+    national = national / national.sum(-1, keepdims=True)
+    ages, doses = national.shape
+    out = np.zeros((ages, ages * doses))
+    for a in range(ages):
+        out[a, a * doses : (a + 1) * doses] = national[a]
+    return out
+
+
+def delay_matrix(days: int, mean: float, sd: float, longest: int = LONGEST_DELAY) -> NDArray[np.float64]:
+    """`[T, T]` gamma-distributed delay between days, cut at `longest`; rows sum to 1 where the delay fits the days left.
+
+    Both ends lie anywhere in their days, so a lag of k days has the delays between k - 1 and k + 1, most of all k: the mean is kept.
+    """
     shape, scale = (mean / sd) ** 2, sd**2 / mean
-    mass = np.diff(gamma.cdf(np.arange(LONGEST_DELAY + 2), shape, scale=scale))
+    x = np.arange(-1, longest + 2).clip(0)
+    # the integral of the distribution function, whose second differences are the mass of a lag
+    total = x * gamma.cdf(x, shape, scale=scale) - mean * gamma.cdf(x, shape + 1, scale=scale)
+    mass = np.diff(total, 2)
     mass /= mass.sum()
+    return _by_lag(days, mass)
+
+
+def stay_matrix(days: int, mean: float, sd: float) -> NDArray[np.float64]:
+    """`[T, T]` people there on a day (column) for each who came on a day (row), in all on one day."""
+    left = gamma.sf(np.arange(LONGEST_DELAY + 1), (mean / sd) ** 2, scale=sd**2 / mean)
+    return _by_lag(days, left / left.sum())
+
+
+def _by_lag(days: int, mass: NDArray[np.float64]) -> NDArray[np.float64]:
     lag = np.arange(days) - np.arange(days)[:, None]
-    return np.where((lag >= 0) & (lag <= LONGEST_DELAY), mass[np.clip(lag, 0, LONGEST_DELAY)], 0.0)
+    return np.where((lag >= 0) & (lag < len(mass)), mass[np.clip(lag, 0, len(mass) - 1)], 0.0)
 
 
-def observe(theta: Mapping[str, Tensor], incidence: Tensor, o: Observation) -> Expected:
-    """Expected weekly counts of people from `incidence [*batch, T, G]` in agents."""
+def observe(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o: Observation) -> Expected:
+    """Expected weekly figures.
+
+    Args:
+        theta: parameters `{site: [*batch, ...]}`.
+        hosts: within-host tables of the same particles.
+        incidence: `[*batch, T, G]` infections in agents.
+        o: the fixed part.
+    """
     infections = incidence.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * o.people
     pcr, rapid = theta["ascertainment_pcr"][..., None], theta["ascertainment_rat"][..., None]
     ascertained = pcr + (rapid - pcr) * o.rapid  # by report date
     reporting = (o.week * ascertained[..., None, :]) @ o.report.T  # [*batch, W, T of infection]
     cases = torch.einsum("...wt,...tra->...wra", reporting, infections)
-    by_age = infections.sum(-2)
-    admitted = torch.einsum("wt,...ta->...wa", o.week @ o.admit.T, by_age) * severity(theta, o)[..., None, :]
+    by_age, by_district = infections.sum(-2), infections.sum(-1)
+    risk, admissions = mean_severity(hosts, o), severity(theta, hosts, o)
+    in_hospital = torch.einsum("...tra,...a->...tr", infections, admissions)
+    found = torch.einsum("...ta,a->...t", by_age, o.workers)
     return Expected(
         cases_district=cases.sum(-1),
         cases_age=cases.sum(-2),
-        admissions_age=admitted,
-        infections_district=torch.einsum("wt,...tr->...wr", o.week, infections.sum(-1)),
+        admissions_age=_weekly(o.week @ o.admit.T, by_age) * admissions[..., None, :],
+        infections_district=_weekly(o.week, by_district),
+        deaths_age=_weekly(o.week @ o.die.T, by_age) * fatality(theta, hosts, o, risk)[..., None, :],
+        occupancy_district=_weekly(_mean(o.day) @ o.stay.T, in_hospital) * theta["hospital_days"][..., None, None],
+        wastewater_area=wastewater(theta, hosts, infections, o),
+        border_cohort=(_weekly(o.week @ o.detect.T, found[..., None]) * theta["border_ratio"][..., None, None]),
     )
 
 
-def severity(theta: Mapping[str, Tensor], o: Observation) -> Tensor:
-    """`[*batch, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by each dose."""
+def _weekly(weekly: Tensor, daily: Tensor) -> Tensor:
+    """`[*batch, W, X]` of `[W, T]` and `[*batch, T, X]`."""
+    return torch.einsum("wt,...tx->...wx", weekly, daily)
+
+
+def _mean(week: Tensor) -> Tensor:
+    return week / week.sum(-1, keepdim=True)
+
+
+def infected_kinds(hosts: HostTables, o: Observation) -> Tensor:
+    """`[*batch, A, K]` kinds among those infected in an age band: by their share and how susceptible they are."""
+    weight = o.share * hosts.susceptibility[..., None, :]
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def mean_severity(hosts: HostTables, o: Observation) -> Tensor:
+    """`[*batch, A]` severity of an infection over that of a host without antibody (`ode.severity`), mean over who is infected.
+
+    At the titres of February: that they wane over the months after is not followed here.
+    """
+    return (infected_kinds(hosts, o) * hosts.severity[..., None, :]).sum(-1)
+
+
+def severity(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
+    """`[*batch, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by antibody."""
     line = theta["severity_level"][..., None] * torch.exp(theta["severity_age"][..., None] * o.age)
-    line = line * torch.exp(SEVERITY_BAND * theta["severity_band"])
-    dose = torch.arange(o.doses.shape[-1], dtype=o.doses.dtype, device=o.doses.device)
-    protected = (o.doses * torch.exp(-theta["severity_dose"][..., None, None] * dose)).sum(-1)
-    return line * protected
+    return line * torch.exp(SEVERITY_BAND * theta["severity_band"]) * mean_severity(hosts, o)
+
+
+def fatality(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: Tensor | None = None) -> Tensor:
+    """`[*batch, A]` deaths per infection: log-linear in age, lowered by antibody as admissions are."""
+    decades = o.age - (FATALITY_AGE - REFERENCE_AGE) / 10
+    line = theta["fatality_level"][..., None] * torch.exp(theta["fatality_age"][..., None] * decades)
+    return line * (mean_severity(hosts, o) if risk is None else risk)
+
+
+def wastewater(theta: Mapping[str, Tensor], hosts: HostTables, infections: Tensor, o: Observation) -> Tensor:
+    """`[*batch, W, area]` million genome copies a person a day: infections of each age shed as their hosts do (`ode.shedding`)."""
+    kernel = torch.einsum("...ak,...kd->...ad", infected_kinds(hosts, o), hosts.shedding)  # [*batch, A, D]
+    shed = torch.zeros_like(infections[..., 0])
+    days = infections.shape[-3]
+    for d in range(min(kernel.shape[-1], days - 1)):  # the kernel begins on the day after infection
+        moved = torch.einsum("...tra,...a->...tr", infections[..., : days - d - 1, :, :], kernel[..., d])
+        shed = shed + torch.nn.functional.pad(moved, (0, 0, d + 1, 0))
+    per_person = _weekly(_mean(o.week), shed / o.inhabitants) @ o.area.mT
+    level = 1e3 * theta["wastewater_level"][..., None] * torch.exp(WASTEWATER_AREA * theta["wastewater_area_effect"])
+    return per_person * level[..., None, :]

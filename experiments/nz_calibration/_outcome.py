@@ -22,23 +22,18 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
 from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._functionals import sensitivity_table
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._kept_runs import kept_runs
-from experiments.nz_calibration._model import SIGNALS, counts
-from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._model import figures_law, series
+from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._parameters import KNOTS
 from experiments.nz_calibration._sampler import chains, summary
+from experiments.nz_calibration._signals import AREAS, SIGNALS
 from experiments.nz_calibration._study import JUDGED, Study, judge_flow, report_failed, steps
 from experiments.nz_calibration._synthetic import recovery
+from experiments.nz_calibration._taught import taught
 
-PLACES = {
-    "cases_district": DISTRICTS,
-    "cases_age": AGE_BANDS,
-    "admissions_age": AGE_BANDS,
-    "infections_district": DISTRICTS,
-}
 BASELINE_FROM = "2022-01-30"
 """First week of the baseline's history."""
 SITE_DIMS = {
@@ -47,7 +42,10 @@ SITE_DIMS = {
     "district_seed": ["district"],
     "drift": ["knot"],
     "severity_band": ["age"],
+    "wastewater_area_effect": ["area"],
 }
+FEWEST_WEEKS = 3
+"""Known weeks from which the baseline of a score can be made."""
 
 
 def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> Tensor:
@@ -147,13 +145,16 @@ def conclude(
     z, log_q, flat = z[good], log_q[good], flat[good]
     some = z[: config.jacobian_draws]
     sampled, jacobian = jacobian_draws(study, some, run, console, purpose="forecast_jacobian")
-    fine = torch.isfinite(sampled).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
+    again, second = jacobian_draws(study, some, run, console, purpose="forecast_jacobian_second")
+    fine = torch.isfinite(sampled + again).all(1) & torch.isfinite(jacobian + second).flatten(1).all(1)
     report_failed(fine, run, "posterior draws with Jacobians")
 
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
-        _save_jacobian(study, some[fine], sampled[fine], jacobian[fine], run)
+        _save_jacobian(study, some[fine], sampled[fine], jacobian[fine], second[fine], run)
         _save_posterior(study, inference, z, flat, log_q, predicted, prior, run)
+        with atomic_path(run.file("signals.csv")) as temporary:
+            taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
         scores = _score(study, predicted, run)
     with run.phase("sensitivity"):
         _sensitivity(study, run)
@@ -172,7 +173,7 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed(study.config.seed, 0, f"observe-{stream}") % 2**63)
         for signal in SIGNALS:
-            draws = counts(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
+            draws = figures_law(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
             out[signal] = draws.transpose(0, 1).flatten(0, 1).numpy()
     return out
 
@@ -212,8 +213,8 @@ def _widen(inference: Inference, draws: Tensor, run: RunFolder) -> Tensor:
 
 
 def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
-    """Log likelihood of each fitted count, `{signal: [S, fitted week, place]}`: by the local mean, or of single runs if there is none."""
-    theta, data, fitted = study.space.to_theta(z), study.fit_data, study.fit_data.fitted
+    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the local mean, or of single runs if there is none."""
+    theta, data = study.space.to_theta(z), study.fit_data
     if inference.local is None:
         every = Expected.from_flat(flat, study.full.weeks)
         expected = Expected(*(getattr(every, f.name)[:, : study.short.weeks] for f in fields(Expected)))
@@ -221,11 +222,14 @@ def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> d
         expected = Expected.from_flat(inference.local(z), study.short.weeks)
     error = inference.error(z) or {}
     return {
-        s: counts(s, getattr(expected, s), theta, error.get(s)).log_prob(data.counts[s])[:, fitted] for s in SIGNALS
+        s: figures_law(s, getattr(expected, s), theta, error.get(s)).log_prob(data.counts[s].nan_to_num(1.0))[
+            :, data.seen[s]
+        ]
+        for s in data.signals
     }
 
 
-def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run: RunFolder) -> None:
+def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:
     weeks = [str(w.date()) for w in study.full.observation.weeks]
     labels = [(signal, week, place) for signal, places in PLACES.items() for week in weeks for place in places]
     signal, week, place = zip(*labels, strict=True)
@@ -236,6 +240,7 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, run:
         z.cpu(),
         study.space.names,
         {"signal": signal, "week": week, "place": place},
+        second,
     )
 
 
@@ -261,6 +266,7 @@ def _save_posterior(
     joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
     joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     people = study.figures.population
+    seen = {name: study.data.seen[name].numpy() for name in SIGNALS}
     groups = {
         "posterior": sites(z),
         "prior": sites(prior[0]),
@@ -273,25 +279,30 @@ def _save_posterior(
         "observed_data": {name: study.data.counts[name].numpy() for name in SIGNALS},
         "constant_data": {
             "fitted_week": fitted, "masked_week": masked, "population_district": people.sum(1), "population_age": people.sum(0),
+            **{f"seen_{name}": x for name, x in seen.items()},
         },
     }  # fmt: skip
     # one infection curve a draw: repeated over its observations, so that the group has one draw axis
     groups["posterior_predictive"]["infections_district"] = np.repeat(
         predicted["infections_district"], study.config.replicates, 0
     )[None]
-    dims = {name: ["week", "district" if places is DISTRICTS else "age"] for name, places in PLACES.items()} | SITE_DIMS
+    axes = {name: "district" if name not in SIGNALS else SIGNALS[name].axis for name in PLACES}
+    dims = {name: ["week", axis] for name, axis in axes.items()} | SITE_DIMS
+    dims |= {f"seen_{name}": dims[name] for name in SIGNALS}
     dims |= {
         "fitted_week": ["week"],
         "masked_week": ["week"],
         "population_district": ["district"],
         "population_age": ["age"],
     }
-    coords = {"week": names, "district": list(DISTRICTS), "age": list(AGE_BANDS), "knot": list(KNOTS)}
+    coords = {"week": names, "knot": list(KNOTS), "area": list(AREAS)}
+    coords |= {axis: list(PLACES[name]) for name, axis in axes.items()}
     likelihood = {"log_likelihood": groups.pop("log_likelihood")}
     tree = to_inference_data(groups, coords, dims)
-    short = {name: ["fitted_week", *axes[1:]] for name, axes in dims.items() if name in SIGNALS}
-    kept = [name for name, keep in zip(names, fitted, strict=True) if keep]
-    part = to_inference_data(likelihood, {**coords, "fitted_week": kept}, short)
+    figure = {
+        f"figure_{name}": [f"{names[w]} {PLACES[name][p]}" for w, p in np.argwhere(seen[name])] for name in pointwise
+    }
+    part = to_inference_data(likelihood, figure, {name: [f"figure_{name}"] for name in pointwise})
     save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": "nz_calibration"})
 
 
@@ -310,19 +321,14 @@ def _score(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> di
     weeks = study.full.observation.weeks
     known = np.asarray(weeks <= np.datetime64(calendar.FORECAST_DATE))
     rng = np.random.default_rng(derive_seed(study.config.seed, 0, "baseline"))
-    frames = {
-        "cases_district": study.figures.cases_district,
-        "cases_age": study.figures.cases_age,
-        "admissions_age": study.figures.admissions_age,
-    }
     forecasts, rows = {}, []
     for signal in SIGNALS:
         figures = study.data.counts[signal].numpy()
-        history = (
-            figures[known]
-            if study.truth is not None
-            else frames[signal].loc[BASELINE_FROM : str(calendar.FORECAST_DATE)].to_numpy(float)
-        )
+        table = series(study.figures, signal).loc[BASELINE_FROM : str(calendar.FORECAST_DATE)].to_numpy(float)
+        # a baseline has no gaps: levels of nothing are nothing, and a series that has hardly begun has no baseline
+        history = np.nan_to_num(figures[known] if study.truth is not None else table)
+        if len(history) < FEWEST_WEEKS:
+            history = np.full((0, len(PLACES[signal])), np.nan)
         forecasts[signal] = Forecast(predicted[signal][:, ~known], figures[~known], history, PLACES[signal])
         rows.append(
             hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.FORECAST_DATE, signal, PLACES[signal])

@@ -14,6 +14,7 @@ from torch.distributions.transforms import SigmoidTransform
 
 import ode
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
+from experiments.nz_calibration._signals import AREAS
 
 KNOTS = ("7 March", "4 April", "2 May")
 """When transmission outside the home may step to another level: every four weeks from `DRIFT_FROM` on, but the first."""
@@ -49,22 +50,35 @@ _SCALARS: tuple[tuple[str, str, float, float, str, str], ...] = (
      "ascertained was about 0.3, and as many were still to be reported or infected at home."),
     ("seed_spread", "lognormal", _log(0.8), 0.3, "log scale", "Standard deviation of the district effects on log seeding (chosen)."),
     ("seed_growth", "lognormal", _log(0.15), 0.3, "per day", "Exponential growth of the seeding; cases doubled about every 4 days (chosen)."),
-    ("ascertainment_pcr", "logitnormal", -0.6, 0.4, "share",
-     "Share of infections reported before 25 February; reported over border-workforce incidence was 0.26-0.35 in these weeks."),
-    ("ascertainment_rat", "logitnormal", 0.0, 0.4, "share",
-     "The same with self-reported rapid tests; the ratio was 0.43-0.55 in the weeks ending 6 and 13 March."),
+    ("ascertainment_pcr", "logitnormal", -0.6, 0.6, "share",
+     "Share of infections reported before 25 February, when PCR tests were scarce at the end (chosen, wide)."),
+    ("ascertainment_rat", "logitnormal", 0.0, 0.6, "share",
+     "The same with self-reported rapid tests (chosen, wide)."),
     ("severity_level", "lognormal", _log(0.0035), 0.5, "per infection",
      "Admissions per infection at age 35 without vaccine; below the infection-hospitalisation ratios of earlier variants (chosen, wide)."),
     ("severity_age", "lognormal", _log(0.45), 0.25, "per decade",
      "Log-linear growth of severity with age (form: Levin et al. 2020, Eur J Epidemiol 35:1123, for deaths; size chosen)."),
-    ("severity_dose", "lognormal", _log(0.5), 0.4, "per dose",
-     "Fall of log severity with each vaccine dose (chosen; three doses near 80 % protection against admission)."),
+    ("fatality_level", "lognormal", _log(0.015), 0.6, "per infection",
+     "Deaths per infection at age 75 without antibody; below the 2.8 % of the first variants (Levin et al. 2020; chosen, wide)."),
+    ("fatality_age", "lognormal", _log(1.2), 0.1, "per decade",
+     "Growth of log fatality with age: 0.0524 log10 a year, Levin et al. 2020, Eur J Epidemiol 35:1123."),
+    ("hospital_days", "lognormal", _log(6.0), 0.4, "days",
+     "Days in hospital for each admission for COVID-19, people who are there with it for another reason counted too (chosen)."),
+    ("wastewater_level", "lognormal", _log(4.0), 1.0, "10^9 copies",
+     "Genome copies in wastewater for an infection of the reference host: stool holds 10^5 to 10^8 copies/ml for days (chosen, wide)."),
+    ("border_ratio", "lognormal", 0.0, 0.25, "factor",
+     "Infections found among routinely tested border workers over those of all people of 20 to 69: they meet others (chosen)."),
     ("cluster_size", "lognormal", _log(5.0), 0.7, "cases",
      "Variance over mean of small weekly counts of cases: they come in outbreaks (chosen, wide)."),
     ("dispersion_district", "lognormal", _log(0.15), 0.5, "relative sd",
      "Relative sd of large weekly counts by district around their expectation: what the model misses (chosen)."),
     ("dispersion_age", "lognormal", _log(0.12), 0.5, "relative sd", "The same for weekly cases by age (chosen)."),
     ("dispersion_admissions", "lognormal", _log(0.2), 0.5, "relative sd", "The same for weekly admissions by age (chosen)."),
+    ("dispersion_deaths", "lognormal", _log(0.2), 0.5, "relative sd", "The same for weekly deaths by age (chosen)."),
+    ("dispersion_occupancy", "lognormal", _log(0.25), 0.5, "relative sd", "The same for people in hospital by district (chosen)."),
+    ("dispersion_wastewater", "lognormal", _log(0.8), 0.3, "log scale",
+     "Standard deviation of log copies a person a day of one area and week: a weekly factor of about 2 (chosen)."),
+    ("dispersion_border", "lognormal", _log(0.2), 0.4, "log scale", "The same for the border workers, whose number is not given (chosen)."),
 )  # fmt: skip
 
 _VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] = (
@@ -75,9 +89,23 @@ _VECTORS: tuple[tuple[str, str, float, float, str, str, tuple[str, ...]], ...] =
      "District effects on log seeding, in units of seed_spread.", DISTRICTS),
     ("severity_band", "normal", 0.0, 1.0, "standardised",
      "Severity of an age band off the log-linear line: exp(0.5 * effect); infants and the old are admitted more (chosen, wide).", AGE_BANDS),
+    ("wastewater_area_effect", "normal", 0.0, 1.0, "standardised",
+     "Wastewater of an area off the common level, exp(0.5 * effect): sites, flow, laboratories (chosen).", tuple(AREAS)),
     ("drift", "normal", 0.0, 1.0, "standardised",
      "Steps of a four-weekly random walk in log transmission outside the home: sd 0.1 in the fitted weeks, 0.25 after them.", KNOTS),
 )  # fmt: skip
+
+OBSERVATION = (
+    "ascertainment_",
+    "severity_",
+    "fatality_",
+    "hospital_",
+    "wastewater_",
+    "border_",
+    "dispersion_",
+    "cluster_size",
+)
+"""How names of parameters begin that move what is seen of an epidemic and not the epidemic."""
 
 HIERARCHY = {"district_effect": "district_spread", "district_seed": "seed_spread"}
 """Effects whose standard deviation is a parameter of its own."""
@@ -86,6 +114,10 @@ DRIFT_STEPS = (0.1, 0.25, 0.25)
 more can hardly be told from; after them weekly steps of 0.1 to 0.15, usual for log reproduction numbers, add up (chosen)."""
 SEVERITY_BAND = 0.5
 """Standard deviation of an age band's severity off the log-linear line, log scale."""
+WASTEWATER_AREA = 0.5
+"""Standard deviation of an area's wastewater off the common level, log scale."""
+WITHIN_HOST = (*ode.PRIORS, *ode.SEVERITY_PRIORS)
+"""Parameters that the within-host tables hang on."""
 
 
 def prior(family: str, location: float, scale: float) -> TorchDistribution:
@@ -103,7 +135,7 @@ def prior(family: str, location: float, scale: float) -> TorchDistribution:
 def sample_parameters() -> dict[str, Tensor]:
     """Draw every parameter as a Pyro site: scalars, and vectors as events (`district`, `age`, `knot`)."""
     theta: dict[str, Tensor] = {}
-    for p in ode.PRIORS:
+    for p in WITHIN_HOST:
         theta[p.name] = _sample(p.name, prior(p.family, p.location, p.scale), p.unit, p.reason, ())
     for name, family, location, scale, unit, reason in _SCALARS:
         theta[name] = _sample(name, prior(family, location, scale), unit, reason, ())

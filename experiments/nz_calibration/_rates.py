@@ -54,10 +54,15 @@ class Context:
 
 @dataclass(frozen=True)
 class HostTables:
-    """What the within-host room gives the epidemic: `infectiousness [*batch, K, D]`, `susceptibility [*batch, K]`, `finite [*batch]`."""
+    """What the within-host room gives the epidemic and what is seen of it, all from the same trajectories.
+
+    `infectiousness [*batch, K, D]`, `susceptibility [*batch, K]`, `severity [*batch, K]`, `shedding [*batch, K, D]`, `finite [*batch]`.
+    """
 
     infectiousness: Tensor
     susceptibility: Tensor
+    severity: Tensor
+    shedding: Tensor
     finite: Tensor
 
 
@@ -111,7 +116,11 @@ def host_tables(theta: Mapping[str, Tensor], context: Context, infectious_days: 
     parameters = ode.WithinHostParameters.from_mapping(theta)
     host = ode.within_host(parameters, context.archetypes, days=infectious_days)
     return HostTables(
-        ode.infectiousness(host.viral_load), ode.susceptibility(host.antibody_at_exposure, parameters), host.finite
+        ode.infectiousness(host.viral_load),
+        ode.susceptibility(host.antibody_at_exposure, parameters),
+        ode.severity(host, parameters, theta["severity_shift"], theta["severity_load"]),
+        ode.shedding(host.viral_load),
+        host.finite,
     )
 
 

@@ -15,6 +15,7 @@ from experiments.nz_calibration import _words as words
 from experiments.nz_calibration._draw import ALL, FIGURES, TITLES, shrinkage
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._signals import SIGNALS
 
 REPORT = "report.html"
 TEMPLATE = "report.html.j2"
@@ -69,9 +70,12 @@ def content(run: RunFiles) -> dict[str, Any]:
         "parameter_count": len(run.draws()[0]),
         "draw_count": run.draws()[1].shape[0],
         "summary": summary(run),
-        "skill": words.skill_words(run.scores),
+        "skill": words.skill_words({name: run.scores.get(name, {}) for name in run.signals}),
+        "signals": [words.COUNTED[name] for name in run.signals],
+        "unseen": [words.COUNTED[name] for name in SIGNALS if name not in run.signals],
+        "taught": words.taught_words(run),
         "extremes": words.extremes(run.scores),
-        "horizons": {TITLES[t]: horizon_rows(run, t) for t in TITLES if t in run.scores},
+        "horizons": {TITLES[t]: horizon_rows(run, t) for t in run.signals},
         "places": place_rows(run, "cases_district"),
         "periods": list(run.scores["cases_district"]["overall"]),
         "what_matters": words.sensitivity_words(run),

@@ -20,11 +20,12 @@ from calib._runfolder import RunFolder
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._labels import label
 from experiments.nz_calibration._model import parameter_space
+from experiments.nz_calibration._signals import SIGNALS
 
 Array = NDArray[np.float64]
 
 
-FILES = ("posterior.nc", "jacobian.nc", "history.csv", "sensitivity.csv", "scores.json", "forecast.csv")
+FILES = ("posterior.nc", "jacobian.nc", "history.csv", "sensitivity.csv", "signals.csv", "scores.json", "forecast.csv")
 """What a run leaves beside its manifest."""
 
 
@@ -80,6 +81,11 @@ class RunFiles:
         )
 
     @cached_property
+    def taught(self) -> pd.DataFrame:
+        """`signals.csv`."""
+        return self._table("signals.csv", ("option", "fitted", "quantity", "sd", "sd_other", "wider", "shown"))
+
+    @cached_property
     def forecast(self) -> pd.DataFrame:
         """`forecast.csv`."""
         return self._table(
@@ -117,6 +123,15 @@ class RunFiles:
     def fitted(self) -> NDArray[np.bool_]:
         """`[week]`, weeks that the likelihood saw."""
         return np.asarray(self.groups["constant_data"]["fitted_week"].values).astype(bool)
+
+    @cached_property
+    def signals(self) -> list[str]:
+        """Names of the signals of which the likelihood saw something."""
+        return [name for name in SIGNALS if self.seen(name).any()]
+
+    def seen(self, name: str) -> NDArray[np.bool_]:
+        """`[week, place]`, figures of a signal that the likelihood saw."""
+        return np.asarray(self.groups["constant_data"][f"seen_{name}"].values).astype(bool)
 
     @cached_property
     def masked(self) -> NDArray[np.bool_]:

@@ -42,7 +42,7 @@ from experiments.nz_calibration._config import Config
 from experiments.nz_calibration._errors import FiguresError, StudyError
 from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import SIGNALS, SMALLEST_MEAN, Data, Simulator, observed, parameter_space
+from experiments.nz_calibration._model import SMALLEST_MEAN, Data, Simulator, observed, parameter_space
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._population import build_population
@@ -50,6 +50,8 @@ from experiments.nz_calibration._rates import make_context
 from sim import Population
 
 WARM_START = "warm_start.safetensors"
+COMPLETE = ("cases_district", "cases_age", "admissions_age", "deaths_age")
+"""Tables that must have every week of the study."""
 JUDGED = 4000
 """Draws from which the importance weights of a fit are judged."""
 
@@ -86,8 +88,7 @@ class Study:
     @property
     def fit_data(self) -> Data:
         """The counts of the weeks up to the forecast date."""
-        n = self.short.weeks
-        return Data({name: x[:n] for name, x in self.data.counts.items()}, self.data.fitted[:n])
+        return self.data.until(self.short.weeks)
 
     def inference(self, simulator: Simulator | None = None) -> Inference:
         """The likelihood of the fitted weeks, by the run's simulator or another."""
@@ -110,6 +111,7 @@ class Study:
             digest.update(table.read_bytes())
         for name in sorted(self.data.counts):
             digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
+            digest.update(self.data.seen[name].cpu().numpy().tobytes())
         keys = (
             "scale",
             "jacobian_scale",
@@ -136,7 +138,7 @@ def read_figures(config: Config) -> Figures:
         FiguresError: a table is damaged (see `load_figures`) or lacks a week of the study.
     """
     figures = load_figures(Path(config.figures) if config.figures else None)
-    for signal in SIGNALS:
+    for signal in COMPLETE:
         have = getattr(figures, signal).index
         missing = calendar.weeks().difference(have)
         if len(missing):
@@ -186,7 +188,11 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
             simulator(country, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
     weeks = full.observation.weeks
-    data, truth = observed(figures, weeks, calendar.fitted_weeks(weeks)), None
+    data, truth = observed(figures, weeks, config.signals), None
+    if not data.signals:
+        raise StudyError(
+            f"Signal {', '.join(config.signals)} has no figure up to {calendar.FORECAST_DATE} to be fitted to; name another one too."
+        )
     if config.synthetic is not None:
         from experiments.nz_calibration._synthetic import synthetic_data
 

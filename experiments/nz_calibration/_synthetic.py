@@ -13,7 +13,8 @@ from torch import Tensor
 
 from calib._noise import derive_seed
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import SIGNALS, Data, Simulator, counts
+from experiments.nz_calibration._model import Data, Simulator, figures_law
+from experiments.nz_calibration._signals import SIGNALS
 
 ATTEMPTS = 50
 TAKEN_OFF = 20_000
@@ -26,7 +27,7 @@ def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int)
     Args:
         sample: simulator on which it is seen whether a draw takes off, over all weeks.
         country: the same on the whole population (scale 1): the data have the chance that the country has.
-        real: gives the mask of the fitted weeks.
+        real: says what the likelihood sees and where figures are missing.
         seed: names the draw.
 
     Returns:
@@ -47,8 +48,10 @@ def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int)
             expected = country.bind(stream)(theta)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, attempt, "synthetic-counts") % 2**63)
-            drawn = {s: counts(s, getattr(expected, s), theta).sample()[0] for s in SIGNALS}
-        return z[0], Data(drawn, real.fitted)
+            drawn = {s: figures_law(s, getattr(expected, s), theta).sample()[0] for s in SIGNALS}
+        # where the real series has a gap, this one has
+        gaps = {s: torch.where(real.counts[s].isnan(), torch.nan, x) for s, x in drawn.items()}
+        return z[0], Data(gaps, real.seen, real.fitted)
     raise StudyError(
         f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {TAKEN_OFF:,} cases; choose another seed."
     )

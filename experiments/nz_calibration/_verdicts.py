@@ -30,7 +30,7 @@ from calib.diagnostics import (
 from calib.diagnostics._verdict import Word
 from calib.diagnostics._weights import WORDS
 from experiments.nz_calibration import _words as words
-from experiments.nz_calibration._model import SIGNALS
+from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._run_files import RunFiles
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def judge_run(run: RunFiles) -> Judged:
     far = compute_misspecification(np.log1p(observed), np.log1p(prior))
     reach = compute_prior_predictive(observed, prior)
     by = {kind: compute_posterior_predictive(observed, posterior, labels[kind]) for kind in ("signal", "week")}
-    districts = np.array(labels["signal"]) == words.COUNTED["cases_district"]
+    districts = np.isin(labels["place"], DISTRICTS)
     at = np.array(labels["place"])[districts]
     by["place"] = compute_posterior_predictive(observed[districts], posterior[:, districts], at.tolist())
     verdicts = [
@@ -108,18 +108,17 @@ def _fitted(run: RunFiles) -> tuple[Array, Array, Array, dict[str, list[str]]]:
 
     One observation of each prior draw: the pool of the permutation test must hold independent epidemics.
     """
-    weeks = np.flatnonzero(run.fitted)
     replicates = int(run.manifest["configuration"].get("replicates", 1))
-    prior = [run.predicted(s, "prior_predictive")[::replicates, weeks] for s in SIGNALS]
-    posterior = [run.predicted(s)[:, weeks] for s in SIGNALS]
-    observed = np.concatenate([run.observed(s)[weeks].ravel() for s in SIGNALS])
+    prior = [run.predicted(s, "prior_predictive")[::replicates, run.seen(s)] for s in run.signals]
+    posterior = [run.predicted(s)[:, run.seen(s)] for s in run.signals]
+    observed = np.concatenate([run.observed(s)[run.seen(s)] for s in run.signals])
     labels: dict[str, list[str]] = {"signal": [], "place": [], "week": []}
-    for signal in SIGNALS:
-        for week in weeks:
-            for place in run.places(signal):
-                labels["signal"].append(words.COUNTED[signal])
-                labels["place"].append(place)
-                labels["week"].append(f"week to {words.day(run.weeks[week])}")
+    for signal in run.signals:
+        places = run.places(signal)
+        for week, place in np.argwhere(run.seen(signal)):
+            labels["signal"].append(words.COUNTED[signal])
+            labels["place"].append(places[place])
+            labels["week"].append(f"week to {words.day(run.weeks[week])}")
     return _flat(prior), _flat(posterior), observed, labels
 
 
@@ -221,8 +220,10 @@ def _forecast_coverage(run: RunFiles) -> Verdict:
     later = np.flatnonzero([week >= run.forecast_from for week in run.weeks])
     if not later.size:
         return not_run("forecast_coverage", "the run forecast nothing")
-    predicted = _flat([run.predicted(s)[:, later] for s in SIGNALS])
-    observed = np.concatenate([run.observed(s)[later].ravel() for s in SIGNALS])
+    predicted = _flat([run.predicted(s)[:, later] for s in run.signals])
+    observed = np.concatenate([run.observed(s)[later].ravel() for s in run.signals])
+    known = np.isfinite(observed)
+    predicted, observed = predicted[:, known], observed[known]
     low, high = np.quantile(predicted, [0.05, 0.95], axis=0)
     share = float(((low <= observed) & (observed <= high)).mean())
     futures = ((low <= predicted) & (predicted <= high)).mean(1)
@@ -248,7 +249,7 @@ def _forecast_coverage(run: RunFiles) -> Verdict:
 def _forecast_skill(run: RunFiles) -> Verdict:
     rows = {
         f"{words.COUNTED[s]}, {period} weeks ahead": row["relative_wis"]
-        for s in SIGNALS
+        for s in run.signals
         for period, row in run.scores.get(s, {}).get("overall", {}).items()
         if row["relative_wis"] is not None
     }

@@ -14,12 +14,9 @@ from calib._style import number
 from experiments.nz_calibration._functionals import HEADLINES
 from experiments.nz_calibration._labels import label
 from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._signals import SIGNALS
 
-COUNTED = {
-    "cases_district": "weekly cases by district",
-    "cases_age": "weekly cases by age",
-    "admissions_age": "weekly admissions by age",
-}
+COUNTED = {name: signal.words for name, signal in SIGNALS.items()}
 
 
 def percent(value: float | None, decimals: int = 0) -> str:
@@ -189,6 +186,35 @@ def fit_words(run: RunFiles) -> list[str]:
         "kept with their derivatives, and the sensitivity ranking none of its own."
     )
     return sentences
+
+
+def taught_words(run: RunFiles) -> list[str]:
+    """What each signal taught: the parameter and the outputs it narrowed most."""
+    table, sentences = run.taught, []
+    for option, rows in table.groupby("option", sort=False):
+        # a parameter that only says how the signal itself is seen is no news
+        best = rows[~rows.output & ~rows.quantity.str.startswith(OBSERVED_BY.get(str(option), ("dispersion_",)))]
+        best = best.sort_values("wider", ascending=False).head(2)
+        outputs = rows[rows.output].sort_values("wider", ascending=False).head(1)
+        would = "would be" if rows.fitted.iloc[0] else "is"
+        other = "without them" if rows.fitted.iloc[0] else "than with them, which the fit did not see"
+        most = listed([f"{label(q)} by {percent(w - 1)}" for q, w in zip(best.quantity, best.wider, strict=True)])
+        sentences.append(
+            f"{str(option).capitalize()}: what is known {would} wider {other}, for {most}; "
+            f"of the outputs most for {outputs.quantity.iloc[0]}, by {percent(outputs.wider.iloc[0] - 1)}."
+        )
+    return sentences
+
+
+OBSERVED_BY = {
+    "cases": ("dispersion_", "cluster_size"),
+    "admissions": ("dispersion_", "severity_"),
+    "deaths": ("dispersion_", "fatality_"),
+    "occupancy": ("dispersion_", "hospital_"),
+    "wastewater": ("dispersion_", "wastewater_"),
+    "border": ("dispersion_", "border_"),
+}
+"""How names of parameters begin that only say how a signal is seen."""
 
 
 def k_hat_words(run: RunFiles) -> str:

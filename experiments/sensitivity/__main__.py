@@ -14,8 +14,8 @@ from rich.console import Console
 from calib import SensitivityError
 from calib._runfolder import RunFolder, RunFolderError
 from experiments.nz_calibration._errors import StudyError
-from experiments.sensitivity import _steps
-from experiments.sensitivity._config import LEVELS, Config, make_config
+from experiments.sensitivity import _compared, _steps
+from experiments.sensitivity._config import ALONE, LEVELS, Config, make_config
 from experiments.sensitivity._outputs import HELP
 
 USER_ERRORS = (StudyError, RunFolderError, SensitivityError, FileNotFoundError)
@@ -34,14 +34,29 @@ def main(
         bool, typer.Option("--thorough", help="Sizes at which rankings have converged; an hour or more.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in the output folder after a kill.")] = False,
-    levels: Annotated[str | None, typer.Option(help=f"Comma-separated, of {', '.join(LEVELS)}; default all.")] = None,
+    levels: Annotated[
+        str | None, typer.Option(help=f"Comma-separated, of {', '.join(LEVELS)}; default all; or {ALONE}.")
+    ] = None,
     scale: Annotated[float | None, typer.Option(help="Agents per person of the runs made here.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[int | None, typer.Option(help="Runs at once.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the runs, one core each; default 1.")
+    ] = None,
+    ghosts: Annotated[
+        int | None, typer.Option(help="Of each household in level 3's gradients: less bias, several times the price.")
+    ] = None,
     streams: Annotated[int | None, typer.Option(help="Random streams of level 2.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of the prior at level 3.")] = None,
     reference: Annotated[int | None, typer.Option(help="Rows of the dearest ranking, a power of two.")] = None,
+    reference_file: Annotated[
+        Path | None,
+        typer.Option(help="A reference.nc made earlier with --levels reference, taken instead of new runs."),
+    ] = None,
+    elements: Annotated[
+        bool, typer.Option("--elements", help="The dearest ranking moves each element of a vector by itself too.")
+    ] = False,
 ) -> None:
     """Rank what the outputs of a calibrated model hang on, with intervals, and say what other methods would cost."""
     try:
@@ -49,7 +64,8 @@ def main(
             raise StudyError(f"Device {device!r} was asked for, which is not there; run with --device cpu.")
         config = make_config(
             smoke=smoke, thorough=thorough, check=check, source=str(source), outputs=tuple(of or ()), scale=scale, seed=seed,
-            device=device, batch=batch, streams=streams, draws=draws, reference=reference,
+            device=device, batch=batch, workers=workers, ghosts=ghosts, streams=streams, draws=draws, reference=reference,
+            reference_file=None if reference_file is None else str(reference_file), elements=elements,
             levels=tuple(x.strip() for x in levels.split(",")) if levels else None,
         )  # fmt: skip
         torch.set_num_threads(1)
@@ -84,19 +100,23 @@ def _device(device: str) -> str:
 def _run(config: Config, run: RunFolder, found: tuple[Any, ...]) -> None:
     from experiments.sensitivity._report import write_report
 
-    analysis = _steps.Analysis(config, run, console, *found)
-    prior = None
-    if "1" in config.levels:
-        _steps.one(analysis)
-    if "2" in config.levels:
-        _steps.two(analysis)
-    if "3" in config.levels:
-        prior = _steps.three(analysis)
-    if "compare" in config.levels:
-        _steps.against_others(analysis, prior)
-    if config.check:
-        _steps.check(analysis, prior)
-    analysis.finish()
+    with _steps.Analysis(config, run, console, *found) as analysis:
+        if ALONE in config.levels:
+            made = _compared.dearest(analysis)
+            console.print(f"{made.runs:,} runs in {run.file(_compared.FILE)}", highlight=False)
+            return
+        prior = None
+        if "1" in config.levels:
+            _steps.one(analysis)
+        if "2" in config.levels:
+            _steps.two(analysis)
+        if "3" in config.levels:
+            prior = _steps.three(analysis)
+        if "compare" in config.levels:
+            _compared.against_others(analysis, prior)
+        if config.check:
+            _steps.check(analysis, prior)
+        analysis.finish()
     with run.phase("report"):
         page = write_report(run.path)
     console.print(f"report in {page}", highlight=False)

@@ -35,20 +35,17 @@ def agreement(score: Array, reference: Array) -> dict[str, float]:
 
 
 def comparison(
-    answers: Sequence[Answer], reference: SobolIndices, columns: Columns, runs: int, seconds: float, groups: slice
+    answers: Sequence[Answer], reference: SobolIndices, columns: Columns, runs: int, seconds: float
 ) -> pd.DataFrame:
-    """One row a method, over some of the reference's groups.
-
-    `run_equivalents` counts a gradient as the runs that it costs in seconds (see the projected table).
-    """
-    truth = reference.total.value[groups]
-    felt = reference.total.low[groups] > 0
+    """One row a method, over the reference's groups. `felt` are those whose index the reference can tell from 0."""
+    truth = reference.total.value
+    felt = reference.total.low > 0
     rows = [
         {"method": "Sobol, two replicates (reference)", "runs": runs, "gradients": 0, "seconds": seconds, "law": "prior", "note": "",
          "rank_correlation": 1.0, "top_five": 5, "top_ten": 10, "rank_correlation_felt": 1.0}
     ]  # fmt: skip
     for answer in answers:
-        score = by_group(answer.score, columns)[groups]
+        score = by_group(answer.score, columns)
         rows.append(
             {
                 "method": answer.method, "runs": answer.runs, "gradients": answer.gradients, "seconds": answer.seconds, "law": answer.law,
@@ -57,6 +54,17 @@ def comparison(
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def singly(answer: Answer, reference: SobolIndices, columns: Columns) -> dict[str, float]:
+    """Agreement over the calibrated inputs one by one: scalar sites, and each element of the vectors."""
+    alone = np.flatnonzero([len(members) == 1 for members in columns.members])
+    score, truth = by_group(answer.score, columns)[alone], reference.total.value[alone]
+    felt = reference.total.low[alone] > 0
+    return {
+        "inputs": len(alone), "felt": int(felt.sum()), **agreement(score, truth),
+        "rank_correlation_felt": agreement(score[felt], truth[felt])["rank_correlation"] if felt.sum() > 4 else float("nan"),
+    }  # fmt: skip
 
 
 def projected(

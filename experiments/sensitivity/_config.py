@@ -10,6 +10,8 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.sensitivity._outputs import DEFAULT
 
 LEVELS = ("1", "2", "3", "compare")
+ALONE = "reference"
+"""Makes the dearest ranking and nothing else."""
 
 
 class Config(BaseModel):
@@ -18,9 +20,11 @@ class Config(BaseModel):
     Attributes:
         source: folder of the calibration. outputs: texts of the outputs; the first leads, the first two are analysed at levels 2 and 3.
         levels: which of `LEVELS`. scale: agents per person of the runs made here. seed: of everything random. device: "cpu" or "cuda".
-        batch: runs at once.
+        batch: runs at once, in each of the worker processes. workers: how many of these there are; 1 makes all runs in this process.
+        ghosts: of each household in the reverse passes of level 3: they cut the gradients' bias at several times the price.
         streams: random streams of level 2. draws: of level 3 under the prior. posterior_draws: under the posterior.
         survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the dearest ranking.
+        reference_file: of runs made earlier, taken instead. elements: the dearest ranking moves each element of a vector by itself too.
         morris, sobol, dgsm, once, sbi: sizes of the baselines. check: random streams of the check by differences, 0 for none.
     """
 
@@ -33,11 +37,15 @@ class Config(BaseModel):
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
     batch: int = Field(default=8, ge=1)
+    workers: int = Field(default=1, ge=1)
+    ghosts: int = Field(default=0, ge=0)
     streams: int = Field(default=16, ge=2)
     draws: int = Field(default=48, ge=10)
     posterior_draws: int = Field(default=16, ge=10)
     survivors: int = Field(default=16, ge=16)
     reference: int = Field(default=32, ge=16)
+    reference_file: str | None = None
+    elements: bool = False
     morris: int = Field(default=4, ge=0)
     sobol: int = Field(default=8, ge=0)
     dgsm: int = Field(default=8, ge=0)
@@ -77,9 +85,16 @@ def make_config(*, smoke: bool, thorough: bool, check: bool, **settings: Any) ->
         raise StudyError(
             f"Setting {first['loc'][0]} = {first['input']!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}."
         ) from error
-    unknown = [level for level in config.levels if level not in LEVELS]
-    if unknown:
-        raise StudyError(f"Level {unknown[0]!r} was asked for; choose of {', '.join(LEVELS)}.")
+    unknown = [level for level in config.levels if level not in (*LEVELS, ALONE)]
+    if unknown or (ALONE in config.levels and len(config.levels) > 1):
+        raise StudyError(
+            f"Level {(unknown or [ALONE])[0]!r} was asked for{'' if unknown else ' with others'}; "
+            f"choose of {', '.join(LEVELS)}, or {ALONE!r} alone."
+        )
+    if config.workers > 1 and config.device != "cpu":
+        raise StudyError(
+            f"{config.workers} workers were asked for on {config.device}; workers share a CPU: leave --workers out."
+        )
     for name in ("reference", "survivors", "sobol"):
         rows = getattr(config, name)
         if rows & (rows - 1):

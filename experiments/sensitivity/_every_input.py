@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 import sim
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._model import _usable
 from experiments.nz_calibration._observation import observe
-from experiments.nz_calibration._rates import host_tables, make_rates
+from experiments.nz_calibration._rates import HostTables, host_tables, make_rates
 from experiments.sensitivity._outputs import Output
 from experiments.sensitivity._screen import DOSES, VENUES, iso
 from experiments.sensitivity._simulate import Advance, Array, Work
@@ -46,17 +47,20 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         hosts = host_tables(theta, s.context)
         rates, _ = _usable(make_rates(theta, hosts, s.context), hosts)
     kept: dict[str, list[Array]] = {name: [] for name in (*RATES, "arrival", "value")}
-    fastest = float("inf")
+    fastest, composition = float("inf"), _composition(work)
     for start in range(0, streams, work.batch):
         own = torch.arange(start, min(start + work.batch, streams))
         began = time.perf_counter()
         leaves = rates.map(lambda x: x.detach().expand(len(own), *x.shape[1:]).contiguous().requires_grad_())  # noqa: B023
         at = {n: x.expand(len(own), *x.shape[1:]) for n, x in theta.items()}
         incidence = sim.epidemic(s.population, leaves, work._seed(50), streams=own, backend=s.backend)
-        flat = observe(at, incidence, s.observation).flat()
+        each = HostTables(
+            *(getattr(hosts, f.name).expand(len(own), *getattr(hosts, f.name).shape[1:]) for f in fields(hosts))
+        )
+        flat = observe(at, each, incidence, s.observation).flat()
         values = [output.value(flat) for output in outputs]
-        rows: dict[str, list[torch.Tensor]] = {name: [] for name in (*RATES, "arrival")}
-        share = _exposed(work, leaves.susceptibility.detach(), incidence.detach())
+        rows: dict[str, list[Tensor]] = {name: [] for name in (*RATES, "arrival")}
+        share = _exposed(work, composition, leaves.susceptibility.detach(), incidence.detach())
         for k, value in enumerate(values):
             tensors = [getattr(leaves, name) for name in RATES]
             slopes = torch.autograd.grad(value.sum(), tensors, retain_graph=k + 1 < len(values))
@@ -75,21 +79,21 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
     return _dataset({name: np.concatenate(x) for name, x in kept.items()}, outputs, fastest)
 
 
-def _exposed(work: Work, susceptibility: torch.Tensor, incidence: torch.Tensor) -> torch.Tensor:
-    """`[P, T, R]` people that a unit of importation hazard in a district infects: still uninfected, times their susceptibility."""
+def _composition(work: Work) -> Tensor:
+    """`[G, K]` agents by community group and kind."""
     s = work.simulator
-    group = torch.as_tensor(s.population.group.astype(np.int64), device=incidence.device)
-    kind = torch.as_tensor(s.population.archetype.astype(np.int64), device=incidence.device)
-    groups = len(DISTRICTS) * len(AGE_BANDS)
-    size = torch.zeros(groups, dtype=incidence.dtype, device=incidence.device).index_add_(
-        0, group, torch.ones(len(group), dtype=incidence.dtype, device=incidence.device)
-    )
-    mean = torch.zeros(len(incidence), groups, dtype=incidence.dtype, device=incidence.device)
-    mean.index_add_(1, group, susceptibility[:, kind].to(incidence))
-    mean = mean / size
+    groups, kinds = len(DISTRICTS) * len(AGE_BANDS), len(AGE_BANDS) * len(DOSES)
+    cell = s.population.group.astype(np.int64) * kinds + s.population.archetype.astype(np.int64)
+    return torch.as_tensor(np.bincount(cell, minlength=groups * kinds).reshape(groups, kinds)).to(s.observation.week)
+
+
+def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, incidence: Tensor) -> Tensor:
+    """`[P, T, R]` people that a unit of importation hazard in a district infects: still uninfected, times their susceptibility."""
+    size = composition.sum(1)
+    mean = susceptibility @ composition.T / size.clamp_min(1.0)
     before = incidence.cumsum(1) - incidence
     left = (size - before).clamp_min(0) * mean[:, None]
-    people = left.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * s.observation.people
+    people = left.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * work.simulator.observation.people
     return people.sum(-1).clamp_min(1.0)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from experiments.nz_calibration._observation import observe
 from experiments.nz_calibration._rates import host_tables, make_rates
 from experiments.sensitivity._outputs import Output
 from sim import Rates
+
+if TYPE_CHECKING:
+    from experiments.sensitivity._workers import Workers
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
@@ -50,12 +54,16 @@ class Work:
     Attributes:
         simulator: of the study, at the scale of the analysis.
         seed: all random streams come from it. batch: runs at once.
-        ledger: where runs are entered.
+        ghosts: of each household in reverse passes (`sim.EstimatorOptions`); they cut the gradient's bias at 3 to 5 times the price.
+        workers: processes that share the batches; None to make all runs here.
+        ledger: where runs are entered; seconds are those of one process.
     """
 
     simulator: Simulator
     seed: int
     batch: int = 8
+    ghosts: int = 0
+    workers: Workers | None = None
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -70,30 +78,28 @@ class Work:
         replicate: int,
         *,
         streams: NDArray[np.int64] | None = None,
+        outputs: Sequence[Output] | None = None,
         advance: Advance | None = None,
     ) -> Array:
-        """Flat outputs of runs.
+        """Outputs of runs.
 
         Args:
             z: `[run, D]` calibrated inputs.
             purpose: in the ledger.
             replicate: random numbers; two replicates are independent.
             streams: `[run]` random stream; runs of one stream share their luck. Default: one each.
+            outputs: scalar outputs; None for all that the simulator gives.
             advance: told the number of runs done.
 
         Returns:
-            `[run, M]`, NaN where a run failed.
+            `[run, M]`, or `[run, output]`; NaN where a run failed.
         """
         rows = []
-        for part, own in self._batches(z, streams):
-            start = time.perf_counter()
-            with torch.no_grad():
-                flat = self.simulator.bind(self._seed(replicate), own)(self.simulator.space.to_theta(part)).flat()
-            rows.append(flat.cpu().numpy())
-            failed = int((~np.isfinite(rows[-1]).all(1)).sum())
-            self.ledger.add(purpose, len(part), 0, failed, time.perf_counter() - start)
+        for found, seconds in self._each(_values, z, streams, replicate, None if outputs is None else tuple(outputs)):
+            rows.append(found)
+            self.ledger.add(purpose, len(found), 0, int((~np.isfinite(found).all(1)).sum()), seconds)
             if advance:
-                advance(len(part))
+                advance(len(found))
         return np.concatenate(rows)
 
     def gradients(
@@ -122,28 +128,38 @@ class Work:
             Values `[run, output]` and gradients `[run, output, input]`; NaN where a run failed.
         """
         values, slopes = [], []
-        for part, own in self._batches(z, streams):
-            start = time.perf_counter()
-            leaf = part.requires_grad_()
-            flat = self._flat(leaf, own, replicate, extra)
-            kept = [output.value(flat) for output in outputs]
-            rows = [torch.autograd.grad(v.sum(), leaf, retain_graph=k + 1 < len(kept))[0] for k, v in enumerate(kept)]
-            values.append(torch.stack([v.detach() for v in kept], 1).cpu().numpy())
-            slopes.append(torch.stack(rows, 1).cpu().numpy())
-            bad = ~np.isfinite(values[-1]).all(1)
-            slopes[-1][bad] = np.nan
-            self.ledger.add(purpose, len(part), len(part) * len(outputs), int(bad.sum()), time.perf_counter() - start)
+        for (value, slope), seconds in self._each(_gradients, z, streams, replicate, tuple(outputs), extra):
+            values.append(value)
+            slopes.append(slope)
+            bad = int((~np.isfinite(value).all(1)).sum())
+            self.ledger.add(purpose, len(value), len(value) * len(outputs), bad, seconds)
             if advance:
-                advance(len(part))
+                advance(len(value))
         return np.concatenate(values), np.concatenate(slopes)
 
+    def _each(
+        self, task: Callable[..., Any], z: Array, streams: NDArray[np.int64] | None, *more: Any
+    ) -> Iterator[tuple[Any, float]]:
+        """What a task gives for each batch, in order, and its seconds: here, or in the worker processes."""
+        own = np.arange(len(z)) if streams is None else np.asarray(streams)
+        parts = [(z[i : i + self.batch], own[i : i + self.batch]) for i in range(0, len(z), self.batch)]
+        if self.workers is None:
+            return (timed(task, self, *part, *more) for part in parts)
+        return self.workers.each(task, [(*part, *more) for part in parts])
+
     def _flat(self, z: Tensor, streams: Tensor, replicate: int, extra: Extra | None) -> Tensor:
-        if extra is None:
-            return self.simulator.bind(self._seed(replicate), streams)(self.simulator.space.to_theta(z)).flat()
         theta = self.theta(z[:, : self.dim])
         return self.from_rates(
-            theta, lambda rates: extra.change(rates, z[:, self.dim :].to(rates.mixing)), replicate, streams
+            theta,
+            lambda rates: rates if extra is None else extra.change(rates, z[:, self.dim :].to(rates.mixing)),
+            replicate,
+            streams,
         )
+
+    @property
+    def options(self) -> sim.EstimatorOptions | None:
+        """Of the epidemic; ghosts are drawn only where a reverse pass will follow, since drawing them takes time."""
+        return sim.EstimatorOptions(ghosts=self.ghosts) if torch.is_grad_enabled() else None
 
     def theta(self, z: Tensor) -> dict[str, Tensor]:
         """Parameters on the simulator's device and in its dtype."""
@@ -156,18 +172,41 @@ class Work:
         s = self.simulator
         hosts = host_tables(theta, s.context)
         rates, good = _usable(make_rates(theta, hosts, s.context), hosts)
-        incidence = sim.epidemic(s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend)
-        return _failed(observe(theta, incidence, s.observation), good).flat()
+        incidence = sim.epidemic(
+            s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend, options=self.options
+        )
+        return _failed(observe(theta, hosts, incidence, s.observation), good).flat()
 
     def _seed(self, replicate: int) -> int:
         return derive_seed(self.seed, replicate, "sensitivity")
 
-    def _batches(self, z: Array, streams: NDArray[np.int64] | None) -> list[tuple[Tensor, Tensor]]:
-        own = np.arange(len(z)) if streams is None else np.asarray(streams)
-        return [
-            (torch.tensor(z[i : i + self.batch], dtype=torch.float64), torch.tensor(own[i : i + self.batch]))
-            for i in range(0, len(z), self.batch)
-        ]
+
+def timed(task: Callable[..., Any], work: Work, *arguments: Any) -> tuple[Any, float]:
+    """What a task gives, and the seconds it took."""
+    start = time.perf_counter()
+    return task(work, *arguments), time.perf_counter() - start
+
+
+def _values(
+    work: Work, z: Array, streams: NDArray[np.int64], replicate: int, outputs: tuple[Output, ...] | None
+) -> Array:
+    with torch.no_grad():
+        flat = work._flat(torch.tensor(z, dtype=torch.float64), torch.tensor(streams), replicate, None)
+    found = flat if outputs is None else torch.stack([output.value(flat) for output in outputs], -1)
+    return np.asarray(found.double().cpu().numpy())
+
+
+def _gradients(
+    work: Work, z: Array, streams: NDArray[np.int64], replicate: int, outputs: tuple[Output, ...], extra: Extra | None
+) -> tuple[Array, Array]:
+    leaf = torch.tensor(z, dtype=torch.float64).requires_grad_()
+    flat = work._flat(leaf, torch.tensor(streams), replicate, extra)
+    kept = [output.value(flat) for output in outputs]
+    rows = [torch.autograd.grad(v.sum(), leaf, retain_graph=k + 1 < len(kept))[0] for k, v in enumerate(kept)]
+    value = torch.stack([v.detach() for v in kept], 1).double().cpu().numpy()
+    slope = torch.stack(rows, 1).cpu().numpy()
+    slope[~np.isfinite(value).all(1)] = np.nan
+    return value, slope
 
 
 @dataclass(frozen=True, eq=False)

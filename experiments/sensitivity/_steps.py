@@ -1,10 +1,11 @@
-"""The report level by level; each leaves its tables in the output folder, from which everything else is drawn."""
+"""The three levels and the check, one after the other; each leaves its tables in the output folder, from which everything else is drawn."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,17 @@ from calib import SobolIndices, sobol_design, sobol_indices
 from calib._atomic import atomic_path, atomic_write_csv, atomic_write_json
 from calib._jacobian_file import load_jacobian
 from calib._runfolder import RunFolder
-from experiments import benchmark_simulator
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._rebuild import Fitted, rebuild
 from experiments.nz_calibration._run_files import RunFiles
 from experiments.nz_calibration._study import steps
-from experiments.sensitivity import _baselines as baselines
-from experiments.sensitivity import _compare as compare
 from experiments.sensitivity import _every_input as level_two
 from experiments.sensitivity import _global as level_three
-from experiments.sensitivity import _reference as reference
 from experiments.sensitivity import _zero_shot as level_one
 from experiments.sensitivity._check import check_calibrated, check_weeks
 from experiments.sensitivity._config import Config
-from experiments.sensitivity._functions import all_functions
 from experiments.sensitivity._outputs import Array, Labels, Output, make_output
 from experiments.sensitivity._simulate import Work
+from experiments.sensitivity._workers import Recipe, Workers
 
 SURVIVORS = "sobol on survivors, two replicates"
 NUMBER = 2
@@ -58,16 +54,24 @@ class Analysis:
     outputs: list[Output]
     facts: dict[str, Any] = field(default_factory=dict)
     work_: Work | None = None
-    fitted_: Fitted | None = None
+    stack_: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Analysis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack_.close()  # worker processes go
 
     @property
     def work(self) -> Work:
         """The model, built when the first simulation is asked for."""
         if self.work_ is None:
             with self.run.phase("population"):
-                self.fitted_ = rebuild(self.source.folder, scale=self.config.scale, device=self.config.device)
-                self.work_ = Work(self.fitted_.simulator, self.config.seed, self.config.batch)
-            self.facts["agents"] = self.fitted_.simulator.population.agents
+                c = self.config
+                recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch, c.ghosts)
+                workers = self.stack_.enter_context(Workers(recipe, c.workers)) if c.workers > 1 else None
+                self.work_ = replace(recipe.build(c.device), workers=workers)
+            self.facts["agents"] = self.work_.simulator.population.agents
         return self.work_
 
     @property
@@ -203,7 +207,7 @@ def three(a: Analysis) -> level_three.Global:
     if chosen:
         indices = _survivors(a, chosen)
         names = [prior.names[i] for i in chosen]
-        a.table("survivors.csv", _index_table(indices, names, a.outputs[0]))
+        a.table("survivors.csv", index_table(indices, names, a.outputs[0]))
         others = int(kept.sum()) - len(chosen)
         a.facts["survivors"] = {
             "inputs": names,
@@ -230,112 +234,13 @@ def _survivors(a: Analysis, chosen: list[int]) -> SobolIndices:
     return sobol_indices(values, np.random.default_rng([a.config.seed, 4]))
 
 
-def _index_table(s: SobolIndices, names: list[str], output: Output) -> pd.DataFrame:
+def index_table(s: SobolIndices, names: list[str], output: Output) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "output": output.name, "input": names, "total": s.total.value, "total_low": s.total.low, "total_high": s.total.high,
             "first": s.first.value, "first_low": s.first.low, "first_high": s.first.high, "rank": s.total.rank, "rows": s.draws,
         }
     )  # fmt: skip
-
-
-def against_others(a: Analysis, prior: level_three.Global | None) -> None:
-    """The dearest ranking, the baselines, and how they agree."""
-    c, work = a.config, a.work
-    names = work.simulator.space.names
-    every = reference.columns_of(names)
-    columns = reference.Columns(every.names[: every.sites], every.members[: every.sites], every.sites)
-    runs = c.reference * (len(columns.members) + 2) * reference.REPLICATES
-    file, problem = a.run.file("reference.nc"), f"{a.source.manifest['started']} {c.scale} {c.device}"
-    flat = a.progress(
-        "reference", runs, lambda go: reference.reference_values(work, columns.members, c.reference, file, problem, go)
-    )
-    seconds_run = reference.seconds_per_run(file)
-    rng = np.random.default_rng([c.seed, 5])
-    indices = {o.name: sobol_indices(o.value(flat.astype(float)), rng) for o in a.outputs}
-    a.table("reference.csv", pd.concat([_index_table(indices[o.name], list(columns.names), o) for o in a.outputs]))
-    lead = a.outputs[0]
-
-    def evaluate(z: Array, replicate: int, streams: np.ndarray) -> Array:
-        return np.asarray(lead.value(work.values(z, "baselines", replicate, streams=streams)))
-
-    sizes = {key: getattr(c, key) for key in ("morris", "sobol", "dgsm", "once", "sbi")}
-    with a.run.phase("baselines"):
-        others, missing = baselines.run_all(
-            evaluate, work.dim, sizes, c.seed, lambda name: a.console.print(f"baseline: {name}", highlight=False)
-        )
-    a.keep_ledger()
-    rows, answers = [], list(others)
-    gradient = _gradient_seconds(a)
-    for k, output in enumerate(a.outputs[:NUMBER]):
-        mine = _ours(a, prior, k, gradient)
-        answers = mine + (list(others) if k == 0 else [])
-        table = compare.comparison(answers, indices[output.name], columns, runs, runs * seconds_run, slice(None))
-        half = flat.astype(float)[: c.reference // 2], flat.astype(float)[c.reference // 2 :]
-        halves = [
-            sobol_indices(output.value(h), rng, replicates=20).total.value if len(h) >= 10 else None for h in half
-        ]
-        if halves[0] is not None and halves[1] is not None:
-            a.facts.setdefault("reliability", {})[output.name] = compare.agreement(halves[0], halves[1])[
-                "rank_correlation"
-            ]
-        rows.append(table.assign(output=output.name))
-        if k == 0:
-            full, a.facts["full_scale"] = full_size()
-            here = (seconds_run, gradient or float("nan"))
-            a.table("projected.csv", compare.projected(answers, runs, len(columns.members), work.dim, here, full))
-    a.table("comparison.csv", pd.concat(rows))
-    a.table("functions.csv", compare.on_functions(all_functions(), 100 if c.smoke else 1000, c.seed))
-    a.facts["compare"] = {
-        "missing": missing, "seconds_per_run": seconds_run, "seconds_per_gradient": gradient, "reference_rows": c.reference,
-        "reference_runs": runs, "failed": indices[lead.name].failed, "sd": indices[lead.name].variance**0.5,
-    }  # fmt: skip
-
-
-def full_size() -> tuple[tuple[float, float], str]:
-    """Measured seconds of a run, and of a run with its reverse pass, of the whole country on a GPU; and where they come from."""
-    file = Path(benchmark_simulator.__file__).parent / "results" / "h100.json"
-    found = json.loads(file.read_text(encoding="utf-8"))
-    row = next(r for r in found["rows"] if r["agents"] == 5_100_000 and r["particles"] == 1)
-    run, back = float(row["forward_seconds"]), float(row["reverse_seconds"])
-    text = (
-        f"those of 5.1 million agents on one {found['machine']['hardware']} ({run:.3f} s a run, {run + back:.3f} s with its reverse pass; "
-        "docs/performance.md)"
-    )
-    return (run, run + back), text
-
-
-def _gradient_seconds(a: Analysis) -> float | None:
-    """Seconds of one run with one reverse pass, from the runs of level 3 (which make several passes a run)."""
-    ledger = a.work.ledger
-    if level_three.PRIOR not in ledger.runs:
-        return None
-    return ledger.per_run(level_three.PRIOR) / len(a.outputs[:NUMBER])
-
-
-def _ours(a: Analysis, prior: level_three.Global | None, k: int, gradient: float | None) -> list[baselines.Answer]:
-    mine = []
-    if prior is not None:
-        r = prior.results[k]
-        runs = a.work.ledger.runs[level_three.PRIOR]
-        seconds = runs * (gradient or 0.0)
-        for name, index in (("share", r.share), ("upper bound", r.bound)):
-            mine.append(
-                baselines.Answer(
-                    f"{compare.OURS}: {name}",
-                    index.value[: prior.calibrated],
-                    runs,
-                    runs,
-                    seconds,
-                    f"ranks {len(r.names):,} inputs",
-                )
-            )
-    levels = level_one.zero_shot(a.jacobian, [a.outputs[k]], np.random.default_rng(0), 20)
-    share = levels[0].measures["prior_share"].value
-    mine.append(
-        baselines.Answer("kept Jacobians, no simulation", share, 0, 0, 0.0, "linearised at the posterior", "one point")
-    )
-    return mine
 
 
 def check(a: Analysis, prior: level_three.Global | None) -> None:

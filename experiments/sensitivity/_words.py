@@ -156,7 +156,8 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
         if own not in rows.index:
             continue
         r, top = rows.loc[own], rows.iloc[0]
-        halves = facts.get("reliability", {}).get(output)
+        known = facts.get("reliability", {}).get(output, {})
+        halves, width = known.get("halves"), known.get("half_width")
         out.append(
             f"{output.capitalize()}: the shares from {int(r['runs']):,} gradients rank the calibrated "
             f"parameters as Sobol indices of "
@@ -165,8 +166,20 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
             f"reference can tell from 0) and {int(r['top_five'])} of the first five, at "
             f"1/{top['runs'] / r['runs']:.0f} of the runs and "
             f"1/{top['seconds'] / max(r['seconds'], 1e-9):.0f} of the time."
-            + (f" The two halves of the reference agree with each other to {halves:.2f}." if halves is not None else "")
+            + (f" The two halves of the reference agree with each other to {halves:.3f}" if halves is not None else "")
+            + (
+                f", and its first five indices are known to ±{percent(width)} of themselves."
+                if width is not None
+                else ""
+            )
         )
+        alone = facts.get("single", {}).get(output)
+        if alone:
+            out.append(
+                f"Each element of a vector by itself, {alone['inputs']} inputs: rank correlation {alone['rank_correlation']:.2f}, "
+                f"{alone['rank_correlation_felt']:.2f} over the {alone['felt']} that the reference can tell from 0, "
+                f"and {int(alone['top_five'])} of the first five."
+            )
     gradient = compare["seconds_per_gradient"]
     ratio = f", a gradient {gradient:.3f} s ({gradient / compare['seconds_per_run']:.1f} runs)" if gradient else ""
     out.append(

@@ -123,14 +123,9 @@ def moved_context(theta: Mapping[str, Tensor], context: Context, kinds: HostKind
     return replace(context, archetypes=hosts, kinds=by_age @ kinds.share.to(by_age))
 
 
-def moved_observation(theta: Mapping[str, Tensor], o: Observation, kinds: HostKinds) -> Observation:
-    """The observation with the doses of this world: `doses [*batch, A, S]`.
-
-    A fractional number of doses counts as a mixture of its two neighbours.
-    """
-    states = torch.arange(o.doses.shape[-1], dtype=o.doses.dtype, device=o.doses.device)
-    hat = (1 - (theta["doses"][..., None] - states).abs()).clamp_min(0.0)  # [*batch, K, S]
-    return replace(o, doses=torch.einsum("ak,...ks->...as", kinds.share.to(o.doses), hat))
+def moved_observation(o: Observation, kinds: HostKinds) -> Observation:
+    """The observation with the kinds of host of the questions; what their doses do lies in their within-host tables."""
+    return replace(o, share=kinds.share.to(o.share))
 
 
 def moved_theta(theta: Mapping[str, Tensor], hosts: HostTables) -> dict[str, Tensor]:

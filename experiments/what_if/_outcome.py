@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._observation import Observation, severity
+from experiments.nz_calibration._rates import HostTables
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Outcome:
 MEASURES = tuple(f.name for f in fields(Outcome))
 
 
-def outcome(theta: Mapping[str, Tensor], incidence: Tensor, o: Observation) -> Outcome:
+def outcome(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o: Observation) -> Outcome:
     """Outcome of `incidence [*batch, T, G]` in agents, with the levers and parameters of its world."""
     people = incidence.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * o.people
     infections, admitted = (_by_week(m, people) for m in (o.week, o.week @ o.admit.T))
@@ -38,7 +39,7 @@ def outcome(theta: Mapping[str, Tensor], incidence: Tensor, o: Observation) -> O
     false = theta["false_positives"] / (1 - theta["false_positives"])
     return Outcome(
         infections=infections,
-        admissions=admitted * severity(theta, o)[..., None, None, :],
+        admissions=admitted * severity(theta, hosts, o)[..., None, None, :],
         needless_isolation=found * (false * theta["isolation_days"])[..., None],
     )
 

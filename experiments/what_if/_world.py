@@ -88,11 +88,11 @@ class WorldSimulator:
         rates = moved_rates(theta, make_rates(theta, hosts, context), usual, context)
         rates, good = _usable(rates, hosts)
         incidence = sim.epidemic(self.population, rates, seed, streams=streams, backend=base.backend)
-        seen = moved_observation(theta, base.observation, self.kinds)
-        result = outcome(theta, incidence, seen)
+        seen = moved_observation(base.observation, self.kinds)
+        result = outcome(theta, hosts, incidence, seen)
         nan = torch.where(good, 1.0, torch.nan).to(incidence)
         marked = (x * nan.reshape(-1, *[1] * (x.dim() - 1)) for x in (getattr(result, m) for m in MEASURES))
-        return Outcome(*marked), _failed(observe(theta, incidence, seen), good)
+        return Outcome(*marked), _failed(observe(theta, hosts, incidence, seen), good)
 
 
 def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Callable[[], None]:

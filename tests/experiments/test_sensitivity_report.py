@@ -21,9 +21,17 @@ from experiments.sensitivity._baselines import morris, one_at_a_time
 from experiments.sensitivity._compare import on_functions
 from experiments.sensitivity._functions import additive_normal, all_functions
 from experiments.sensitivity._outputs import labels_of, make_output
-from experiments.sensitivity._reference import PURPOSE, columns_of, reference_values
+from experiments.sensitivity._reference import (
+    PURPOSE,
+    Columns,
+    believed,
+    columns_of,
+    load_reference,
+    make_reference,
+    reliability,
+)
 from experiments.sensitivity._screen import extra_inputs
-from experiments.sensitivity._simulate import Ledger, Work
+from experiments.sensitivity._simulate import Work
 from experiments.sensitivity._zero_shot import kept_labels, zero_shot
 from tests.experiments.synthetic_run import make_run
 
@@ -218,35 +226,83 @@ def test_extra_inputs_are_factors_of_the_rates(work, tiny, labels):
     np.testing.assert_allclose(slope[:, 0, work.dim :][:, days].sum(1) / extra.sd, own[:, 0, at] / 0.4, rtol=1e-6)
 
 
-class Linear:
-    """A model of two inputs and one output, with chance that follows stream and replicate."""
+def small_reference(work, file, count=16):
+    outputs = [
+        make_output(text, labels_of(work.simulator.observation.weeks, "2022-03-20")) for text in ("cases", "timing")
+    ]
+    columns = columns_of(("aversion", "drift[1]", "drift[2]"))
+    at = [
+        work.simulator.space.names.index("aversion"),
+        *np.flatnonzero([n.startswith("drift") for n in work.simulator.space.names])[:2],
+    ]
+    members = tuple(tuple(int(at[i]) for i in group) for group in columns.members)
+    columns = Columns(columns.names, members, columns.sites)
+    return make_reference(work, columns, outputs, count, file, "a machine", lambda n: None), outputs
 
-    dim, seed = 2, 0
 
-    def __init__(self):
-        self.ledger = Ledger()
-
-    def values(self, z, purpose, replicate, *, streams, advance):
-        self.ledger.add(purpose, len(z), 0, 0, 0.001)
-        advance(len(z))
-        return z @ np.array([[1.0], [2.0]]) + np.sin(1000.0 * streams + replicate)[:, None]
-
-
-def test_a_killed_reference_goes_on(tmp_path):
-    work, members = Linear(), columns_of(("a", "b")).members
-    file, count = tmp_path / "reference.nc", 16
-    seen = []
-    whole = reference_values(work, members, count, file, "problem", seen.append)
-    assert whole.shape == (16, 4, 2, 1)
+def test_a_killed_reference_goes_on(work, tmp_path):
+    file = tmp_path / "reference.nc"
+    whole, outputs = small_reference(work, file)
+    assert whole.columns.names == ("aversion", "drift", "drift[1]", "drift[2]")
+    assert whole.values.shape == (16, 6, 2, 2)
     made = work.ledger.runs[PURPOSE]
     with xr.open_dataset(file, engine="h5netcdf") as data:
         half = data.load().isel(draw=slice(0, 8))
     half.to_netcdf(file, engine="h5netcdf")
-    again = reference_values(work, members, count, file, "problem", seen.append)
-    np.testing.assert_array_equal(whole, again)
-    assert work.ledger.runs[PURPOSE] == 1.5 * made
+    again, _ = small_reference(work, file)
+    np.testing.assert_array_equal(whole.values, again.values)
+    assert work.ledger.runs[PURPOSE] == 1.5 * made == again.runs * 1.5
     with pytest.raises(ValueError, match="another analysis"):
-        reference_values(work, members, count, file, "another", seen.append)
+        small_reference(work, file, 32)
+    taken = believed(file, work, outputs)
+    np.testing.assert_array_equal(taken.values, again.values)
+    assert taken.indices(outputs[0], np.random.default_rng(0)).total.value.shape == (4,)
+    assert reliability(taken, outputs[0], np.random.default_rng(0))["half_width"] > 0
+
+
+def test_a_reference_of_another_model_is_not_believed(work, tiny, tmp_path):
+    file = tmp_path / "reference.nc"
+    _, outputs = small_reference(work, file)
+    with xr.open_dataset(file, engine="h5netcdf") as data:
+        held = data.load()
+    other = held.copy(deep=True)
+    other["values"] *= 1.3
+    other.to_netcdf(file, engine="h5netcdf")
+    with pytest.raises(ValueError, match="made again and differ by"):
+        believed(file, work, outputs)
+    held.assign_attrs(problem="of others").to_netcdf(file, engine="h5netcdf")
+    with pytest.raises(ValueError, match="priors differ"):
+        believed(file, work, outputs)
+    held.drop_vars("point").to_netcdf(file, engine="h5netcdf")
+    with pytest.raises(ValueError, match="no runs of a reference"):
+        load_reference(file)
+    file.write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="damaged"):
+        load_reference(file)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load_reference(tmp_path / "absent.nc")
+
+
+def test_level_one_uses_a_second_random_stream(made, tmp_path, labels):
+    """Noise of the gradients leaves the mean square where the file holds Jacobians of a second stream."""
+    held = load_jacobian(made / "jacobian.nc")
+    rng = np.random.default_rng(1)
+    # one number a draw and parameter, the same for all outputs: noise that no sum over outputs averages away
+    noise = [
+        2 * np.abs(held["jacobian"].values).mean() * rng.standard_normal((40, 1, held.sizes["parameter"])) for _ in "12"
+    ]
+    words = {key: held[f"output_{key}"].values.tolist() for key in ("signal", "week", "place")}
+    truth = held["jacobian"].values
+    names = [str(n) for n in held["parameter"].values]
+    files = []
+    for second in (None, truth + noise[1]):
+        file = tmp_path / f"{len(files)}.nc"
+        save_jacobian(file, held["expected"].values, truth + noise[0], held["z"].values, names, words, second)
+        files.append(load_jacobian(file))
+    output = make_output("infections@2022-02-06..2022-05-29", labels)
+    nu = [zero_shot(file, [output], rng, 50)[0].measures["nu"].value.sum() for file in (held, *files)]
+    assert nu[1] > 1.5 * nu[0]
+    assert nu[2] == pytest.approx(nu[0], rel=0.25)
 
 
 def test_baselines_rank_an_additive_function():

@@ -1,0 +1,147 @@
+"""`python -m experiments.nz_calibration.signals`: which combination of signals forecasts best?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from calib._atomic import atomic_write_csv
+from calib._idata import datasets_of, load_inference_data
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._signals import OPTIONS, SIGNALS, parse_signals
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = ",".join(OPTIONS)
+COMBINATIONS = (
+    "cases", "cases,admissions", "cases,border", "cases,admissions,deaths", "cases,admissions,wastewater",
+    "cases,admissions,occupancy", "cases,admissions,border", "cases,admissions,deaths,border",
+    "cases,admissions,wastewater,border", "cases,admissions,deaths,occupancy,border", EVERYTHING,
+    "admissions,deaths,occupancy,wastewater,border",
+)  # fmt: skip
+KEPT = ("transmission_community", "aversion", "ascertainment_pcr", "ascertainment_rat", "seed_level", "severity_level")
+"""Parameters whose posterior widths stand in the table, beside the infections to the forecast date."""
+console = Console(stderr=True)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Folder of the runs and of the table.")] = Path("results/signals"),
+    combinations: Annotated[
+        str, typer.Option(help="Combinations, separated by semicolons; default a dozen.")
+    ] = ";".join(COMBINATIONS),
+    seeds: Annotated[str, typer.Option(help="Seeds of the calibrations, separated by commas.")] = "0",
+    workers: Annotated[int, typer.Option(help="Calibrations at once.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of each.", min=1)] = 2,
+    options: Annotated[str, typer.Option(help="Further options of the study, for instance '--smoke'.")] = "",
+    kept: Annotated[Path | None, typer.Option(help="A file for a copy of the table.")] = None,
+) -> None:
+    """Calibrate with each combination of signals, and score what each forecasts; finished runs are kept."""
+    try:
+        chosen = [parse_signals(text) for text in combinations.split(";")]
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except (StudyError, ValueError) as error:
+        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    jobs = [(one, seed, folder_of(output, one, seed)) for seed in numbers for one in chosen]
+    failed = _run([job for job in jobs if not _finished(job[2])], workers, threads, shlex.split(options))
+    rows = [row_of(one, seed, folder) for one, seed, folder in jobs if _finished(folder)]
+    if not rows:
+        console.print("No calibration came to its end; see the logs beside the runs.", style="red", highlight=False)
+        raise typer.Exit(2)
+    table = pd.DataFrame(rows)
+    for place in [output / "signals.csv", *([kept] if kept else [])]:
+        atomic_write_csv(place, table)
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.2f}"))
+    for text in failed:
+        console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def folder_of(output: Path, options: tuple[str, ...], seed: int) -> Path:
+    """Where a run lies."""
+    return output / "runs" / f"{'-'.join(options)}-{seed}"
+
+
+def _finished(folder: Path) -> bool:
+    file = folder / "manifest.json"
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("status") == "complete"
+
+
+def _run(jobs: list[tuple[tuple[str, ...], int, Path]], workers: int, threads: int, options: list[str]) -> list[str]:
+    """Calibrate; a sentence for each run that failed."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    failed: list[str] = []
+    if not jobs:
+        return failed
+    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
+        task = bar.add_task(f"calibrations, {workers} at once", total=len(jobs))
+        made = [pool.submit(_calibrate, one, seed, folder, threads, options) for one, seed, folder in jobs]
+        for job in as_completed(made):
+            said = job.result()
+            failed += [said] if said else []
+            bar.advance(task)
+    return failed
+
+
+def _calibrate(signals: tuple[str, ...], seed: int, folder: Path, threads: int, options: list[str]) -> str:
+    command = [
+        sys.executable, "-m", "experiments.nz_calibration", "--signals", ",".join(signals), "--seed", str(seed),
+        "--output", str(folder.resolve()), *options, "--resume",
+    ]  # fmt: skip
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    log = folder.with_suffix(".log")
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")}
+    # compiled kernels are kept once a process: two that write one file at the same time would spoil it
+    limits |= {"NUMBA_CACHE_DIR": str(folder.with_suffix(".kernels").resolve())}
+    with log.open("ab") as stream:
+        code = subprocess.run(command, cwd=ROOT, env=os.environ | limits, stdout=stream, stderr=stream).returncode
+    if code == 0:
+        return ""
+    last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+    return f"Signals {','.join(signals)}, seed {seed}: exit code {code}, {' '.join(last)[:300]}; see {log}."
+
+
+def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
+    """One row of the table: scores of what is forecast, and widths of what was learnt.
+
+    Scores are weighted interval scores relative to the baseline's (below 1 is better), over 1-4 and 5-11 weeks ahead; `inside` is the
+    share of figures in the 95 % intervals over all weeks ahead; `sd` of a parameter is that of its logarithm (its logit, for a share).
+    """
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    groups = datasets_of(load_inference_data(folder / "posterior.nc"))
+    row: dict[str, Any] = {"signals": " ".join(options), "seed": seed}
+    for name in SIGNALS:
+        for period, cell in scores[name]["overall"].items():
+            row[f"{name} {period}"] = cell["relative_wis"]
+        cells = [
+            (c["coverage_95"], c["cells"]) for c in scores[name]["overall"].values() if c["coverage_95"] is not None
+        ]
+        row[f"{name} inside"] = sum(c * n for c, n in cells) / max(1, sum(n for _, n in cells))
+    fitted = groups["constant_data"]["fitted_week"].values.astype(bool)
+    last = int(np.flatnonzero(fitted).max()) + 1
+    infections = groups["posterior_predictive"]["infections_district"].values[0][:, :last].sum((1, 2))
+    row["infections"], row["sd infections"] = float(np.median(infections)), float(np.log(infections).std())
+    for name in KEPT:
+        x = groups["posterior"][name].values.ravel()
+        row[f"sd {name}"] = float((np.log(x / (1 - x)) if name.startswith("ascertainment") else np.log(x)).std())
+    row["k_hat"] = manifest.get("importance", {}).get("k_hat")
+    row["r_hat"] = manifest.get("sampler", {}).get("r_hat")
+    row["seconds"] = sum(manifest["timings"].values())
+    return row
+
+
+if __name__ == "__main__":
+    typer.run(main)
