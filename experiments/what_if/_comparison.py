@@ -125,7 +125,7 @@ def compare(data: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def told(table: pd.DataFrame) -> Iterator[str]:
+def told(table: pd.DataFrame, counted: str = "admissions") -> Iterator[str]:
     """The rows of `compare` in words."""
     for row in table.itertuples():
         after = (
@@ -136,7 +136,7 @@ def told(table: pd.DataFrame) -> Iterator[str]:
             else f", as good as the gradient's after {row.reached:,.0f}"
         )
         yield (
-            f"{row.policy:14s} admissions {row.admissions:8,.0f}, averted {row.averted:7,.0f} ({row.averted_low:,.0f} to "
+            f"{row.policy:14s} {counted} {row.admissions:8,.0f}, averted {row.averted:7,.0f} ({row.averted_low:,.0f} to "
             f"{row.averted_high:,.0f}), {row.more_than_gradient:+,.0f} ± {row.se_against_gradient:,.0f} beside the gradient's, spent "
             f"{row.spent:,.10g}, simulations {row.simulations:,.0f}{after}"
         )

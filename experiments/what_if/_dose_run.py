@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,12 +12,15 @@ import ode
 import sim
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, DOSES
 from experiments.nz_calibration._model import Simulator, _usable
-from experiments.nz_calibration._observation import Observation, severity
+from experiments.nz_calibration._observation import Observation, fatality, severity
 from experiments.nz_calibration._rates import HostTables, host_tables, make_rates
 from experiments.what_if._dose_people import CLASSES, GROUPS, KINDS, TWO, DosePeople, kind_of_host
 from sim import Population, Rates
 
 AGES = len(AGE_BANDS)
+Risk = Callable[[Mapping[str, Tensor], HostTables, Observation], Tensor]
+TARGETS: dict[str, Risk] = {"admissions": severity, "deaths": fatality}
+"""What a policy may be to lower, and `[P, A]` how many of it an infection leads to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +29,22 @@ class DoseRun:
 
     Attributes:
         infections: `[P, T, C, R, A]` agents by day, class (`CLASSES`), district and age.
-        admitted: `[P, W, C, R, A]` people infected, by the week of the admission that would follow.
-        risk: `[P, C, A]` admissions per infection.
+        ending: `[P, W, C, R, A]` people infected, by the week of the admission (or death) that would follow.
+        risk: `[P, C, A]` admissions (or deaths) per infection.
         susceptibility: `[P, 32 + 8]`, infectiousness: `[P, 32 + 8, D]` by kind of host, the last 8 with a third dose by the policy.
         leaves: susceptibility and infectiousness by archetype and `[P, 1, 32 + 8]` kinds' shares of the country, to differentiate in.
     """
 
     infections: Tensor
-    admitted: Tensor
+    ending: Tensor
     risk: Tensor
     susceptibility: Tensor
     infectiousness: Tensor
     leaves: tuple[Tensor, Tensor, Tensor]
 
-    def admissions(self) -> Tensor:
-        """`[P, W, A]` expected admissions by week and age."""
-        return torch.einsum("pwcra,pca->pwa", self.admitted, self.risk)
+    def target(self) -> Tensor:
+        """`[P, W, A]` expected admissions (or deaths) by week and age."""
+        return torch.einsum("pwcra,pca->pwa", self.ending, self.risk)
 
 
 def simulate(
@@ -51,6 +54,7 @@ def simulate(
     u: Tensor,
     level: Tensor | None,
     since: float,
+    target: str,
     seed: int,
     streams: Tensor,
     track: bool = False,
@@ -62,8 +66,9 @@ def simulate(
         people: who may be boosted.
         theta: parameters `[P, *event]`.
         u: shares.
-        level: `[P, A]` factor on admissions per infection; None for 1.
+        level: `[P, A]` factor on the risk; None for 1.
         since: days between the dose and exposure.
+        target: one of `TARGETS`.
         seed: of the epidemic.
         streams: `[P]`.
         track: whether to differentiate in `DoseRun.leaves`.
@@ -86,14 +91,16 @@ def simulate(
         for x in (tables.susceptibility[:, index], tables.infectiousness[:, index], kinds)
     )
     population = people.given(u)
-    rates = make_rates(theta, HostTables(rho, sigma, tables.finite), replace(context, kinds=kinds))
+    rates = make_rates(theta, replace(tables, infectiousness=rho, susceptibility=sigma), replace(context, kinds=kinds))
     rates, good = _usable(told_apart(rates, population), tables)
     incidence = sim.epidemic(population, rates, seed, streams=streams, backend=simulator.backend)
     infections = incidence.unflatten(-1, (len(CLASSES), len(DISTRICTS), AGES))
     nan = torch.where(good, 1.0, torch.nan).to(o.week)
-    admitted = torch.einsum("wt,ptcra->pwcra", o.week @ o.admit.T, infections * o.people) * nan.reshape(-1, 1, 1, 1, 1)
-    risk = risks(theta, o) if level is None else risks(theta, o) * level.to(o.week)[:, None, :]
-    return DoseRun(infections, admitted, risk, tables.susceptibility, tables.infectiousness, (sigma, rho, kinds))
+    delay = o.admit if target == "admissions" else o.die
+    ending = torch.einsum("wt,ptcra->pwcra", o.week @ delay.T, infections * o.people) * nan.reshape(-1, 1, 1, 1, 1)
+    risk = risks(theta, tables, o, TARGETS[target])
+    risk = risk if level is None else risk * level.to(o.week)[:, None, :]
+    return DoseRun(infections, ending, risk, tables.susceptibility, tables.infectiousness, (sigma, rho, kinds))
 
 
 def shares(kinds: Tensor, u: Tensor, people: DosePeople) -> Tensor:
@@ -121,16 +128,19 @@ def told_apart(rates: Rates, population: Population) -> Rates:
     return replace(rates, mixing=mixing, importation=rates.importation.repeat(1, 1, len(CLASSES)))
 
 
-def risks(theta: Mapping[str, Tensor], o: Observation) -> Tensor:
-    """`[P, C, A]` admissions per infection by class: those of the study, for people with its doses alone.
+def risks(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: Risk) -> Tensor:
+    """`[P, C, A]` admissions or deaths per infection by class, with tables of the 32 + 8 kinds of host.
 
-    Others are as mixed as the country's people without two doses.
+    Others are mixed as the country's people without two doses are, by number and susceptibility.
     """
-    one = torch.eye(o.doses.shape[-1]).to(o.doses)
-    other = o.doses * (1 - one[TWO])
-    other = other / other.sum(-1, keepdim=True).clamp_min(1e-9)
-    mix = (other, one[TWO].expand_as(other), one[TWO + 1].expand_as(other))
-    return torch.stack([severity(theta, replace(o, doses=d)) for d in mix], 1)
+    age = torch.arange(AGES, device=o.share.device)
+    other = torch.nn.functional.pad(o.share, (0, AGES))
+    other[age, age * len(DOSES) + TWO] = 0.0
+    other = other + 1e-12 * (other.sum(-1, keepdim=True) == 0)
+    two, third = (
+        torch.nn.functional.one_hot(k, KINDS + AGES).to(o.share) for k in (age * len(DOSES) + TWO, KINDS + age)
+    )
+    return torch.stack([risk(theta, hosts, replace(o, share=mix)) for mix in (other, two, third)], 1)
 
 
 def switched(run: DoseRun, grads: tuple[Tensor, ...], u: Tensor, people: DosePeople) -> Tensor:
@@ -158,7 +168,7 @@ def switched(run: DoseRun, grads: tuple[Tensor, ...], u: Tensor, people: DosePeo
     out = (g_sigma[:, 0] * slope2[:, None] + g_sigma[:, 1] * slope3[:, None]) * (s3 - s2)[:, None]
     shed = (g_rho * (rho[:, KINDS:] - rho[:, two])[:, None, None]).sum(-1)
     out = out + shed[:, 0] * after2[:, None] + shed[:, 1] * after3[:, None]
-    sent = run.admitted.sum(1)  # [P, C, R, A]
+    sent = run.ending.sum(1)  # [P, C, R, A]
     fewer = (run.risk[:, 2] - run.risk[:, 1])[:, None]
     out = out + (sent[:, 1] * after2[:, None] + sent[:, 2] * after3[:, None]) * fewer
     # antibody wanes for all alike, by the mean over the country's kinds of host

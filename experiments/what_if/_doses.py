@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from experiments.nz_calibration._model import Simulator
-from experiments.nz_calibration._observation import severity
+from experiments.nz_calibration._rates import host_tables
 from experiments.what_if._dose_people import DosePeople
-from experiments.what_if._dose_run import DoseRun, simulate, switched
+from experiments.what_if._dose_run import TARGETS, DoseRun, simulate, switched
 from experiments.what_if._pooling import pooled
 
 
@@ -25,6 +25,7 @@ class Doses:
         theta: posterior draws, `[S, *event]`.
         level: `[S, A]` factor on admissions per infection, see `with_level`; None for 1.
         since: days between the dose and exposure.
+        target: what is counted, `admissions` or `deaths` (the names below say admissions).
         batch: simulations at once.
     """
 
@@ -33,6 +34,7 @@ class Doses:
     theta: Mapping[str, Tensor]
     level: Tensor | None = None
     since: float = 14.0
+    target: str = "admissions"
     batch: int = 8
 
     @property
@@ -47,7 +49,7 @@ class Doses:
     def weekly(self, u: Tensor, at: Tensor, seed: int) -> Tensor:
         """`[len(at), W, A]` the same by week and age."""
         with torch.no_grad():
-            return torch.cat([run.admissions() for run in self._runs(u, at, seed)]).to(u)
+            return torch.cat([run.target() for run in self._runs(u, at, seed)]).to(u)
 
     def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
         """Mean admissions at the draws `at`, and its derivative in `u [R, A]`, pooled over districts and ages by what a dose averts."""
@@ -61,7 +63,7 @@ class Doses:
         """Mean admissions, and the derivative of each draw's in `u`, `[len(at), R, A]`: see `switched`."""
         total, rows = 0.0, []
         for run in self._runs(u, at, seed, track=True):
-            admitted = run.admissions().sum()
+            admitted = run.target().sum()
             grads = torch.autograd.grad(admitted, run.leaves)
             total += float(admitted.detach())
             with torch.no_grad():
@@ -71,19 +73,19 @@ class Doses:
     def with_level(self, seed: int, advance: Callable[[int], None] | None = None) -> Doses:
         """The same with admissions per infection such that, without doses by a policy, there are as many as the study has.
 
-        The study multiplies the infections of an age band by the risk of the mean person in it. Told apart by doses, those infected have
-        fewer doses than the mean person. One factor for each draw and age band keeps what was fitted; it takes a simulation a draw.
+        The study multiplies the infections of an age band by the mean risk over who is infected as the wave begins. Told apart by doses, who
+        is infected changes as the wave goes on. One factor for each draw and age band keeps what was fitted; it takes a simulation a draw.
         """
         nothing = torch.zeros(self.people.agents.shape, dtype=torch.float64)
         rows = []
         with torch.no_grad():
             for start in range(0, self.draws, self.batch):
                 at = torch.arange(start, min(start + self.batch, self.draws))
-                theta = {name: value[at] for name, value in self.theta.items()}
                 run = next(replace(self, level=None)._runs(nothing, at, seed))
-                mean = severity({n: x.to(run.risk) for n, x in theta.items()}, self.simulator.observation)
-                usual = run.admitted.sum((1, 2, 3)) * mean
-                rows.append((usual / run.admissions().sum(1).clamp_min(1e-9)).to(nothing))
+                theta = {name: value[at].to(run.risk) for name, value in self.theta.items()}
+                hosts = host_tables(theta, self.simulator.context)
+                usual = run.ending.sum((1, 2, 3)) * TARGETS[self.target](theta, hosts, self.simulator.observation)
+                rows.append((usual / run.target().sum(1).clamp_min(1e-9)).to(nothing))
                 if advance:
                     advance(len(at))
         return replace(self, level=torch.cat(rows))
@@ -99,4 +101,4 @@ class Doses:
             theta = {name: value[chosen] for name, value in self.theta.items()}
             level = None if self.level is None else self.level[chosen]
             streams = torch.arange(start, start + len(chosen))
-            yield simulate(self.simulator, self.people, theta, u, level, self.since, seed, streams, track)
+            yield simulate(self.simulator, self.people, theta, u, level, self.since, self.target, seed, streams, track)

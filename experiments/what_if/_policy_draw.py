@@ -87,7 +87,7 @@ def cost_figure(data: xr.Dataset, table: pd.DataFrame, simple: Sequence[str] = (
         row = table[table.policy == name].iloc[0]
         axes.axhline(row.admissions, color=COLOURS[name], lw=0.9, ls=":", label=NAMES[name])
     axes.set_xlabel("simulations (one with its gradient counts as three)")
-    axes.set_ylabel("expected admissions")
+    axes.set_ylabel(f"expected {data.attrs.get('target', 'admissions')}")
     axes.set_title("What a search finds for what it costs, judged on unseen draws and seeds")
     thousands(axes, "x")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

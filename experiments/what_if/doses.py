@@ -27,6 +27,7 @@ from experiments.what_if._dose_check import check_doses
 from experiments.what_if._dose_draw import draw
 from experiments.what_if._dose_people import who_may
 from experiments.what_if._dose_rules import as_given, oldest_first
+from experiments.what_if._dose_run import TARGETS
 from experiments.what_if._doses import Doses
 from experiments.what_if._people import share_soon
 from experiments.what_if._search import Found, derivative_free, greedy, projected_gradient
@@ -45,6 +46,7 @@ def main(
         float, typer.Option(help="Largest share of those with two doses who can get a third, in any district and age.")
     ] = 0.8,
     least: Annotated[float, typer.Option(help="Smallest such share, 0 to 1.")] = 0.0,
+    minimise: Annotated[str, typer.Option(help="admissions or deaths.")] = "admissions",
     since: Annotated[float, typer.Option(help="Days between the dose and exposure.")] = 14.0,
     until: Annotated[str, typer.Option(help="Sunday on which the simulation ends.")] = str(calendar.LAST_WEEK),
     steps: Annotated[int, typer.Option(help="Gradient steps, before those from vertex to vertex.")] = 4,
@@ -78,18 +80,21 @@ def main(
         for name, value in small.items():
             if value < 2:
                 raise StudyError(f"Option {name} is {value}; give at least 2.")
+        if minimise not in TARGETS:
+            raise StudyError(f"Option minimise is {minimise!r}; choose {' or '.join(TARGETS)}.")
         if not 0 <= since <= 365:
             raise StudyError(f"Option since is {since:g} days; give a number from 0 to 365.")
         fitted = rebuild(source, scale=scale, device=device, last=stop)
         enough_draws(fitted.draws, draws, judges)
         people = who_may(fitted.simulator.population, fitted.config.seed)
-        problem = Doses(fitted.simulator, people, fitted.theta, None, since, fitted.config.particles)
+        problem = Doses(fitted.simulator, people, fitted.theta, None, since, minimise, fitted.config.particles)
         constraints = _constraints(people.eligible, least, most, budget)
         if check:
             _print_check(problem, draws, check, seed)
             return
         configuration = {
-            "from": str(source), "budget": budget, "most": most, "least": least, "since": since, "until": until, "steps": steps,
+            "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": until,
+            "steps": steps,
             "draws": draws, "judges": judges, "rivals": rivals, "portions": portions, "limit": limit, "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_doses", configuration, seed, device)
@@ -107,7 +112,7 @@ def main(
             table = compare(data)
             atomic_write_csv(run.file("doses.csv"), table)
             draw(run.path, data, table)
-            for line in told(table):
+            for line in told(table, minimise):
                 console.print(line, highlight=False, soft_wrap=True)
     except (StudyError, RunFolderError) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
@@ -134,7 +139,7 @@ def _constraints(eligible: Tensor, least: float, most: float, budget: float) -> 
 def _print_check(problem: Doses, draws: int, seeds: int, seed: int) -> None:
     with progress(console, "check", 19 * draws * seeds) as advance:
         rows = check_doses(problem, base=0.3, size=0.3, draws=draws, seeds=seeds, seed=seed, advance=advance)
-    print("admissions averted per 1,000 doses, from nobody to 60 % of those with two doses")
+    print(f"{problem.target} averted per 1,000 doses, from nobody to 60 % of those with two doses")
     for row in rows:
         (g, g_error), (d, d_error) = row.gradient, row.difference
         print(f"{row.cells}: gradient {g:.2f} +- {g_error:.2f}, differences {d:.2f} +- {d_error:.2f}")
@@ -206,7 +211,7 @@ def _judge(
             "age": list(AGE_BANDS),
             "draw": at.numpy(),
         },
-        {"budget": constraints.budget},
+        {"budget": constraints.budget, "target": problem.target},
     )
 
 
