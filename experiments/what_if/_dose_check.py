@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,7 @@ def check_doses(
     draws: int,
     seeds: int,
     seed: int,
+    cells: Sequence[tuple[str, Tensor]] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> list[DoseCheck]:
     """Compare at the share `base` everywhere with differences from `base - size` to `base + size`, agents boosted one by one.
@@ -54,12 +55,13 @@ def check_doses(
         draws: posterior draws of each mean.
         seeds: epidemics of each; the same luck on either side.
         seed: names them.
+        cells: sets of cells to compare on; None for those of `directions`.
         advance: told how many simulations were done.
     """
     at = torch.arange(draws) * (problem.draws // draws)
     eligible = problem.people.eligible
     usual = torch.full_like(eligible, base)
-    cells = list(directions())
+    cells = list(directions()) if cells is None else cells
     rows = []
     for k in range(seeds):
         luck = derive_seed(seed, k, "doses-check")

@@ -85,13 +85,15 @@ def main(
         if not 0 <= since <= 365:
             raise StudyError(f"Option since is {since:g} days; give a number from 0 to 365.")
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        enough_draws(fitted.draws, draws, judges)
+        if check and draws > fitted.draws:
+            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
         people = who_may(fitted.simulator.population, fitted.config.seed)
         problem = Doses(fitted.simulator, people, fitted.theta, None, since, minimise, fitted.config.particles)
         constraints = _constraints(people.eligible, least, most, budget)
         if check:
             _print_check(problem, draws, check, seed)
             return
+        enough_draws(fitted.draws, draws, judges)
         configuration = {
             "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": until,
             "steps": steps,

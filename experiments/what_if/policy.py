@@ -85,12 +85,14 @@ def main(
             if value < 2:
                 raise StudyError(f"Option {name} is {value}; give at least 2.")
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        enough_draws(fitted.draws, draws, judges)
+        if check and draws > fitted.draws:
+            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
         asked = prepare(fitted, None, seed)
         problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
         if check:
             _print_check(problem, draws, check, seed)
             return
+        enough_draws(fitted.draws, draws, judges)
         configuration = {
             "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
             "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
