@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
 
-MEASURES = {"infections": "infections", "admissions": "admissions to hospital"}
+MEASURES = {"infections": "infections", "admissions": "admissions", "deaths": "deaths"}
+COLOURS = {"infections": ACCENT, "admissions": SECOND, "deaths": INK}
 
 
 def short_day(week: str) -> str:
@@ -23,15 +24,15 @@ def short_day(week: str) -> str:
 
 @styled
 def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str = "New Zealand") -> Figure:
-    """Weekly infections and admissions of a question's two worlds, medians with 50 and 95 % bands.
+    """Weekly infections, admissions and deaths of a question's two worlds, medians with 50 and 95 % bands.
 
     Args:
         table: rows of `_summary.curves` of one question.
         labels: of the reference and of the question's world.
         place: whose curve.
     """
-    figure = blank(9.2, 3.0)
-    for axes, (measure, title) in zip(np.ravel(figure.subplots(1, 2)), MEASURES.items(), strict=True):
+    figure = blank(10.2, 2.9)
+    for axes, (measure, title) in zip(np.ravel(figure.subplots(1, len(MEASURES))), MEASURES.items(), strict=True):
         for role, colour, label in zip(("reference", "question"), (GREY, ACCENT), labels, strict=True):
             rows = table[(table.world == role) & (table.measure == measure) & (table.place == place)]
             x = np.arange(len(rows))
@@ -46,7 +47,7 @@ def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str = "New
         axes.set_title(f"{title[0].upper()}{title[1:]} a week" + ("" if place == "New Zealand" else f", {place}"))
         axes.set_xlabel("week ending, 2022")
         if measure == "infections":
-            axes.legend(loc="upper right", handlelength=1.8)
+            axes.legend(loc="upper right", handlelength=1.8, fontsize=8)
     return figure
 
 
@@ -57,13 +58,13 @@ def place_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `_summary.averted` of one question.
     """
-    figure = blank(9.2, 6.4)
-    grid = figure.add_gridspec(2, 2, height_ratios=(8, 20))
+    figure = blank(10.2, 6.4)
+    grid = figure.add_gridspec(2, len(MEASURES), height_ratios=(8, 20))
     for row, level in enumerate(("age", "district")):
         for column, measure in enumerate(MEASURES):
             axes = figure.add_subplot(grid[row, column])
             rows = table[(table.level == level) & (table.measure == measure)]
-            forest(axes, rows, rows.place.tolist(), ACCENT)
+            forest(axes, rows, rows.place.tolist(), COLOURS[measure])
             if row == 0:
                 axes.set_title(f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} averted")
             else:
@@ -83,10 +84,10 @@ def overview_figure(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
         table: rows of `_summary.averted`.
         titles: printed name of each question.
     """
-    figure = blank(9.2, 0.9 + 0.42 * len(titles))
-    for axes, measure in zip(np.ravel(figure.subplots(1, 2, sharey=True)), MEASURES, strict=True):
+    figure = blank(10.2, 0.9 + 0.42 * len(titles))
+    for axes, measure in zip(np.ravel(figure.subplots(1, len(MEASURES), sharey=True)), MEASURES, strict=True):
         rows = table[(table.level == "all") & (table.measure == measure)]
-        forest(axes, rows, [titles[q] for q in rows.question], ACCENT if measure == "infections" else SECOND)
+        forest(axes, rows, [titles[q] for q in rows.question], COLOURS[measure])
         axes.set_xlabel(f"{MEASURES[measure]} averted")
         _cut_outliers(axes, rows)
     heading(figure, "What each would have averted (left of zero: caused)")

@@ -1,4 +1,4 @@
-"""What a world leads to: infections and admissions by week, district and age, and isolation without cause."""
+"""What a world leads to: infections, admissions and deaths by week, district and age, people in hospital, isolation without cause."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
-from experiments.nz_calibration._observation import Observation, severity
+from experiments.nz_calibration._observation import Observation, fatality, severity
 from experiments.nz_calibration._rates import HostTables
 
 
@@ -20,26 +20,38 @@ class Outcome:
     Attributes:
         infections: `[*batch, W, R, A]`.
         admissions: `[*batch, W, R, A]`, by week of admission.
+        deaths: `[*batch, W, R, A]`, by week of death.
+        in_hospital: `[*batch, W, R]`, people in hospital on a day, mean of the week.
         needless_isolation: `[*batch, W]`, days of isolation of people who are not infected, by week of the infections found.
     """
 
     infections: Tensor
     admissions: Tensor
+    deaths: Tensor
+    in_hospital: Tensor
     needless_isolation: Tensor
 
 
 MEASURES = tuple(f.name for f in fields(Outcome))
+EVENT = {name: {"in_hospital": 2, "needless_isolation": 1}.get(name, 3) for name in MEASURES}
+"""Number of axes of a measure behind the batch."""
 
 
 def outcome(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o: Observation) -> Outcome:
     """Outcome of `incidence [*batch, T, G]` in agents, with the levers and parameters of its world."""
     people = incidence.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * o.people
-    infections, admitted = (_by_week(m, people) for m in (o.week, o.week @ o.admit.T))
+    on_a_day = o.week / o.week.sum(-1, keepdim=True)
+    infections, admitted, dead, in_hospital = (
+        _by_week(m, people) for m in (o.week, o.week @ o.admit.T, o.week @ o.die.T, on_a_day @ o.stay.T)
+    )
+    risk = severity(theta, hosts, o)[..., None, None, :]
     found = theta["ascertainment_rat"][..., None] * infections.sum((-1, -2))
     false = theta["false_positives"] / (1 - theta["false_positives"])
     return Outcome(
         infections=infections,
-        admissions=admitted * severity(theta, hosts, o)[..., None, None, :],
+        admissions=admitted * risk,
+        deaths=dead * fatality(theta, hosts, o)[..., None, None, :],
+        in_hospital=(in_hospital * risk).sum(-1) * theta["hospital_days"][..., None, None],
         needless_isolation=found * (false * theta["isolation_days"])[..., None],
     )
 

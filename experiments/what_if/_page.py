@@ -15,7 +15,7 @@ from calib._atomic import atomic_write_text
 from calib._style import interval
 from experiments.what_if._levers import ASSUMPTIONS, LEVERS
 from experiments.what_if._question import Question
-from experiments.what_if._summary import MEASURES, needless, reference
+from experiments.what_if._summary import MEASURES, needless, peak_in_hospital, reference
 
 PAGE = "what_if.html"
 
@@ -43,6 +43,7 @@ def write_page(
         questions=[_question(data, averted, q, figures) for q in questions],
         assumptions=ASSUMPTIONS,
         levers=LEVERS,
+        measures=MEASURES,
     )
     path = folder / PAGE
     atomic_write_text(path, page)
@@ -85,6 +86,8 @@ def sentences(data: xr.Dataset, mine: pd.DataFrame, question: Question) -> list[
         elif row.high_95 <= 0:
             text += " A negative number means more of them."
         out.append(text)
+    before, after = (interval(x[2], x[0], x[4]) for x in peak_in_hospital(data, question))
+    out.append(f"In hospital on a day of the worst week: {after} people, against {before}.")
     extra = needless(data, question)
     if extra is not None:
         low, _, middle, _, high = extra / 1e6

@@ -53,13 +53,7 @@ def tell_apart(population: Population, figures: Figures, seed: int) -> tuple[Pop
         figures: the study's.
         seed: of who they are; within a district and age anybody with two doses.
     """
-    given, since = third_doses_in_month()
-    people = figures.population.astype(float)
-    doses = figures.vaccination  # [R, A, S]
-    two = (doses[..., 2] * people).sum(0)
-    third = (doses[..., 3] * people).sum(0)
-    # as many more as the register counted, per third dose of the table, but no more than have two doses
-    share = np.clip(np.divide(given * third, two, out=np.zeros_like(two), where=two > 0), 0.0, 1.0)
+    share, since = share_soon(figures)
     chosen = _choose(population, share, np.random.default_rng([seed, 83]))
     age = population.group % len(AGE_BANDS)
     archetype = np.where(chosen, len(AGE_BANDS) * len(DOSES) + age, population.archetype).astype(np.int16)
@@ -67,8 +61,17 @@ def tell_apart(population: Population, figures: Figures, seed: int) -> tuple[Pop
     two_doses = np.arange(len(AGE_BANDS)) * len(DOSES) + 2
     hosts = ode.Archetypes(*(torch.cat((x, x[two_doses])) for x in base.features(torch.zeros((), dtype=torch.float64))))
     return replace(population, archetype=archetype), HostKinds(
-        hosts, _shares(people, doses, share), torch.tensor(since)
+        hosts, _shares(figures.population.astype(float), figures.vaccination, share), torch.tensor(since)
     )
+
+
+def share_soon(figures: Figures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`[A]` share of those with two doses who got a third in the four weeks after the table's day, and `[A]` how long ago: `third_since`."""
+    given, since = third_doses_in_month()
+    people = figures.population.astype(float)
+    two, third = ((figures.vaccination[..., doses] * people).sum(0) for doses in (2, 3))
+    # as many more as the register counted, per third dose of the table, but no more than have two doses
+    return np.clip(np.divide(given * third, two, out=np.zeros_like(two), where=two > 0), 0.0, 1.0), since
 
 
 def third_doses_in_month() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

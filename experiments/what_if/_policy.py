@@ -1,9 +1,9 @@
-"""A policy: weekly stringency by layer of contacts, what it may be, and what it leads to."""
+"""A policy: weekly stringency by layer of contacts, and what it leads to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import torch
@@ -15,99 +15,6 @@ from experiments.what_if._world import WorldSimulator
 
 LAYERS = ("school", "work", "community")
 """Layers that a policy restricts; contacts at home are left alone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Constraints:
-    """Stringency `u [weeks, layers]`: `low <= u <= high` and `sum cost * u <= budget`.
-
-    A stringency of 0.3 takes 30 % of a layer's transmission in a week. `cost` is the price of taking all of it for a week.
-
-    Attributes:
-        first: the Mondays on which the weeks begin.
-        low, high: `[weeks, layers]`, shares.
-        cost: `[layers]`, above 0.
-        budget: in the unit of `cost`.
-
-    Raises:
-        StudyError: bounds that are no shares or the wrong way round, a cost that is not above 0, or a budget that cannot be met, or that
-            leaves nothing to choose.
-    """
-
-    first: tuple[date, ...]
-    low: Tensor
-    high: Tensor
-    cost: Tensor
-    budget: float
-
-    def __post_init__(self) -> None:
-        if not bool(((self.low >= 0) & (self.low <= self.high) & (self.high <= 1)).all()):
-            raise StudyError(
-                f"Stringency bounds run from {float(self.low.min()):g} to {float(self.high.max()):g}; give shares from 0 to 1, "
-                "the lower bound not above the upper."
-            )
-        if not bool((torch.isfinite(self.cost) & (self.cost > 0)).all()):
-            raise StudyError(f"The costs of the layers are {self.cost.tolist()}; give numbers above 0.")
-        least, most = (float((self.cost * u).sum()) for u in (self.low, self.high))
-        if not self.budget >= least:
-            raise StudyError(
-                f"A budget of {self.budget:g} cannot be met: the lower bounds alone cost {least:g}; raise the budget or lower the bounds."
-            )
-        if self.budget >= most:
-            raise StudyError(
-                f"A budget of {self.budget:g} leaves nothing to choose: everything at its upper bound costs {most:g}; lower the budget."
-            )
-
-    def spent(self, u: Tensor) -> float:
-        """What a policy costs."""
-        return float((self.cost * u).sum())
-
-    def project(self, v: Tensor) -> Tensor:
-        """The nearest policy that meets the constraints, `[weeks, layers]`.
-
-        `clip(v - m cost, low, high)` with the smallest `m >= 0` that meets the budget (Held, Wolfe & Crowder 1974, Math Program 6:62);
-        the budget is monotone in m, which bisection finds.
-        """
-        return _clipped(v, self.cost, self.low, self.high, self.budget)
-
-    def vertex(self, slope: Tensor) -> Tensor:
-        """The policy that minimises `sum slope * u`: the budget goes where a unit of it lowers the outcome most.
-
-        Exact for this linear problem (Dantzig 1957, Oper Res 5:266).
-        """
-        u, left = self.low.clone(), self.budget - self.spent(self.low)
-        worth = slope / self.cost
-        for index in worth.flatten().argsort().tolist():
-            row, layer = divmod(index, len(self.cost))
-            if worth[row, layer] >= 0 or left <= 0:
-                break
-            taken = min(float(self.high[row, layer] - u[row, layer]), left / float(self.cost[layer]))
-            u[row, layer] += taken
-            left -= taken * float(self.cost[layer])
-        return u
-
-    def equal_shares(self) -> Tensor:
-        """The same stringency everywhere, as far as the bounds allow, for the whole budget."""
-        rise = torch.ones_like(self.low)
-        smallest, largest = 0.0, 1.0
-        for _ in range(60):
-            middle = 0.5 * (smallest + largest)
-            u = torch.clamp(middle * rise, self.low, self.high)
-            smallest, largest = (middle, largest) if self.spent(u) <= self.budget else (smallest, middle)
-        return torch.clamp(smallest * rise, self.low, self.high)
-
-
-def _clipped(v: Tensor, cost: Tensor, low: Tensor, high: Tensor, budget: float) -> Tensor:
-    def at(m: float) -> Tensor:
-        return torch.clamp(v - m * cost, low, high)
-
-    if float((cost * at(0.0)).sum()) <= budget:
-        return at(0.0)
-    smallest, largest = 0.0, float(((v - low) / cost).max())
-    for _ in range(60):
-        middle = 0.5 * (smallest + largest)
-        smallest, largest = (middle, largest) if float((cost * at(middle)).sum()) > budget else (smallest, middle)
-    return at(largest)
 
 
 def policy_weeks(first: date, last: date, days: int) -> tuple[date, ...]:
@@ -151,6 +58,10 @@ class Expectation:
     def draws(self) -> int:
         """Number of posterior draws S."""
         return len(next(iter(self.theta.values())))
+
+    def only(self, at: Tensor) -> Expectation:
+        """The same over some of the draws."""
+        return replace(self, theta={name: value[at] for name, value in self.theta.items()})
 
     def contacts(self, u: Tensor) -> dict[str, Tensor]:
         """The levers of a policy, `[*batch, T]` each, from `u [*batch, weeks, layers]`."""

@@ -18,7 +18,7 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._rebuild import Fitted
 from experiments.what_if._levers import ASSUMPTIONS
-from experiments.what_if._outcome import MEASURES, Outcome
+from experiments.what_if._outcome import EVENT, MEASURES, Outcome
 from experiments.what_if._people import tell_apart
 from experiments.what_if._question import Question, Setting, World, check_world
 from experiments.what_if._world import WorldSimulator
@@ -29,6 +29,8 @@ AGAINST = " (against)"
 FILE = "what_if.nc"
 TOGETHER_BELOW = 30_000
 """Agents up to which all worlds run as one batch, unless told otherwise."""
+
+UNITS = {"needless_isolation": "days", "in_hospital": "people on a day, mean of the week"}
 
 Mode = Literal["auto", "looped", "together"]
 
@@ -98,7 +100,8 @@ def simulate(
     """Outcomes of every world at every draw, common random numbers across worlds.
 
     Returns:
-        `infections`, `admissions` (world, draw, week, district, age) and `needless_isolation` (world, draw, week), expected people and days.
+        `infections`, `admissions`, `deaths` (world, draw, week, district, age), `in_hospital` (world, draw, week, district) and
+        `needless_isolation` (world, draw, week): expected people and days.
     """
     agents = asked.simulator.population.agents
     together = mode == "together" or (mode == "auto" and agents <= TOGETHER_BELOW)
@@ -114,7 +117,7 @@ def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
     variables = {}
     for name in MEASURES:
         values = getattr(out, name).numpy()
-        variables[name] = (dims[: values.ndim], values, {"unit": "days" if name == "needless_isolation" else "people"})
+        variables[name] = (dims[: 2 + EVENT[name]], values, {"unit": UNITS.get(name, "people")})
     weeks = [str(week.date()) for week in asked.setting.weeks]
     draws = len(next(iter(asked.theta.values())))
     coords = {
@@ -137,7 +140,7 @@ def drop_failed(data: xr.Dataset) -> tuple[xr.Dataset, int]:
         StudyError: fewer than two are left.
     """
     axes = [data["infections"].get_axis_num(dim) for dim in ("world", "week", "district", "age")]
-    finite = [np.isfinite(data[name].values).all(axis=tuple(axes)) for name in ("infections", "admissions")]
+    finite = [np.isfinite(data[name].values).all(axis=tuple(axes)) for name in ("infections", "admissions", "deaths")]
     good = np.logical_and(*finite)
     left = int(good.sum())
     if left < 2:

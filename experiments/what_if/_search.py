@@ -14,7 +14,7 @@ from torch import Tensor
 
 from calib._noise import derive_seed
 from experiments.nz_calibration._errors import StudyError
-from experiments.what_if._policy import Constraints
+from experiments.what_if._constraints import Constraints
 
 Advance = Callable[[int], None]
 
@@ -27,7 +27,7 @@ class Problem(Protocol):
         """Number of draws to choose from."""
 
     def admissions(self, u: Tensor, at: Tensor, seed: int) -> Tensor:
-        """`[len(at)]` outcome of the policy `u [weeks, layers]` at the draws `at`."""
+        """`[len(at)]` outcome of the policy `u [rows, columns]` at the draws `at`."""
 
     def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
         """Its mean over these draws, and the gradient of that mean in `u`."""
@@ -43,7 +43,7 @@ class Found:
 
     Attributes:
         method: its name.
-        policy: `[weeks, layers]`.
+        policy: `[rows, columns]`.
         simulations: epidemics simulated, gradients not counted apart.
         cost: the same in simulations without gradient.
         path: `(simulations so far, policy)` of the best so far, for the learning curve.
@@ -65,6 +65,7 @@ def projected_gradient(
     seed: int,
     turns: int = 4,
     step_size: float = 0.15,
+    remember: bool = False,
     advance: Advance | None = None,
 ) -> Found:
     """Stochastic projected gradient with momentum, fresh posterior draws and seeds each step.
@@ -72,14 +73,15 @@ def projected_gradient(
     The longest entry of the averaged gradient moves by `step_size / (1 + 3 t / steps)` in step t, so that the unit of the outcome does not
     matter. The mean over the last half of the steps meets the constraints because they are convex (Polyak & Juditsky 1992, SIAM J Control
     Optim 30:838). From there `turns` steps of the conditional gradient lead from vertex to vertex of the constraints (Frank & Wolfe 1956, Nav
-    Res Logist 3:95, with step 1), on twice the draws. Of the vertices, the mean and some points of the way the one with the lowest outcome on
-    fresh seeds is taken.
+    Res Logist 3:95, with step 1), on twice the draws. With `remember` each of these reads the mean of all gradients so far, not the last
+    alone: right where effects nearly add up, so that a gradient holds far from where it was taken and noise is what matters. Of the
+    vertices, the mean and some points of the way the one with the lowest outcome on fresh seeds is taken.
 
     Raises:
         StudyError: a gradient that is not finite.
     """
     u = constraints.equal_shares()
-    momentum = torch.zeros_like(u)
+    momentum, known, seen = torch.zeros_like(u), torch.zeros_like(u), 0
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "policy-draws"))
     path: list[tuple[float, Tensor]] = [(0.0, u)]
     late: list[Tensor] = []
@@ -88,7 +90,7 @@ def projected_gradient(
         _, slope = problem.gradient(u, at, derive_seed(seed, t, "policy-epidemic"))
         if not bool(torch.isfinite(slope).all()):
             raise StudyError(f"The gradient of step {t} is not finite; a posterior draw leaves the model's range.")
-        momentum = 0.8 * momentum + 0.2 * slope
+        momentum, known, seen = 0.8 * momentum + 0.2 * slope, known + len(at) * slope, seen + len(at)
         # what a unit of budget buys decides, not what a unit of stringency does: steps in the metric of the cost
         move = momentum / constraints.cost
         size = step_size / (1 + 3 * t / steps)
@@ -110,7 +112,8 @@ def projected_gradient(
     for t in range(turns):
         at = torch.randperm(problem.draws, generator=generator)[: 2 * draws]
         _, slope = problem.gradient(u, at, derive_seed(seed, steps + t, "policy-epidemic"))
-        u = constraints.vertex(slope)
+        known, seen = known + len(at) * slope, seen + len(at)
+        u = constraints.vertex(known / seen if remember else slope)
         spent += REVERSE * len(at)
         path.append((spent, u))
         candidates.append(path[-1])
@@ -134,23 +137,29 @@ def greedy(
     portions: int,
     draws: int,
     seed: int,
+    rounds: bool = False,
     advance: Advance | None = None,
 ) -> Found:
-    """Spend the budget in equal portions, each where a simulated trial with common random numbers averts most."""
+    """Spend the budget in equal portions, each where a simulated trial with common random numbers averts most.
+
+    With `rounds` every cell is tried once a portion and the portion goes to one after the other in the order of what a unit of
+    budget averted in the trial: for tables of many small cells, where a choice of one cell at a time would need rounds without end.
+    """
     u = constraints.low.clone()
     portion = (constraints.budget - constraints.spent(u)) / portions
     at, luck = torch.arange(draws) * (problem.draws // draws), derive_seed(seed, 0, "policy-trial")
     count, path = 0, [(0.0, u)]
-    while constraints.budget - constraints.spent(u) > 1e-9:
+    least = 1e-9 * max(1.0, constraints.budget)
+    while constraints.budget - constraints.spent(u) > least:
         left = constraints.budget - constraints.spent(u)
-        trials = []
+        trials: list[tuple[float, float, Tensor]] = []
         for cell in np.ndindex(*u.shape):
-            room = float(constraints.high[cell] - u[cell]) * float(constraints.cost[cell[1]])
-            if room < 1e-9:
+            room = float(constraints.high[cell] - u[cell]) * float(constraints.cost[cell])
+            if room < least:
                 continue
             trial = u.clone()
             spend = min(portion, room, left)
-            trial[cell] += spend / constraints.cost[cell[1]]
+            trial[cell] += spend / constraints.cost[cell]
             with torch.no_grad():
                 mean = float(problem.admissions(trial, at, luck).mean())
             # a cell with little room left is judged by what a unit of budget does there
@@ -161,7 +170,15 @@ def greedy(
         with torch.no_grad():
             now = float(problem.admissions(u, at, luck).mean())
         count += draws
-        u = max(trials, key=lambda row: (now - row[0]) / row[1])[2]
+        order = sorted(trials, key=lambda row: (row[0] - now) / row[1])
+        before, to_spend = u, min(portion, left)
+        for _, _, trial in order:
+            bought = torch.where(trial > before, trial, u)
+            step = constraints.spent(bought) - constraints.spent(u)
+            u = u + (bought - u) * min(1.0, to_spend / max(step, least))
+            to_spend -= min(step, to_spend)
+            if not rounds or to_spend <= least:
+                break
         path.append((float(count), u))
     return Found("greedy", u, count, float(count), tuple(path))
 
@@ -191,8 +208,7 @@ def derivative_free(
         The best policy it saw. Every point is projected on the constraints before it is simulated.
     """
     at, luck = torch.arange(draws) * (problem.draws // draws), derive_seed(seed, 0, "policy-trial")
-    shape = constraints.low.shape
-    start = constraints.equal_shares()
+    start, free = constraints.equal_shares(), constraints.high > constraints.low
     best: list[float] = [np.inf]
     path: list[tuple[float, Tensor]] = [(0.0, start)]
     count = 0
@@ -204,7 +220,9 @@ def derivative_free(
         nonlocal count
         if count >= limit:
             raise Stop
-        u = constraints.project(torch.as_tensor(x, dtype=torch.float64).reshape(shape))
+        u = constraints.low.clone()
+        u[free] = torch.as_tensor(x, dtype=u.dtype)
+        u = constraints.project(u)
         with torch.no_grad():
             mean = float(problem.admissions(u, at, luck).mean())
         count += draws
@@ -215,19 +233,19 @@ def derivative_free(
             path.append((float(count), u))
         return mean
 
-    low, high = (x.numpy().ravel() for x in (constraints.low, constraints.high))
-    price = constraints.cost.expand(shape).numpy().ravel()
+    low, high, price, first = (x[free].numpy() for x in (constraints.low, constraints.high, constraints.cost, start))
+    rest = constraints.budget - constraints.spent(constraints.low) + float(price @ low)
     bounds = list(zip(low.tolist(), high.tolist(), strict=True))
     try:
         if method == "cobyla":
-            limits = {"type": "ineq", "fun": lambda x: constraints.budget - price @ x}
-            minimize(value, start.numpy().ravel(), method="COBYLA", bounds=bounds, constraints=[limits],
+            limits = {"type": "ineq", "fun": lambda x: 1 - price @ x / rest}
+            minimize(value, first, method="COBYLA", bounds=bounds, constraints=[limits],
                      options={"rhobeg": 0.15, "tol": 1e-3, "maxiter": 10 * limit})  # fmt: skip
         elif method == "evolution":
             rng = np.random.default_rng(derive_seed(seed, 0, "policy-evolution"))
             # the projection makes every member feasible; popsize counts members per coordinate, here about one
             differential_evolution(
-                value, bounds, popsize=1, maxiter=10 * limit, rng=rng, x0=start.numpy().ravel(), polish=False, tol=0.0
+                value, bounds, popsize=1, maxiter=10 * limit, rng=rng, x0=first, polish=False, tol=0.0
             )
         else:
             raise StudyError(f"Optimiser {method!r} was asked for; choose cobyla or evolution.")

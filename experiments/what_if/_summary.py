@@ -14,7 +14,7 @@ from experiments.what_if._run import AGAINST, CALIBRATED
 
 LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
 COLUMNS = ("low_95", "low_50", "median", "high_50", "high_95")
-MEASURES = ("infections", "admissions")
+MEASURES = ("infections", "admissions", "deaths")
 
 
 def reference(question: Question) -> str:
@@ -28,7 +28,7 @@ def quantiles(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]
 
 
 def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
-    """Infections and admissions averted: in all, by age and by district.
+    """Infections, admissions and deaths averted: in all, by age and by district.
 
     Averted is the reference less the world of the question, draw by draw with common random numbers; negative where the question's world
     has more. `share` is of the reference's number.
@@ -92,3 +92,10 @@ def needless(data: xr.Dataset, question: Question) -> NDArray[np.float64] | None
         data["needless_isolation"].sel(world=w).sum("week").values for w in (reference(question), question.name)
     )
     return quantiles(after - before) if before.any() or after.any() else None
+
+
+def peak_in_hospital(data: xr.Dataset, question: Question) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Quantiles of the people in hospital on a day of the country's worst week: in the reference and in the question's world."""
+    country = data["in_hospital"].sum("district").max("week")
+    before, after = (quantiles(country.sel(world=w).values) for w in (reference(question), question.name))
+    return before, after

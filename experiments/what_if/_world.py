@@ -23,7 +23,7 @@ from experiments.what_if._levers import (
     moved_rates,
     moved_theta,
 )
-from experiments.what_if._outcome import MEASURES, Outcome, outcome
+from experiments.what_if._outcome import EVENT, MEASURES, Outcome, outcome
 from experiments.what_if._people import HostKinds
 from sim import Population
 
@@ -98,7 +98,7 @@ class WorldSimulator:
 def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Callable[[], None]:
     """The calibrated Pyro model with levers: that of the study, around a simulator that reads levers as sites of their own.
 
-    Outcomes are the deterministic sites `infections`, `admissions` (`[*batch, W, R, A]`) and `needless_isolation` (`[*batch, W]`).
+    Outcomes are deterministic sites, the fields of `Outcome`.
     """
 
     def simulate(theta: Mapping[str, Tensor]) -> Expected:
@@ -106,7 +106,7 @@ def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Call
         result, expected = simulator.run({**theta, **world}, seed, streams)
         for name in MEASURES:
             value = getattr(result, name)
-            pyro.deterministic(name, value, event_dim=1 if name == "needless_isolation" else 3)
+            pyro.deterministic(name, value, event_dim=EVENT[name])
         # the model draws counts around these, which nobody looks at here; a failed simulation, NaN in the outcome, cannot be drawn from
         return Expected(*(getattr(expected, f.name).nan_to_num(0.0) for f in fields(Expected)))
 

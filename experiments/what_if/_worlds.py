@@ -12,7 +12,7 @@ from chirho.indexed.ops import IndexSet, gather
 from chirho.interventional.handlers import do
 from torch import Tensor
 
-from experiments.what_if._outcome import MEASURES, Outcome
+from experiments.what_if._outcome import EVENT, MEASURES, Outcome
 from experiments.what_if._question import World, same
 from experiments.what_if._world import WorldSimulator, what_if_model
 
@@ -80,14 +80,10 @@ def run_together(
         with OnePlate(first_available_dim=-2), do(actions=actions):
             values = _sites(simulator, part, seed, streams)
             chosen = IndexSet(world=set(range(1, len(worlds) + 1)))
-            parts.append([gather(v, chosen, event_dim=_event(m)) for m, v in zip(MEASURES, values, strict=True)])
+            parts.append([gather(v, chosen, event_dim=EVENT[m]) for m, v in zip(MEASURES, values, strict=True)])
         if advance:
             advance(len(streams) * len(worlds))
     return Outcome(*(torch.cat([p[m] for p in parts], dim=1) for m in range(len(MEASURES))))
-
-
-def _event(measure: str) -> int:
-    return 1 if measure == "needless_isolation" else 3
 
 
 def _parts(theta: Mapping[str, Tensor], batch: int) -> list[tuple[dict[str, Tensor], Tensor]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 import torch
 import typer
 import xarray as xr
@@ -21,14 +20,15 @@ from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.nz_calibration._study import steps as progress
-from experiments.what_if._policy import LAYERS, Constraints, Expectation, policy_weeks
+from experiments.what_if._comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from experiments.what_if._constraints import Constraints
+from experiments.what_if._policy import LAYERS, Expectation, policy_weeks
 from experiments.what_if._policy_check import check_gradient
 from experiments.what_if._policy_draw import draw
 from experiments.what_if._run import prepare
 from experiments.what_if._search import Found, derivative_free, greedy, projected_gradient
 
 console = Console(stderr=True)
-RIVALS = ("greedy", "cobyla", "evolution")
 
 
 def main(
@@ -68,7 +68,7 @@ def main(
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     try:
         begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
-        costs, rivals = _costs(cost or []), _rivals(rival)
+        costs, rivals = _costs(cost or []), chosen_rivals(rival)
         if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
             raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
         torch.set_num_threads(1)
@@ -80,39 +80,35 @@ def main(
             )
         mondays = policy_weeks(begin, end, calendar.days_until(stop))
         shape = (len(mondays), len(LAYERS))
-        constraints = Constraints(mondays, torch.full(shape, least), torch.full(shape, most), costs, budget)
+        constraints = Constraints(torch.full(shape, least), torch.full(shape, most), costs, budget)
         for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):
             if value < 2:
                 raise StudyError(f"Option {name} is {value}; give at least 2.")
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        if max(draws, judges) > fitted.draws:
-            raise StudyError(
-                f"{max(draws, judges)} draws were asked for, and the run has {fitted.draws}; choose fewer."
-            )
+        if check and draws > fitted.draws:
+            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
         asked = prepare(fitted, None, seed)
         problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
         if check:
             _print_check(problem, draws, check, seed)
             return
+        enough_draws(fitted.draws, draws, judges)
         configuration = {
             "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
             "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_policy", configuration, seed, device)
         with run.running():
-            found = _search(run, problem, constraints, rivals, steps, draws, limit, seed)
-            data = _judge(run, problem, constraints, found, judges, seed)
+            seen, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
+            found = _search(run, seen, constraints, rivals, steps, draws, limit, seed)
+            data = _judge(run, unseen, constraints, found, judges, seed)
             with atomic_path(run.file("policy.nc")) as temporary:
                 data.to_netcdf(temporary, engine="h5netcdf")
             table = compare(data)
             atomic_write_csv(run.file("policy.csv"), table)
             draw(run.path, data, table)
-            for row in table.itertuples():
-                console.print(
-                    f"{row.policy:14s} admissions {row.admissions:8,.0f}, averted {row.averted:7,.0f} ({row.averted_low:,.0f} to "
-                    f"{row.averted_high:,.0f}), spent {row.spent:.2f}, simulations {row.simulations:,.0f}, "
-                    f"as good as the gradient's after {_count(row.reached)}", highlight=False, soft_wrap=True,
-                )  # fmt: skip
+            for line in told(table):
+                console.print(line, highlight=False, soft_wrap=True)
     except (StudyError, RunFolderError) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -128,10 +124,6 @@ def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> Non
         print(
             f"{row.cell}, admissions {row.period}: gradient {g:,.0f} +- {g_error:,.0f}, differences {d:,.0f} +- {d_error:,.0f}"
         )
-
-
-def _count(value: float) -> str:
-    return "–" if np.isnan(value) else "more than it was given" if np.isinf(value) else f"{value:,.0f}"
 
 
 def _day(text: str, name: str) -> date:
@@ -152,14 +144,6 @@ def _costs(given: Sequence[str]) -> torch.Tensor:
         except ValueError as error:
             raise StudyError(f"The cost {entry!r} is no number; give it as school=1.") from error
     return torch.tensor(list(costs.values()), dtype=torch.float64)
-
-
-def _rivals(given: Sequence[str] | None) -> list[str]:
-    chosen = [r for r in (RIVALS if given is None else given) if r != "none"]
-    for name in chosen:
-        if name not in RIVALS:
-            raise StudyError(f"There is no rival {name!r}; choose among {', '.join(RIVALS)}, none.")
-    return list(chosen)
 
 
 def _search(
@@ -187,8 +171,7 @@ def _search(
         run.count(name, new.simulations)
         found.append(new)
     equal = constraints.equal_shares()
-    nothing = torch.zeros_like(equal)
-    return [Found("nothing", nothing, 0, 0.0, ()), Found("equal shares", equal, 0, 0.0, ()), *found]
+    return [named("nothing", torch.zeros_like(equal)), named("equal shares", equal), *found]
 
 
 def _judge(
@@ -196,77 +179,28 @@ def _judge(
 ) -> xr.Dataset:
     """Admissions of every policy and of the points on the way to it, at draws and seeds that no search saw."""
     at = torch.arange(judges) * (problem.draws // judges)
-    luck = derive_seed(seed, 0, "policy-judge")
-    points = {f.method: _thinned(f.path) for f in found}
-    total = judges * (len(found) + sum(len(p) for p in points.values()))
-    weekly, curves = [], []
-    with run.phase("judge"), progress(console, "compare", total) as advance, torch.no_grad():
-        for f in found:
-            weekly.append(problem.weekly(f.policy, at, luck).numpy())
-            advance(judges)
-            for cost, policy in points[f.method]:
-                curves.append((f.method, cost, float(problem.admissions(policy, at, luck).mean())))
-                advance(judges)
-    run.count("judge", total)
+    with run.phase("judge"), progress(console, "compare", judged_runs(found, judges)) as advance:
+        weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "policy-judge"), advance)
+    run.count("judge", judged_runs(found, judges))
     weeks = [str(w.date()) for w in problem.simulator.base.observation.weeks]
     return xr.Dataset(
         {
             "stringency": (("policy", "monday", "layer"), np.stack([f.policy.numpy() for f in found])),
-            "admissions": (("policy", "draw", "week"), np.stack(weekly)),
+            "admissions": (("policy", "draw", "week"), weekly),
             "simulations": (("policy",), np.array([f.cost for f in found])),
-            "cost": (("layer",), constraints.cost.numpy()),
-            "curve_policy": (("point",), np.array([c[0] for c in curves], dtype=str)),
-            "curve_simulations": (("point",), np.array([c[1] for c in curves], dtype=float)),
-            "curve_admissions": (("point",), np.array([c[2] for c in curves], dtype=float)),
+            "spent": (("policy",), np.array([constraints.spent(f.policy) for f in found])),
+            "cost": (("layer",), constraints.cost[0].numpy()),
+            **curves,
         },
         {
             "policy": [f.method for f in found],
-            "monday": [str(m) for m in constraints.first],
+            "monday": [str(m) for m in problem.first],
             "layer": list(LAYERS),
             "week": weeks,
             "draw": at.numpy(),
         },
-        {"budget": constraints.budget, "weeks_end": [str(m + timedelta(days=6)) for m in constraints.first]},
+        {"budget": constraints.budget, "weeks_end": [str(m + timedelta(days=6)) for m in problem.first]},
     )
-
-
-def _thinned(path: Sequence[tuple[float, torch.Tensor]], most: int = 8) -> list[tuple[float, torch.Tensor]]:
-    if not path:
-        return []
-    keep = np.unique(np.linspace(0, len(path) - 1, min(most, len(path))).round().astype(int))
-    return [path[i] for i in keep]
-
-
-def compare(data: xr.Dataset) -> pd.DataFrame:
-    """One row a policy: admissions, averted against nothing with a 95 % interval over draws, spent, simulations, and after how many
-    simulations a search was as good as the gradient's end: infinite if never, NaN where nothing was searched.
-    """  # noqa: D205
-    total = data["admissions"].sum("week")
-    nothing = total.sel(policy="nothing").values
-    best = total.sel(policy="gradient").values
-    goal = float(best.mean())
-    rows = []
-    for name in data["policy"].values.astype(str):
-        mine = total.sel(policy=name).values
-        spent = float((data["stringency"].sel(policy=name) * data["cost"]).sum())
-        low, high = np.quantile(nothing - mine, (0.025, 0.975))
-        path = data["curve_policy"].values.astype(str) == name
-        good = path & (data["curve_admissions"].values <= goal)
-        reached = (
-            np.nan
-            if not path.any()
-            else np.inf
-            if not good.any()
-            else float(data["curve_simulations"].values[good].min())
-        )
-        rows.append(
-            {
-                "policy": name, "admissions": float(mine.mean()), "averted": float((nothing - mine).mean()), "averted_low": float(low),
-                "averted_high": float(high), "se_against_gradient": float((mine - best).std() / len(mine) ** 0.5),
-                "spent": spent, "simulations": float(data["simulations"].sel(policy=name)), "reached": reached,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

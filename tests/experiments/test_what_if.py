@@ -17,14 +17,15 @@ from calib._runfolder import RunFolder
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._observation import observe
+from experiments.nz_calibration._rates import host_tables
 from experiments.nz_calibration._rebuild import Fitted, rebuild
 from experiments.what_if import __main__ as command
 from experiments.what_if import _run
 from experiments.what_if._levers import ISOLATION_DAYS, TEST_DELAY, isolated
-from experiments.what_if._outcome import outcome
+from experiments.what_if._outcome import MEASURES, outcome
 from experiments.what_if._people import tell_apart, third_doses_in_month
 from experiments.what_if._question import Question, check_world, choose, plus, to
-from experiments.what_if._summary import averted, curves
+from experiments.what_if._summary import averted, curves, peak_in_hospital
 from experiments.what_if._worlds import run_looped, run_together
 from experiments.what_if.questions import QUESTIONS
 from tests.experiments.conftest import SCALE, double_precision
@@ -75,7 +76,7 @@ def looped(asked, worlds):
 
 def test_worlds_looped_and_in_one_batch_agree_exactly(asked, worlds, looped):
     together = run_together(asked.simulator, asked.theta, list(worlds.values()), asked.seed, batch=4)
-    for name in ("infections", "admissions", "needless_isolation"):
+    for name in MEASURES:
         assert torch.equal(getattr(together, name), getattr(looped, name)), name
 
 
@@ -85,6 +86,7 @@ def test_the_calibrated_world_is_the_study(asked, looped):
         expected = base.bind(asked.seed, torch.arange(2))({n: x[:2] for n, x in theta.items()})
     torch.testing.assert_close(looped.infections[0, :2].sum(-1), expected.infections_district)
     torch.testing.assert_close(looped.admissions[0, :2].sum(-2), expected.admissions_age)
+    torch.testing.assert_close(looped.deaths[0, :2].sum(-2), expected.deaths_age)
 
 
 def test_every_world_differs_from_its_reference(worlds, looped):
@@ -166,9 +168,13 @@ def test_outcome_adds_up_to_the_observation(asked):
     o, theta = asked.fitted.simulator.observation, {**asked.theta, **asked.simulator.usual()}
     flat = {n: x.expand(DRAWS, *x.shape) if n in asked.simulator.usual() else x for n, x in theta.items()}
     incidence = torch.rand(DRAWS, asked.setting.days, 160, generator=torch.Generator().manual_seed(0))
-    got, expected = outcome(flat, incidence, o), observe(flat, incidence, o)
+    hosts = host_tables(flat, asked.fitted.simulator.context)
+    got, expected = outcome(flat, hosts, incidence, o), observe(flat, hosts, incidence, o)
     torch.testing.assert_close(got.infections.sum(-1), expected.infections_district)
     torch.testing.assert_close(got.admissions.sum(-2), expected.admissions_age)
+    torch.testing.assert_close(got.deaths.sum(-2), expected.deaths_age)
+    whole = (o.day == o.week).all(1)  # in the other weeks people in hospital were counted on some days only
+    torch.testing.assert_close(got.in_hospital[:, whole], expected.occupancy_district[:, whole])
     assert (got.needless_isolation == 0).all()
 
 
@@ -182,10 +188,15 @@ def test_averted_by_hand(asked, worlds, looped):
     difference = cell.sel(world="calibrated").values - cell.sel(world="no-vaccination").values
     assert row["median"] == pytest.approx(np.median(difference))
     assert row.low_95 == pytest.approx(np.quantile(difference, 0.025))
-    assert len(table) == 2 * 2 * (1 + 8 + 20)
+    assert len(table) == 2 * 3 * (1 + 8 + 20)
     fast = table[(table.question == "faster-test") & (table.measure == "infections") & (table.level == "all")].iloc[0]
     reference = data["infections"].sel(world="faster-test (against)").sum(("week", "age", "district")).values
     assert fast.reference_median == pytest.approx(np.median(reference))
+    before, after = peak_in_hospital(data, QUESTIONS["no-vaccination"])
+    assert (before[2] < after[2], before[2]) == (
+        True,
+        pytest.approx(np.median(looped.in_hospital[0].sum(-1).amax(-1).numpy())),
+    )
     lines = curves(data, [QUESTIONS["no-vaccination"]], ["Lakes"])
     assert set(lines.place) == {"New Zealand", "Lakes"}
     assert (lines.low_95 <= lines["median"]).all()
@@ -316,7 +327,8 @@ def test_the_command_answers(folder, tmp_path):
         assert (out / name).stat().st_size > 0, name
     page = (out / "what_if.html").read_text()
     assert "Nobody works" in page
-    assert "Deaths: the calibrated model has none" in page
+    assert "Deaths averted" in page
+    assert "In hospital on a day of the worst week" in page
     assert "http" not in page.split("<body>")[1]
     again = run_command("--from", folder, "--output", out, "--question", "faster-test")
     assert again.code == 2
