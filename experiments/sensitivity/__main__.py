@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from calib import SensitivityError
 from calib._runfolder import RunFolder, RunFolderError
 from experiments.nz_calibration._errors import StudyError
 from experiments.sensitivity import _compared, _steps
-from experiments.sensitivity._config import ALONE, LEVELS, Config, make_config
+from experiments.sensitivity._config import ALONE, FREE, LEVELS, Config, cores, make_config
 from experiments.sensitivity._outputs import HELP
 
 USER_ERRORS = (StudyError, RunFolderError, SensitivityError, FileNotFoundError)
@@ -42,7 +41,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     batch: Annotated[int | None, typer.Option(help="Runs at once.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that share the runs, one core each; default 1.")
+        int | None, typer.Option(help="Processes that share the runs, one core each; default all cores.")
     ] = None,
     ghosts: Annotated[
         int | None, typer.Option(help="Of each household in level 3's gradients: less bias, several times the price.")
@@ -79,6 +78,7 @@ def main(
             config.seed,
             _device(device),
             resume=resume,
+            free=FREE,
         )
         with run.running():
             _run(config, run, found)
@@ -93,8 +93,7 @@ def main(
 def _device(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU {platform.machine()}, {cores} cores"
+    return f"CPU {platform.machine()}, {cores()} cores"
 
 
 def _run(config: Config, run: RunFolder, found: tuple[Any, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,13 +15,25 @@ ALONE = "reference"
 """Makes the dearest ranking and nothing else."""
 
 
+FREE = ("workers", "batch")
+"""Settings that change no number, and may differ when a report is gone on with."""
+MOST_WORKERS = 16
+
+
+def cores() -> int:
+    """Cores that this process may use, at most 16."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, MOST_WORKERS)
+
+
 class Config(BaseModel):
     """Settings; frozen, written into the manifest.
 
     Attributes:
         source: folder of the calibration. outputs: texts of the outputs; the first leads, the first two are analysed at levels 2 and 3.
         levels: which of `LEVELS`. scale: agents per person of the runs made here. seed: of everything random. device: "cpu" or "cuda".
-        batch: runs at once, in each of the worker processes. workers: how many of these there are; 1 makes all runs in this process.
+        batch: runs at once, in each of the worker processes.
+        workers: how many of these there are; 1 makes all runs in this process, as on a GPU.
         ghosts: of each household in the reverse passes of level 3: they cut the gradients' bias at several times the price.
         streams: random streams of level 2. draws: of level 3 under the prior. posterior_draws: under the posterior.
         survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the dearest ranking.
@@ -33,15 +46,15 @@ class Config(BaseModel):
     source: str
     outputs: tuple[str, ...] = Field(default=DEFAULT, min_length=1)
     levels: tuple[str, ...] = LEVELS
-    scale: float = Field(default=0.005, gt=0, le=1)
+    scale: float = Field(default=0.03, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
     batch: int = Field(default=8, ge=1)
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default_factory=cores, ge=1)
     ghosts: int = Field(default=0, ge=0)
     streams: int = Field(default=16, ge=2)
-    draws: int = Field(default=48, ge=10)
-    posterior_draws: int = Field(default=16, ge=10)
+    draws: int = Field(default=96, ge=10)
+    posterior_draws: int = Field(default=24, ge=10)
     survivors: int = Field(default=16, ge=16)
     reference: int = Field(default=32, ge=16)
     reference_file: str | None = None
@@ -56,14 +69,15 @@ class Config(BaseModel):
 
 
 SMOKE: dict[str, Any] = {
-    "scale": 0.002, "streams": 4, "draws": 12, "posterior_draws": 10, "reference": 16, "morris": 2, "sobol": 2, "dgsm": 2, "sbi": 60,
+    "scale": 0.002, "workers": 1,
+    "streams": 4, "draws": 12, "posterior_draws": 10, "reference": 16, "morris": 2, "sobol": 2, "dgsm": 2, "sbi": 60,
     "outputs": ("cases", "admissions"),
 }  # fmt: skip
 THOROUGH: dict[str, Any] = {
-    "scale": 0.01, "streams": 64, "draws": 128, "posterior_draws": 48, "survivors": 64, "reference": 128, "morris": 10, "sobol": 32,
+    "scale": 0.1, "streams": 64, "draws": 256, "posterior_draws": 48, "survivors": 64, "reference": 512, "morris": 10, "sobol": 32,
     "dgsm": 16, "once": 4, "sbi": 2000,
 }  # fmt: skip
-CHECK_STREAMS = {"smoke": 4, "": 24, "thorough": 64}
+CHECK_STREAMS = {"smoke": 4, "": 16, "thorough": 64}
 
 
 def make_config(*, smoke: bool, thorough: bool, check: bool, **settings: Any) -> Config:
@@ -75,6 +89,12 @@ def make_config(*, smoke: bool, thorough: bool, check: bool, **settings: Any) ->
     if smoke and thorough:
         raise StudyError("Both --smoke and --thorough were given; choose one.")
     values = dict(SMOKE if smoke else THOROUGH if thorough else {})
+    if settings.get("device", "cpu") != "cpu":
+        if (settings.get("workers") or 1) > 1:
+            raise StudyError(
+                f"{settings['workers']} workers were asked for on {settings['device']}; they share a CPU: leave --workers out."
+            )
+        values["workers"] = 1
     if check:
         values["check"] = CHECK_STREAMS["smoke" if smoke else "thorough" if thorough else ""]
     values |= {key: value for key, value in settings.items() if value is not None and value != ()}

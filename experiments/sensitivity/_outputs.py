@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +13,34 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._outcome import PLACES
+from experiments.nz_calibration._observation import PLACES
 
 Array = NDArray[np.float64]
 
-SIGNALS = {
-    "cases": ("cases_district", "cases"),
-    "cases by age": ("cases_age", "cases"),
-    "admissions": ("admissions_age", "admissions"),
-    "infections": ("infections_district", "infections"),
-}
-"""Word in an output's text: the simulator's signal and the unit."""
+UNITS = {
+    "cases": "cases", "admissions": "admissions", "infections": "infections", "deaths": "deaths", "occupancy": "people in hospital",
+    "wastewater": "million copies a person a day", "border": "infections per 1,000 workers",
+}  # fmt: skip
+"""Unit by first word of a signal's name."""
+OVER_WEEKS = ("occupancy", "wastewater")
+"""Signals that are levels, not counts: an output is their mean over weeks."""
+OVER_PLACES = ("wastewater", "border")
+"""And their mean over places."""
+
+
+def signal_words(kept: Iterable[str] = PLACES) -> dict[str, str]:
+    """Word in an output's text by signal: the first series of a kind has the kind's name alone, others say by what they are."""
+    words: dict[str, str] = {}
+    for signal in kept:
+        kind, _, axis = signal.partition("_")
+        words[kind if kind not in words else f"{kind} by {axis}"] = signal
+    return words
+
 
 DEFAULT = ("cases", "infections@2022-02-06..2022-05-29", "admissions", "timing")
 HELP = (
-    "signal[:place][@first[..last]] with signal cases, cases by age, admissions or infections, a place (district or age band) and weeks "
-    "by the ISO dates of the Sundays that end them (default: the forecast weeks); or timing"
+    f"signal[:place][@first[..last]] with signal {', '.join(list(signal_words())[:-1])} or {list(signal_words())[-1]}, a place (district, "
+    "age band, area) and weeks by the ISO dates of the Sundays that end them (default: the forecast weeks); or timing"
 )
 _PATTERN = re.compile(
     r"^(?P<signal>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
@@ -101,16 +113,18 @@ def make_output(text: str, labels: Labels) -> Output:
         number = np.array([labels.weeks.index(w) for w in labels.week], dtype=float)
         return Output("mean week of infection", "weeks", here * number, here.astype(float), text)
     found = _PATTERN.match(text.strip())
-    if not found or found["signal"] not in SIGNALS:
+    words = signal_words()
+    if not found or found["signal"] not in words:
         raise StudyError(f"Output {text!r} was asked for, which is not known; give {HELP}.")
-    signal, unit = SIGNALS[found["signal"]]
+    signal = words[found["signal"]]
+    kind = signal.split("_")[0]
     here = labels.signal == signal
     if not here.any():
         raise StudyError(f"The run did not keep {signal}, which output {text!r} needs; run the study again to keep it.")
     chosen, where = here, ""
     if place := found["place"]:
         chosen = here & (labels.place == place)
-        where = f" in {place}" if signal.endswith("district") else f" at age {place}"
+        where = f" at age {place}" if signal.endswith("age") else f" in {place}"
         if not chosen.any():
             known = ", ".join(dict.fromkeys(labels.place[here].tolist()))
             raise StudyError(
@@ -125,7 +139,13 @@ def make_output(text: str, labels: Labels) -> Output:
             f"Output {text!r} asks for weeks {first} to {last}, and the run kept weeks ending {labels.weeks[0]} to {labels.weeks[-1]} "
             "(Sundays); choose among these."
         )
-    return Output(f"{found['signal']}{where}, {_period(first, last, labels)}", unit, chosen.astype(float), None, text)
+    weights = chosen.astype(float)
+    if kind in OVER_WEEKS:
+        weights /= len(set(labels.week[chosen]))
+    if kind in OVER_PLACES:
+        weights /= len(set(labels.place[chosen]))
+    title = f"{found['signal']}{where}, {_period(first, last, labels)}{' (mean)' if kind in OVER_WEEKS else ''}"
+    return Output(title, UNITS.get(kind, ""), weights, None, text)
 
 
 def _period(first: str, last: str, labels: Labels) -> str:

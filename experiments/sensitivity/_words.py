@@ -166,9 +166,9 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
             f"reference can tell from 0) and {int(r['top_five'])} of the first five, at "
             f"1/{top['runs'] / r['runs']:.0f} of the runs and "
             f"1/{top['seconds'] / max(r['seconds'], 1e-9):.0f} of the time."
-            + (f" The two halves of the reference agree with each other to {halves:.3f}" if halves is not None else "")
+            + (f" The two halves of the reference agree with each other to {halves:.3f}." if halves is not None else "")
             + (
-                f", and its first five indices are known to ±{percent(width)} of themselves."
+                f" The first five of its indices are known to ±{percent(width)} of themselves."
                 if width is not None
                 else ""
             )
