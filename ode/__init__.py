@@ -21,5 +21,6 @@ from ode._parameters import prior_median as prior_median
 from ode._severity import SEVERITY_PRIORS as SEVERITY_PRIORS
 from ode._severity import severity as severity
 from ode._severity import waned as waned
+from ode._treatment import Treatment as Treatment
 from ode._within_host import WithinHost as WithinHost
 from ode._within_host import within_host as within_host

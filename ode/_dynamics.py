@@ -18,7 +18,7 @@ reduction of Kim et al. 2021 (PLoS Biol 19:e3001128). The term in rho is the inn
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -96,10 +96,15 @@ class Dynamics:
 
     def with_production(self, factor: Tensor | float) -> Dynamics:
         """The same model with virus production multiplied by `factor` (in (0, 1] for an antiviral)."""
-        log_factor = torch.as_tensor(factor, dtype=self.offset.dtype, device=self.offset.device).log()
+        return self.with_production_log(
+            torch.as_tensor(factor, dtype=self.offset.dtype, device=self.offset.device).log()
+        )
+
+    def with_production_log(self, log_factor: Tensor) -> Dynamics:
+        """The same for the logarithm of the factor."""
         row = torch.zeros(5, *(1,) * (self.offset.dim() - 1)).to(self.offset)
         row[2] = 1.0
-        return Dynamics(self.initial, self.offset + row * log_factor, self.drift, self.stiffness, self.into, self.out)
+        return replace(self, offset=self.offset + row * log_factor)
 
 
 def _mix(matrix: Tensor, rows: Tensor) -> Tensor:

@@ -25,6 +25,15 @@ def rk4_step(rates: Callable[[Tensor], Tensor], state: Tensor, step: float) -> T
     return torch.add(torch.add(state, k1 + k4, alpha=step / 8.0), k2 + k3, alpha=3.0 * step / 8.0)
 
 
+def rk4_step_of(rates: Callable[[Tensor], Tensor], state: Tensor, step: Tensor) -> Tensor:
+    """The same step with a length of its own for every host, `step` of the shape of the state without its first axis; 0 changes nothing."""
+    k1 = rates(state)
+    k2 = rates(state + step / 3.0 * k1)
+    k3 = rates(state + step * (k2 - k1 / 3.0))
+    k4 = rates(state + step * (k1 - k2 + k3))
+    return state + step / 8.0 * (k1 + k4 + 3.0 * (k2 + k3))
+
+
 def rk4(rates: Callable[[Tensor], Tensor], state: Tensor, *, days: int, steps_per_day: int) -> Tensor:
     """States at the end of each day, `[days, *state]`."""
     step = 1.0 / steps_per_day

@@ -11,6 +11,7 @@ from ode._archetypes import Archetypes
 from ode._dynamics import COPIES, LN10, dynamics
 from ode._parameters import WithinHostParameters
 from ode._runge_kutta import STABLE, rk4
+from ode._treatment import Treatment, treated_course
 
 STEP = 0.125
 
@@ -50,7 +51,12 @@ def steps_in_a_day(days: int, step: float) -> int:
 
 
 def within_host(
-    parameters: WithinHostParameters, archetypes: Archetypes, *, days: int = 14, step: float = STEP
+    parameters: WithinHostParameters,
+    archetypes: Archetypes,
+    *,
+    days: int = 14,
+    step: float = STEP,
+    treatment: Treatment | None = None,
 ) -> WithinHost:
     """Solve the infection of every archetype for every particle.
 
@@ -62,6 +68,8 @@ def within_host(
         days: D, length of the tables.
         step: step of the solver, days; a whole fraction of 1. The default resolves growth rates up to about 8/day; at 0.25
             a growth rate of 5/day already diverges, which `finite` reports.
+        treatment: a booster or an antiviral on the way, differentiable in time and size; a few times the cost. A day on which one
+            falls shows the state just before it.
 
     Returns:
         Viral load `[*batch, K, D]`, antibody, and which particles are usable.
@@ -72,8 +80,11 @@ def within_host(
     steps = steps_in_a_day(days, step)
     model = dynamics(parameters, archetypes)
     shape = model.initial.shape[1:]
-    flat = model.flatten()
-    course = rk4(flat.rates, flat.initial, days=days, steps_per_day=steps)  # [D, 4, hosts]
+    if treatment is None:
+        flat = model.flatten()
+        course = rk4(flat.rates, flat.initial, days=days, steps_per_day=steps)  # [D, 4, hosts]
+    else:
+        course = treated_course(model, parameters, treatment, days=days, steps_per_day=steps).flatten(2)
     resolved = (model.stiffness * step < STABLE).all(-1)
     finite = torch.isfinite(course).all(0).all(0).reshape(shape).all(-1)
     virus, antibody = (course[:, row].movedim(0, -1).reshape(*shape, days) / LN10 for row in (2, 3))

@@ -17,6 +17,7 @@ from experiments.nz_calibration._model import Simulator, observed, parameter_spa
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context
+from experiments.nz_calibration._signals import OPTIONS
 
 SCALE = 0.002
 TINY = (
@@ -79,7 +80,7 @@ def tiny(figures):
             make_simulator(figures, population, space, d) for d in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
         weeks = calendar.weeks()
-        data = observed(figures, weeks, calendar.fitted_weeks(weeks))
+        data = observed(figures, weeks, OPTIONS)
     return SimpleNamespace(population=population, space=space, short=short, full=full, data=data)
 
 

@@ -13,6 +13,9 @@ from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, load_figures
 from experiments.nz_calibration._functionals import sensitivity_table
+from experiments.nz_calibration._model import observed as data_of
+from experiments.nz_calibration._model import series
+from experiments.nz_calibration._signals import OPTIONS, SIGNALS
 
 WEEKS = pd.date_range("2022-02-06", "2022-05-29", freq="W-SUN")
 ISO = [week.date().isoformat() for week in WEEKS]
@@ -67,28 +70,39 @@ def predictive(rng, observed, count, spread):
     return rng.negative_binomial(25, 25 / (25 + mean)).astype(float)
 
 
+def past_of(figures, name, weeks):
+    table = np.nan_to_num(series(figures, name).loc[weeks].to_numpy(float))
+    return table if len(table) > 2 else table[:0]
+
+
+def taught_of(rng):
+    """Made-up widths of a few parameters and an output for every signal."""
+    quantities = [*names()[:6], "cases in the forecast weeks", "infections to the forecast date"]
+    rows = [
+        {"option": option, "fitted": option != "occupancy", "quantity": q, "output": " " in q, "sd": 0.3, "sd_other": 0.4,
+         "wider": 1 + rng.exponential(0.3), "shown": True}
+        for option in OPTIONS
+        for q in quantities
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = True) -> Path:
     rng = np.random.default_rng(0)
     figures = load_figures()
     run = RunFolder.create(folder, "nz_calibration", {"scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1)
-    observed = {
-        "cases_district": figures.cases_district.loc[WEEKS].to_numpy(float),
-        "cases_age": figures.cases_age.loc[WEEKS].to_numpy(float),
-        "admissions_age": figures.admissions_age.loc[WEEKS].to_numpy(float),
-    }
+    data = data_of(figures, WEEKS, OPTIONS)
+    observed = {name: x.numpy() for name, x in data.counts.items()}
+    seen = {f"seen_{name}": x.numpy() for name, x in data.seen.items()}
     z, posterior = parameter_draws(rng, draws, narrowed=True)
     _, prior = parameter_draws(rng, draws, narrowed=False)
     predicted = {name: predictive(rng, y, draws, 1.0) for name, y in observed.items()}
     wide = {name: predictive(rng, y, draws, 4.0) for name, y in observed.items()}
     chain = {name: y[None] for name, y in predicted.items()}
     chain["infections_district"] = chain["cases_district"] / 0.45
-    place = {
-        "cases_district": "district",
-        "cases_age": "age",
-        "admissions_age": "age",
-        "infections_district": "district",
-    }
+    place = {name: signal.axis for name, signal in SIGNALS.items()} | {"infections_district": "district"}
     dims = {name: ("week", axis) for name, axis in place.items()}
+    dims |= {f"seen_{name}": ("week", signal.axis) for name, signal in SIGNALS.items()}
     dims |= {"district_effect": ("district",), "age_contact": ("age",), "drift": ("knot",)}
     dims |= {"fitted_week": ("week",), "masked_week": ("week",), "population_district": ("district",)}
     dims |= {"population_age": ("age",)}
@@ -109,9 +123,11 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
                     "masked_week": np.asarray(MASKED),
                     "population_district": figures.population.sum(1),
                     "population_age": figures.population.sum(0),
+                    **seen,
                 },
             },
-            coords={"week": ISO, "district": DISTRICTS, "age": AGE_BANDS, "knot": VECTORS["drift"]},
+            coords={"week": ISO, "knot": VECTORS["drift"], "district": DISTRICTS}
+            | {signal.axis: signal.places for signal in SIGNALS.values()},
             dims=dims,
         ),
         folder / "posterior.nc",
@@ -135,23 +151,18 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     )
     atomic_write_csv(folder / "sensitivity.csv", table)
     history = slice("2022-01-30", "2022-03-13")
-    past = {
-        "cases_district": figures.cases_district,
-        "cases_age": figures.cases_age,
-        "admissions_age": figures.admissions_age,
-    }
     later = WEEKS > "2022-03-13"
     scores = score_run(
         {
             name: Forecast(
-                predicted[name][:, later], y[later], past[name].loc[history].to_numpy(float),
-                DISTRICTS if name == "cases_district" else AGE_BANDS,
+                predicted[name][:, later], y[later], past_of(figures, name, history), SIGNALS[name].places,
             )
             for name, y in observed.items()
         },
         np.random.default_rng(2),
     )  # fmt: skip
     atomic_write_json(folder / "scores.json", scores)
+    atomic_write_csv(folder / "signals.csv", taught_of(rng))
     hub_rows(quantile_table(predicted["cases_district"][:, later]), "2022-03-13", "cases", DISTRICTS).to_csv(
         folder / "forecast.csv", index=False
     )

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from calib._idata import datasets_of, load_inference_data
 from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._signals import SIGNALS
 from experiments.nz_calibration._verdicts import QUESTIONS, judge_run
 from experiments.nz_calibration.check import main
 from tests.experiments.synthetic_run import make_run
@@ -44,9 +45,6 @@ def change(folder, group, edit):
     dataset = datasets_of(load_inference_data(folder / "posterior.nc"))[group].load()
     edit(dataset)
     dataset.to_netcdf(folder / "posterior.nc", mode="a", group=group, engine="h5netcdf")
-
-
-SIGNALS = ("cases_district", "cases_age", "admissions_age")
 
 
 def test_page_of_a_run_whose_model_is_true(copy):

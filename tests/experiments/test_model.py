@@ -12,18 +12,19 @@ from pyro import poutine
 from pyro.infer import Predictive
 
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import SIGNALS, Data, model
+from experiments.nz_calibration._model import Data, model
+from experiments.nz_calibration._observation import PLACES as places_of
 from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._signals import SIGNALS
 
 SEED = 11
-PLACES = {"cases_district": 20, "cases_age": 8, "admissions_age": 8, "infections_district": 20}
+PLACES = {name: len(places) for name, places in places_of.items()}
 SCHOOL_AGES = slice(0, 2)
 
 
 @pytest.fixture(scope="module")
 def fit_data(tiny):
-    n = tiny.short.weeks
-    return Data({name: x[:n] for name, x in tiny.data.counts.items()}, tiny.data.fitted[:n])
+    return tiny.data.until(tiny.short.weeks)
 
 
 def near_the_median(tiny, particles, spread=0.3):
@@ -155,8 +156,9 @@ def test_gradients_of_smooth_parameters_are_finite_differences(tiny, fit_data):
     inference = Inference(tiny.short, fit_data)
     z = near_the_median(tiny, 1).requires_grad_()
     (slope,) = torch.autograd.grad(inference.log_likelihood(z, SEED, "reverse").sum(), z)
-    names = ["ascertainment_pcr", "ascertainment_rat", "severity_level", "severity_age", "severity_dose"]
-    names += ["cluster_size", "dispersion_district", "dispersion_age", "dispersion_admissions"]
+    names = ["ascertainment_pcr", "ascertainment_rat", "severity_level", "severity_age"]
+    names += ["severity_shift", "severity_load", "fatality_level", "fatality_age", "hospital_days", "border_ratio"]
+    names += ["wastewater_level", "wastewater_area_effect", "cluster_size", *{s.dispersion for s in SIGNALS.values()}]
     for name in names:
         at = tiny.space.slice_of(name).start
         step = torch.zeros(1, tiny.space.dim)
@@ -222,7 +224,7 @@ def test_masked_week_does_not_enter_the_likelihood(tiny, fit_data):
     def likelihood(week):
         counts = {name: x.clone() for name, x in fit_data.counts.items()}
         counts["cases_age"][week] += 100
-        return Inference(tiny.short, Data(counts, fit_data.fitted)).log_likelihood(z, SEED, "reverse")
+        return Inference(tiny.short, Data(counts, fit_data.seen, fit_data.fitted)).log_likelihood(z, SEED, "reverse")
 
     before = Inference(tiny.short, fit_data).log_likelihood(z, SEED, "reverse")
     assert torch.equal(likelihood(masked), before)

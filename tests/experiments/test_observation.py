@@ -9,15 +9,21 @@ import torch
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import CLUSTERED, SIGNALS, SMALLEST_MEAN, count_variance, counts
+from experiments.nz_calibration._figures import load_figures
+from experiments.nz_calibration._model import SMALLEST_MEAN, figures_law, variance
 from experiments.nz_calibration._observation import (
     LONGEST_DELAY,
     REPORT_DELAY,
     Expected,
     delay_matrix,
+    fatality,
+    infected_kinds,
     observe,
     severity,
+    stay_matrix,
 )
+from experiments.nz_calibration._rates import HostTables, host_tables
+from experiments.nz_calibration._signals import AREAS, SIGNALS
 
 DAYS = calendar.days_until(calendar.LAST_WEEK)
 FIRST_COUNTED = calendar.day_of(calendar.FIRST_WEEK) - 6
@@ -26,10 +32,19 @@ FIRST_COUNTED = calendar.day_of(calendar.FIRST_WEEK) - 6
 @pytest.fixture
 def theta():
     values = {
-        "ascertainment_pcr": 1.0, "ascertainment_rat": 1.0,
-        "severity_level": 0.01, "severity_age": 0.0, "severity_dose": 0.0,
+        "ascertainment_pcr": 1.0, "ascertainment_rat": 1.0, "severity_level": 0.01, "severity_age": 0.0,
+        "fatality_level": 0.001, "fatality_age": 0.0, "hospital_days": 5.0, "wastewater_level": 2.0, "border_ratio": 1.0,
     }  # fmt: skip
-    return {name: torch.tensor(x) for name, x in values.items()} | {"severity_band": torch.zeros(8)}
+    effects = {"severity_band": torch.zeros(8), "wastewater_area_effect": torch.zeros(len(AREAS))}
+    return {name: torch.tensor(x) for name, x in values.items()} | effects
+
+
+@pytest.fixture
+def hosts():
+    """Kinds that are all alike: severity and susceptibility 1, everything shed on the third day."""
+    shedding = torch.zeros(32, 14)
+    shedding[:, 2] = 1.0
+    return HostTables(torch.ones(32, 14), torch.ones(32), torch.ones(32), shedding, torch.tensor(True))
 
 
 def one_day(day, group=5, agents=3.0):
@@ -47,15 +62,15 @@ def test_delays_are_shares_of_the_days_that_follow():
     assert np.all(np.diff(total[-12:]) < 0)
     assert total[-1] < 0.01  # nearly nobody is reported on the day of infection
     lag = np.arange(60)
-    # whole days that have passed: half a day below the mean of the continuous delay
-    assert delay[0] @ lag == pytest.approx(REPORT_DELAY[0] - 0.5, abs=0.02)
+    # both ends lie anywhere in their days: the mean is kept, the variance grows by that of two uniform numbers
+    assert delay[0] @ lag == pytest.approx(REPORT_DELAY[0], abs=0.001)
     spread = np.sqrt(delay[0] @ lag**2 - (delay[0] @ lag) ** 2)
-    assert spread == pytest.approx(REPORT_DELAY[1], abs=0.05)
+    assert spread == pytest.approx(np.sqrt(REPORT_DELAY[1] ** 2 + 1 / 6), abs=0.003)
 
 
 @pytest.mark.parametrize("day", [FIRST_COUNTED, 40, DAYS - 1 - LONGEST_DELAY])
-def test_every_infection_is_reported_when_ascertainment_is_one(tiny, theta, day):
-    expected = observe(theta, one_day(day), tiny.full.observation)
+def test_every_infection_is_reported_when_ascertainment_is_one(tiny, theta, hosts, day):
+    expected = observe(theta, hosts, one_day(day), tiny.full.observation)
     people = 3.0 * tiny.population.people_per_agent[0]
     for signal in ("cases_district", "cases_age", "infections_district"):
         assert float(getattr(expected, signal).sum()) == pytest.approx(people)
@@ -64,37 +79,39 @@ def test_every_infection_is_reported_when_ascertainment_is_one(tiny, theta, day)
     assert float(expected.admissions_age[:, 5].sum()) == pytest.approx(0.01 * people)
 
 
-def test_late_infections_are_reported_in_part(tiny, theta):
-    expected = observe(theta, one_day(DAYS - 4), tiny.full.observation)
+def test_late_infections_are_reported_in_part(tiny, theta, hosts):
+    expected = observe(theta, hosts, one_day(DAYS - 4), tiny.full.observation)
     share = float(expected.cases_district.sum() / expected.infections_district.sum())
     assert share == pytest.approx(float(tiny.full.observation.report[DAYS - 4].sum()))
     assert 0 < share < 0.5
 
 
-def test_ascertainment_changes_with_the_date_of_report_and_not_of_infection(tiny, theta):
+def test_ascertainment_changes_with_the_date_of_report_and_not_of_infection(tiny, theta, hosts):
     theta = theta | {"ascertainment_pcr": torch.tensor(0.2), "ascertainment_rat": torch.tensor(0.5)}
     o, change = tiny.full.observation, calendar.day_of(calendar.RAPID_TESTS)
     day = change - 4
     before = float(o.report[day, :change].sum())
-    expected = observe(theta, one_day(day), o)
+    expected = observe(theta, hosts, one_day(day), o)
     people = 3.0 * tiny.population.people_per_agent[0]
     assert 0.1 < before < 0.9
     assert float(expected.cases_district.sum()) == pytest.approx(people * (0.2 * before + 0.5 * (1 - before)))
 
 
-def test_a_week_holds_its_seven_days(tiny, theta):
+def test_a_week_holds_its_seven_days(tiny, theta, hosts):
     sunday = calendar.day_of(calendar.FORECAST_DATE)
     for day, week in ((sunday, 5), (sunday - 6, 5), (sunday + 1, 6), (sunday - 7, 4)):
-        weekly = observe(theta, one_day(day), tiny.full.observation).infections_district[:, 0]
+        weekly = observe(theta, hosts, one_day(day), tiny.full.observation).infections_district[:, 0]
         assert weekly.nonzero().flatten().tolist() == [week]
 
 
 def test_a_batch_is_its_rows(tiny):
     z = torch.randn(2, 3, tiny.space.dim, generator=torch.Generator().manual_seed(0))
     theta = tiny.space.to_theta(z)
+    hosts = host_tables(theta, tiny.full.context)
     incidence = torch.rand(2, 3, DAYS, 160, generator=torch.Generator().manual_seed(1))
-    whole = observe(theta, incidence, tiny.full.observation)
-    row = observe({name: x[1, 2] for name, x in theta.items()}, incidence[1, 2], tiny.full.observation)
+    whole = observe(theta, hosts, incidence, tiny.full.observation)
+    one = HostTables(*(getattr(hosts, f.name)[1, 2] for f in dataclasses.fields(hosts)))
+    row = observe({name: x[1, 2] for name, x in theta.items()}, one, incidence[1, 2], tiny.full.observation)
     for field in dataclasses.fields(Expected):
         torch.testing.assert_close(getattr(whole, field.name)[1, 2], getattr(row, field.name))
     torch.testing.assert_close(whole.cases_district.sum(-1), whole.cases_age.sum(-1))
@@ -102,47 +119,122 @@ def test_a_batch_is_its_rows(tiny):
     assert all(torch.equal(getattr(again, f.name), getattr(whole, f.name)) for f in dataclasses.fields(Expected))
 
 
-def test_severity_in_closed_form(tiny, theta):
+def test_severity_in_closed_form(tiny, theta, hosts):
     o = tiny.full.observation
-    torch.testing.assert_close(severity(theta, o), torch.full((8,), 0.01))
-    older = severity(theta | {"severity_age": torch.tensor(0.5)}, o)
+    torch.testing.assert_close(severity(theta, hosts, o), torch.full((8,), 0.01))
+    older = severity(theta | {"severity_age": torch.tensor(0.5)}, hosts, o)
     torch.testing.assert_close(older[1:] / older[:-1], torch.full((7,), 0.5).exp())
     assert float(older[3]) == pytest.approx(0.01)  # 35 years is the reference
     band = torch.tensor([0.0, 2.0, 0, 0, 0, 0, 0, 0])
-    lifted = severity(theta | {"severity_band": band}, o)
+    lifted = severity(theta | {"severity_band": band}, hosts, o)
     torch.testing.assert_close(lifted / 0.01, torch.exp(0.5 * band))
 
 
-def test_severity_falls_with_every_dose(tiny, theta):
-    theta = theta | {"severity_dose": torch.tensor(0.7)}
-    o = tiny.full.observation
-    by_dose = []
-    for dose in range(4):
-        share = torch.zeros(8, 4)
-        share[:, dose] = 1.0
-        by_dose.append(severity(theta, dataclasses.replace(o, doses=share)))
-    for dose in range(3):
-        torch.testing.assert_close(by_dose[dose + 1] / by_dose[dose], torch.full((8,), -0.7).exp())
-    protected = [severity(theta | {"severity_dose": torch.tensor(x)}, o) for x in (0.0, 0.3, 0.9)]
-    assert bool((protected[0] > protected[1]).all())
-    assert bool((protected[1] > protected[2]).all())
-    torch.testing.assert_close(o.doses.sum(1), torch.ones(8))
+def test_severity_is_the_mean_over_who_is_infected(tiny, theta, hosts):
+    """Two kinds in an age band: one half as susceptible, and a tenth as severe, as the other."""
+    share = torch.zeros(8, 32)
+    share[:, 0], share[:, 1] = 0.5, 0.5
+    o = dataclasses.replace(tiny.full.observation, share=share)
+    sigma, risk = torch.ones(32), torch.ones(32)
+    sigma[1], risk[1] = 0.5, 0.1
+    mixed = dataclasses.replace(hosts, susceptibility=sigma, severity=risk)
+    torch.testing.assert_close(infected_kinds(mixed, o)[:, :2], torch.tensor([[2 / 3, 1 / 3]]).expand(8, -1))
+    torch.testing.assert_close(severity(theta, mixed, o), torch.full((8,), 0.01 * (2 / 3 + 0.1 / 3)))
+    torch.testing.assert_close(fatality(theta, mixed, o), torch.full((8,), 0.001 * (2 / 3 + 0.1 / 3)))
+
+
+def test_severity_falls_with_antibody(tiny):
+    """The within-host tables themselves: every dose protects from severe disease beyond infection."""
+    theta = tiny.space.to_theta(torch.zeros(1, tiny.space.dim))
+    hosts = host_tables(theta, tiny.full.context)
+    by_dose = hosts.severity.reshape(8, 4)
+    assert bool((by_dose[:, 1:3] < by_dose[:, :1]).all())
+    assert bool((by_dose[:, 3] < by_dose[:, 2]).all())
+    stronger = host_tables(theta | {"severity_shift": torch.tensor([-1.5])}, tiny.full.context)
+    assert bool((stronger.severity.reshape(8, 4)[:, 1:] < by_dose[:, 1:]).all())
+    torch.testing.assert_close(tiny.full.observation.share.sum(1), torch.ones(8))
+
+
+def test_deaths_follow_infections_by_their_delay(tiny, theta, hosts):
+    o, day = tiny.full.observation, FIRST_COUNTED
+    deaths = observe(theta, hosts, one_day(day), o).deaths_age[:, 5]
+    people = 3.0 * tiny.population.people_per_agent[0]
+    assert float(deaths.sum()) == pytest.approx(0.001 * people)
+    mean = float((deaths * torch.arange(len(deaths))).sum() / deaths.sum())
+    assert 1.5 < mean < 3.5  # some nineteen days
+    steeper = fatality(theta | {"fatality_age": torch.tensor(1.2)}, hosts, o)
+    torch.testing.assert_close(steeper[1:] / steeper[:-1], torch.full((7,), 1.2).exp())
+    assert float(steeper[7]) == pytest.approx(0.001)  # 75 years is the reference
+
+
+def test_an_admission_is_in_hospital_for_its_days(tiny, theta, hosts):
+    stay = stay_matrix(60, 5.0, 5.0)
+    np.testing.assert_allclose(stay[:20].sum(1), 1.0, rtol=1e-12)
+    assert np.all(np.diff(stay[0]) <= 1e-15)
+    o, day = tiny.full.observation, calendar.day_of(calendar.FORECAST_DATE) + 1
+    there = observe(theta, hosts, one_day(day), o).occupancy_district[:, 0]
+    # five days of one person, as the mean over weeks of seven days
+    people = 3.0 * tiny.population.people_per_agent[0]
+    assert float(7 * there.sum()) == pytest.approx(0.01 * people * 5.0)
+    counted = o.day[:, : calendar.day_of(calendar.OCCUPANCY_FROM)].sum(1)
+    assert float(o.day[5].sum()) == 3.0
+    assert bool((counted[5:] == 0).all())
+
+
+def test_wastewater_holds_what_is_shed(tiny, theta, hosts):
+    """Everything on the third day after infection, per person of the area."""
+    o, sunday = tiny.full.observation, calendar.day_of(calendar.FORECAST_DATE)
+    for day, week in ((sunday - 3, 5), (sunday - 2, 6)):
+        found = observe(theta, hosts, one_day(day, group=1 * 8 + 5), o).wastewater_area  # Waitemata
+        people = 3.0 * float(tiny.population.people_per_agent[1])
+        inhabitants = float((o.inhabitants[1:4]).sum())
+        assert found[:, 1].nonzero().flatten().tolist() == [week]
+        assert float(found[week, 1]) == pytest.approx(2.0e3 * people / inhabitants / 7, rel=1e-6)
+        assert float(found.sum()) == pytest.approx(float(found[week, 1]))
+    torch.testing.assert_close(o.area.sum(1), torch.ones(len(AREAS)))
+
+
+def test_border_workers_are_infected_as_people_of_working_age(tiny, theta, hosts):
+    """If one in ten of each group is infected on a day, a hundred in a thousand workers are found after it."""
+    o, figures = tiny.full.observation, load_figures()
+    agents = torch.as_tensor(figures.population, dtype=torch.float64) / o.people
+    incidence = torch.zeros(DAYS, 160)
+    incidence[40] = 0.1 * agents.flatten()
+    found = observe(theta, hosts, incidence, o).border_cohort
+    assert float(found.sum()) == pytest.approx(100.0)
+    children = torch.zeros(DAYS, 20, 8)
+    children[40, :, :2] = 1.0
+    assert float(observe(theta, hosts, children.flatten(1), o).border_cohort.sum()) == 0.0
+
+
+def test_levels_are_log_normal():
+    mean = torch.tensor([[0.5, 20.0]])
+    law = figures_law("wastewater_area", mean, NOISE, torch.full((1, 2), 0.3))
+    torch.manual_seed(0)
+    logs = law.sample((100_000,)).log()
+    torch.testing.assert_close(logs.mean(0), mean.log(), rtol=0, atol=0.01)
+    torch.testing.assert_close(logs.var(0), torch.full((1, 2), 0.7**2 + 0.3**2), rtol=0.02, atol=0)
+    wild = figures_law("wastewater_area", torch.tensor([[float("inf"), float("nan")]]), NOISE)
+    assert not bool(torch.isfinite(wild.log_prob(torch.ones(1, 2))).any())
 
 
 NOISE = {
     "cluster_size": torch.tensor(5.0), "dispersion_district": torch.tensor(0.15),
     "dispersion_age": torch.tensor(0.1), "dispersion_admissions": torch.tensor(0.2),
+    "dispersion_deaths": torch.tensor(0.25), "dispersion_occupancy": torch.tensor(0.3),
+    "dispersion_wastewater": torch.tensor(0.7), "dispersion_border": torch.tensor(0.2),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [None, 0.3])
 @pytest.mark.parametrize(
-    ("signal", "relative"), [("cases_district", 0.15), ("cases_age", 0.1), ("admissions_age", 0.2)]
+    ("signal", "relative"),
+    [("cases_district", 0.15), ("cases_age", 0.1), ("admissions_age", 0.2), ("deaths_age", 0.25)],
 )
 def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
     mean = torch.tensor([[0.3, 20.0], [400.0, 9000.0]])
-    law = counts(signal, mean, NOISE, None if error is None else torch.full((2, 2), error))
-    cluster = 5.0 if signal in CLUSTERED else 1.0
+    law = figures_law(signal, mean, NOISE, None if error is None else torch.full((2, 2), error))
+    cluster = 5.0 if SIGNALS[signal].clustered else 1.0
     expected = cluster * mean + (relative**2 + (error or 0.0) ** 2) * mean**2
     torch.testing.assert_close(law.mean, mean)
     torch.testing.assert_close(law.variance, expected)
@@ -155,13 +247,12 @@ def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
 def test_clusters_of_less_than_one_do_not_make_counts_narrower_than_single_cases():
     mean = torch.tensor([[10.0]])
     narrow = NOISE | {"cluster_size": torch.tensor(0.2)}
-    assert set(SIGNALS) >= set(CLUSTERED)
-    for signal in SIGNALS:
-        assert float(count_variance(signal, mean, narrow)) > 10.0
+    for name, signal in SIGNALS.items():
+        assert signal.law == "level" or float(variance(name, mean, narrow)) > 10.0
 
 
 def test_small_means_are_lifted_and_failed_ones_stay_failed():
-    law = counts("cases_age", torch.tensor([[0.0, float("nan")]]), NOISE)
+    law = figures_law("cases_age", torch.tensor([[0.0, float("nan")]]), NOISE)
     assert float(law.mean[0, 0]) == pytest.approx(SMALLEST_MEAN)
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isfinite()[0, 0])
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isnan()[0, 1])

@@ -93,6 +93,55 @@ def test_interventions_equal_a_solve_in_pieces(booster_day, antiviral_day):
     assert (ode.infectiousness(course.viral_load).sum(-1) < 0.98 * untouched).all()
 
 
+@pytest.mark.parametrize(
+    ("booster_day", "antiviral_day"),
+    [(2.5, None), (None, 1.75), (1.5, 3.25), (4.0, 2.0), (2.0, 2.0), (1.57, 2.31), (2.04, 2.09)],
+)
+def test_a_treatment_of_the_production_path_is_that_of_chirho(booster_day, antiviral_day):
+    parameters, given = draws(2), {"booster_day": booster_day, "antiviral_day": antiviral_day}
+    ours = ode.within_host(parameters, FEW, days=8, treatment=ode.Treatment(**given, antiviral_effect=0.8))
+    theirs = ode.simulate_with_chirho(parameters, FEW, days=8, **given, antiviral_effect=0.8)
+    assert ours.finite.all()
+    # between steps chirho goes on in steps from the intervention and interpolates, we return to the grid
+    on_grid = all(t is None or (8 * t).is_integer() for t in given.values())
+    exact = 1e-9 if on_grid else 2e-3
+    later = [d for d in range(8) if d + 1 not in given.values()]
+    for name in ("viral_load", "antibody"):
+        one, other = (getattr(course, name)[..., later] for course in (ours, theirs))
+        torch.testing.assert_close(one, other, rtol=exact, atol=exact)
+
+
+def test_a_treatment_at_a_time_of_its_own_for_every_particle_and_kind():
+    parameters = draws(2)
+    when = torch.linspace(0.3, 5.9, 16).reshape(2, 8)
+    together = ode.within_host(
+        parameters, FEW, days=8, treatment=ode.Treatment(antiviral_day=when, booster_day=when + 1.0)
+    )
+    for p, k in ((0, 0), (0, 5), (1, 3), (1, 7)):
+        alone = ode.within_host(
+            parameters, FEW, days=8, treatment=ode.Treatment(antiviral_day=when[p, k], booster_day=when[p, k] + 1.0)
+        )
+        torch.testing.assert_close(together.viral_load[p, k], alone.viral_load[p, k])
+
+
+def test_treatments_outside_the_course_and_impossible_ones():
+    parameters = draws(2)
+    plain = ode.within_host(parameters, FEW)
+    late = ode.within_host(parameters, FEW, treatment=ode.Treatment(booster_day=14.0, antiviral_day=20.0))
+    torch.testing.assert_close(late.viral_load, plain.viral_load)
+    early, from_start = (
+        ode.within_host(parameters, FEW, treatment=ode.Treatment(antiviral_day=t)) for t in (-2.0, 0.0)
+    )
+    torch.testing.assert_close(early.viral_load, from_start.viral_load)
+    when = torch.tensor([[2.0], [float("nan")]])
+    assert ode.within_host(parameters, FEW, treatment=ode.Treatment(booster_day=when)).finite.tolist() == [True, False]
+    effect = torch.tensor([[1.0], [0.5]])
+    cut = ode.within_host(parameters, FEW, treatment=ode.Treatment(antiviral_day=2.0, antiviral_effect=effect))
+    assert cut.finite.tolist() == [False, True]
+    alone = ode.within_host(parameters, FEW, treatment=ode.Treatment(antiviral_day=2.0, antiviral_effect=0.5))
+    torch.testing.assert_close(cut.viral_load[1], alone.viral_load[1])
+
+
 def test_an_intervention_between_steps_is_near_the_exact_course():
     parameters = draws(2)
     near = ode.simulate_with_chirho(parameters, FEW, days=6, antiviral_day=2.3)
