@@ -16,6 +16,7 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.sensitivity import _compared, _steps
 from experiments.sensitivity._config import ALONE, FREE, LEVELS, Config, cores, make_config
 from experiments.sensitivity._outputs import HELP
+from experiments.sensitivity._reference import load_reference
 
 USER_ERRORS = (StudyError, RunFolderError, SensitivityError, FileNotFoundError)
 console = Console(stderr=True)
@@ -70,6 +71,8 @@ def main(
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         found = _steps.read_source(source, config)
+        if config.reference_file is not None:
+            load_reference(Path(config.reference_file))  # told before anything is written
         name = "sensitivity" + ("_smoke" if smoke else "")
         run = RunFolder.create(
             output or Path("results") / name,

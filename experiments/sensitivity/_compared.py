@@ -14,6 +14,7 @@ from experiments.nz_calibration._errors import StudyError
 from experiments.sensitivity import _baselines as baselines
 from experiments.sensitivity import _compare as compare
 from experiments.sensitivity import _global as level_three
+from experiments.sensitivity import _kept as kept
 from experiments.sensitivity import _reference as reference
 from experiments.sensitivity import _zero_shot as level_one
 from experiments.sensitivity._functions import all_functions
@@ -68,8 +69,12 @@ def against_others(a: Analysis, prior: level_three.Global | None) -> None:
 
     sizes = {key: getattr(c, key) for key in ("morris", "sobol", "dgsm", "once", "sbi")}
     with a.run.phase("baselines"):
-        others, missing = baselines.run_all(
-            evaluate, work.dim, sizes, c.seed, lambda name: a.console.print(f"baseline: {name}", highlight=False)
+        others, missing = kept.answers(
+            a.run.file("baselines.json"),
+            f"{reference.problem_of(work)} seed {c.seed} sizes {sizes} of {lead.name}",
+            lambda: baselines.run_all(
+                evaluate, work.dim, sizes, c.seed, lambda name: a.console.print(f"baseline: {name}", highlight=False)
+            ),
         )
     a.keep_ledger()
     rows = []

@@ -15,8 +15,8 @@ ALONE = "reference"
 """Makes the dearest ranking and nothing else."""
 
 
-FREE = ("workers", "batch")
-"""Settings that change no number, and may differ when a report is gone on with."""
+FREE = ("workers", "batch", "reference_file")
+"""Settings that may differ when a report is gone on with."""
 MOST_WORKERS = 16
 
 

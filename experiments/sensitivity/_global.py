@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from calib import DerivativeSensitivity, Gradients, derivative_sensitivity, gradient_design
+from experiments.sensitivity import _kept as kept
 from experiments.sensitivity._outputs import Array, Output
+from experiments.sensitivity._reference import problem_of
 from experiments.sensitivity._screen import extra_inputs
 from experiments.sensitivity._simulate import Advance, Work
 
@@ -38,8 +42,16 @@ class Global:
     results: tuple[DerivativeSensitivity, ...]
 
 
-def over_prior(work: Work, outputs: Sequence[Output], draws: int, advance: Advance, *, extra: bool = True) -> Global:
-    """All inputs under their priors; with `extra` the factors of `_screen` too."""
+def over_prior(
+    work: Work,
+    outputs: Sequence[Output],
+    draws: int,
+    advance: Advance,
+    *,
+    extra: bool = True,
+    file: Path | None = None,
+) -> Global:
+    """All inputs under their priors; with `extra` the factors of `_screen` too. Gradients are kept in `file`, or taken from it."""
     names = list(work.simulator.space.names)
     more = extra_inputs(work.simulator) if extra else None
     everything = names + list(more.names if more else ())
@@ -49,13 +61,16 @@ def over_prior(work: Work, outputs: Sequence[Output], draws: int, advance: Advan
     def taken(z: Array, replicate: int) -> tuple[Array, Array]:
         return work.gradients(z, outputs, PRIOR, replicate, extra=more, advance=advance)
 
-    parts = taken(design.z, 1), taken(design.z, 2), taken(design.mixed, 3)
+    identity = f"prior {_identity(work, outputs)} {draws} {len(everything)}"
+    parts = kept.gradients(file, identity, lambda: [taken(design.z, 1), taken(design.z, 2), taken(design.mixed, 3)])
     return Global(
         tuple(everything), tuple(groups), len(names), _results(parts, outputs, everything, groups, work, None)
     )
 
 
-def over_posterior(work: Work, outputs: Sequence[Output], z: Array, draws: int, advance: Advance) -> Global:
+def over_posterior(
+    work: Work, outputs: Sequence[Output], z: Array, draws: int, advance: Advance, *, file: Path | None = None
+) -> Global:
     """Calibrated inputs under the posterior, taken as the Gaussian with the mean and covariance of its draws `z [draw, D]`."""
     names = list(work.simulator.space.names)
     size, axes = np.linalg.eigh(np.cov(z.T))
@@ -66,11 +81,16 @@ def over_posterior(work: Work, outputs: Sequence[Output], z: Array, draws: int, 
     def taken(eps: Array, replicate: int) -> tuple[Array, Array]:
         return work.gradients(centre + eps @ factor.T, outputs, POSTERIOR, replicate, advance=advance)
 
-    parts = taken(design.z, 4), taken(design.z, 5), taken(design.mixed, 6)
+    identity = f"posterior {_identity(work, outputs)} {draws} {hashlib.sha256(z.tobytes()).hexdigest()[:16]}"
+    parts = kept.gradients(file, identity, lambda: [taken(design.z, 4), taken(design.z, 5), taken(design.mixed, 6)])
     groups = [n.split("[")[0] for n in names]
     return Global(
         tuple(names), tuple(groups), len(names), _results(parts, outputs, names, groups, work, (factor, factor))
     )
+
+
+def _identity(work: Work, outputs: Sequence[Output]) -> str:
+    return f"{problem_of(work)} seed {work.seed} ghosts {work.ghosts} of {[o.name for o in outputs]}"
 
 
 def _results(

@@ -225,10 +225,14 @@ def believed(file: Path, work: Work, outputs: Sequence[Output]) -> Reference:
     found = load_reference(file)
     with _opened(file) as data:
         problem, seed, rows = (data.attrs[k] for k in ("problem", "seed", "rows"))
+    if found.agents != work.simulator.population.agents:
+        raise StudyError(
+            f"{file} holds runs of {found.agents:,} agents, and this report's have {work.simulator.population.agents:,}; choose the --scale "
+            "of the one for the other."
+        )
     if problem != problem_of(work):
         raise StudyError(
-            f"{file} holds runs of {found.agents:,} agents, and this report's have {work.simulator.population.agents:,}, or its parameters and "
-            "priors differ from the model's; choose its --scale, or make it anew with --levels reference."
+            f"{file} holds runs of other parameters, priors or weeks than this version of the model has; make it anew with --levels reference."
         )
     both = [o for o in outputs if o.name in found.outputs]
     few = np.arange(min(REPEATED, len(found.values)))

@@ -18,7 +18,7 @@ from calib._style import number
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._labels import label
 from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._words import duration, percent
+from experiments.nz_calibration._words import about, duration, percent
 from experiments.sensitivity import _words as words
 from experiments.sensitivity._draw import FIGURES, draw_all
 
@@ -128,7 +128,7 @@ def _level1_rows(table: pd.DataFrame | None, count: int = 10) -> dict[str, list[
                 label(str(n)),
                 *(_interval(*by[m].loc[n, ["index", "low", "high"]]) for m in ("prior_share", "posterior_share")),
                 percent(float(by["prior_share"].loc[n, "top_five"])),
-                f"{number(by['prior_swing'].loc[n, 'index'])} {rows['unit'].iloc[0]}",
+                f"{about(by['prior_swing'].loc[n, 'index'])} {rows['unit'].iloc[0]}",
             )
             for n in names
         ]

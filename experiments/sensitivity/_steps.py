@@ -27,7 +27,7 @@ from experiments.sensitivity import _zero_shot as level_one
 from experiments.sensitivity._check import check_calibrated, check_weeks
 from experiments.sensitivity._config import Config
 from experiments.sensitivity._outputs import Array, Labels, Output, make_output
-from experiments.sensitivity._simulate import Work
+from experiments.sensitivity._simulate import Ledger, Work
 from experiments.sensitivity._workers import Recipe, Workers
 
 SURVIVORS = "sobol on survivors, two replicates"
@@ -70,7 +70,10 @@ class Analysis:
                 c = self.config
                 recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch, c.ghosts)
                 workers = self.stack_.enter_context(Workers(recipe, c.workers)) if c.workers > 1 else None
-                self.work_ = replace(recipe.build(c.device), workers=workers)
+                m = self.run.manifest  # a report that is gone on with counts on
+                names = ("simulations", "reverse_passes", "failed_runs", "seconds")
+                ledger = Ledger(*(dict(m.get(name, {})) for name in names))
+                self.work_ = replace(recipe.build(c.device), workers=workers, ledger=ledger)
             self.facts["agents"] = self.work_.simulator.population.agents
         return self.work_
 
@@ -189,12 +192,18 @@ def two(a: Analysis) -> None:
 def three(a: Analysis) -> level_three.Global:
     """Level 3: over the prior, then the posterior, then Sobol indices of the survivors."""
     c, some = a.config, a.outputs[:NUMBER]
-    prior = a.progress("level 3 prior", 3 * c.draws, lambda go: level_three.over_prior(a.work, some, c.draws, go))
+    prior = a.progress(
+        "level 3 prior",
+        3 * c.draws,
+        lambda go: level_three.over_prior(a.work, some, c.draws, go, file=a.run.file("gradients_prior.nc")),
+    )
     z = a.jacobian["z"].values
     after = a.progress(
         "level 3 posterior",
         3 * c.posterior_draws,
-        lambda go: level_three.over_posterior(a.work, some, z, c.posterior_draws, go),
+        lambda go: level_three.over_posterior(
+            a.work, some, z, c.posterior_draws, go, file=a.run.file("gradients_posterior.nc")
+        ),
     )
     a.table(
         "global.csv",

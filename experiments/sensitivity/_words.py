@@ -112,10 +112,10 @@ def global_sentences(rows: list[dict[str, Any]], table: pd.DataFrame) -> list[st
             f"exact gradients give 1."
         )
         if not low <= 1 <= high:
-            side = "less" if middle < 1 else "more"
             out.append(
-                f"That is {side} than 1 beyond chance: over these inputs the gradient of the model misses "
-                f"{percent(abs(1 - middle))} of the variance {'(it underestimates)' if middle < 1 else '(it overestimates)'}."
+                f"That is {'less' if middle < 1 else 'more'} than 1 beyond chance: over these inputs the gradients "
+                f"{'miss' if middle < 1 else 'add'} {percent(abs(1 - middle))} of the variance. Larger samples (--scale), or ghosts "
+                "(--ghosts 1, several times the price), lower their bias."
             )
         if prior:
             settled = row["settled_at"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from calib._runfolder import RunFolder
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._model import Simulator, parameter_space
 from experiments.sensitivity import _every_input as level_two
+from experiments.sensitivity import _kept as kept
 from experiments.sensitivity.__main__ import main
 from experiments.sensitivity._baselines import morris, one_at_a_time
 from experiments.sensitivity._compare import on_functions
@@ -32,6 +34,7 @@ from experiments.sensitivity._reference import (
 )
 from experiments.sensitivity._screen import extra_inputs
 from experiments.sensitivity._simulate import Work
+from experiments.sensitivity._workers import Recipe, Workers
 from experiments.sensitivity._zero_shot import kept_labels, zero_shot
 from tests.experiments.synthetic_run import make_run
 
@@ -133,14 +136,17 @@ def test_outputs_by_their_text(labels, text, name, places):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--of", "deaths"), "not known"),
+        (("--of", "peak"), "not known"),
         (("--of", "cases:Atlantis"), "Atlantis"),
+        (("--of", "deaths:Auckland"), "choose of 0-9"),
         (("--of", "cases@2023-01-01"), "kept weeks ending"),
         (("--levels", "7"), "Level '7'"),
         (("--smoke", "--thorough"), "choose one"),
         (("--reference", "33"), "powers of two"),
         (("--draws", "3"), "draws = 3"),
         (("--device", "tpu"), "'tpu'"),
+        (("--levels", "1,reference"), "with others"),
+        (("--reference-file", "absent.nc"), "no file absent.nc"),
     ],
 )
 def test_bad_settings_are_told_in_a_sentence(made, tmp_path, arguments, words):
@@ -271,7 +277,7 @@ def test_a_reference_of_another_model_is_not_believed(work, tiny, tmp_path):
     with pytest.raises(ValueError, match="made again and differ by"):
         believed(file, work, outputs)
     held.assign_attrs(problem="of others").to_netcdf(file, engine="h5netcdf")
-    with pytest.raises(ValueError, match="priors differ"):
+    with pytest.raises(ValueError, match="other parameters, priors"):
         believed(file, work, outputs)
     held.drop_vars("point").to_netcdf(file, engine="h5netcdf")
     with pytest.raises(ValueError, match="no runs of a reference"):
@@ -281,6 +287,50 @@ def test_a_reference_of_another_model_is_not_believed(work, tiny, tmp_path):
         load_reference(file)
     with pytest.raises(FileNotFoundError, match="no file"):
         load_reference(tmp_path / "absent.nc")
+
+
+def test_a_level_is_a_mean_and_a_count_a_sum(labels):
+    deaths, occupancy, water = (make_output(t, labels) for t in ("deaths", "occupancy", "wastewater"))
+    assert deaths.weights.sum() == 11 * 8
+    assert occupancy.weights.sum() == pytest.approx(20)
+    assert water.weights.sum() == pytest.approx(1)
+    assert "(mean)" in water.name
+
+
+def test_kept_gradients_are_taken_up_again(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        rng = np.random.default_rng(len(made))
+        return [(rng.standard_normal((4, 2)), rng.standard_normal((4, 2, 3))) for _ in range(3)]
+
+    first, again = (kept.gradients(tmp_path / "g.nc", "a", make) for _ in range(2))
+    assert len(made) == 1
+    for (f, g), (f2, g2) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(f, f2)
+        np.testing.assert_array_equal(g, g2)
+    kept.gradients(tmp_path / "g.nc", "another", make)
+    assert len(made) == 2
+    (tmp_path / "g.nc").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="damaged"):
+        kept.gradients(tmp_path / "g.nc", "a", make)
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_process_gives(finished, tmp_path):
+    recipe = Recipe(str(finished), 0.001, 0, 2, 0)
+    alone = recipe.build()
+    z = np.random.default_rng(0).standard_normal((5, alone.dim))
+    output = make_output(
+        "infections@2022-02-06..2022-05-29", labels_of(alone.simulator.observation.weeks, "2022-03-20")
+    )
+    with Workers(recipe, 2) as workers:
+        shared = replace(alone, workers=workers)
+        np.testing.assert_array_equal(alone.values(z, "a", 1), shared.values(z, "b", 1))
+        mine, theirs = (w.gradients(z[:3], [output], p, 2) for w, p in ((alone, "c"), (shared, "d")))
+    np.testing.assert_array_equal(mine[1], theirs[1])
+    assert shared.ledger.runs == {"a": 5, "b": 5, "c": 3, "d": 3}
 
 
 def test_level_one_uses_a_second_random_stream(made, tmp_path, labels):
@@ -325,7 +375,8 @@ def test_salib_dgsm_is_no_bound_for_normal_priors_and_ours_is():
 @pytest.mark.slow
 def test_the_whole_report(finished, tmp_path):
     torch.set_default_dtype(torch.float64)
-    result = report("--from", finished, "--output", tmp_path / "out", "--smoke", "--check", "--scale", "0.002")
+    again = ("--from", finished, "--output", tmp_path / "out", "--smoke", "--check", "--scale", "0.002")
+    result = report(*again)
     assert result.exit_code == 0, result.output
     files = {p.name for p in (tmp_path / "out").iterdir()}
     assert files >= {
@@ -337,3 +388,9 @@ def test_the_whole_report(finished, tmp_path):
         "report.html",
         "survivors.csv",
     }
+    runs = json.loads((tmp_path / "out/manifest.json").read_text())["simulations"]
+    result = report(*again, "--resume", "--reference-file", tmp_path / "out/reference.nc")
+    assert result.exit_code == 0, result.output
+    after = json.loads((tmp_path / "out/manifest.json").read_text())["simulations"]
+    for purpose in ("global, prior, reverse", "global, posterior, reverse", "sobol, two replicates", "baselines"):
+        assert after[purpose] == runs[purpose]
