@@ -65,6 +65,8 @@ def place_figure(table: pd.DataFrame) -> Figure:
             axes = figure.add_subplot(grid[row, column])
             rows = table[(table.level == level) & (table.measure == measure)]
             forest(axes, rows, rows.place.tolist(), COLOURS[measure])
+            if level == "district":
+                _without_one(axes, rows)
             if row == 0:
                 axes.set_title(f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} averted")
             else:
@@ -105,6 +107,25 @@ def _cut_outliers(axes: Axes, rows: pd.DataFrame) -> None:
             axes.annotate(text, (edge, y), (2, 5), textcoords="offset points", fontsize=7.5, color=INK)
     if rows.share_low_95.min() < edge:
         axes.set_xlim(edge, max(0.05, 1.15 * float(rows.share_high_95.max())))
+
+
+def _without_one(axes: Axes, rows: pd.DataFrame) -> None:
+    """Leave one district's interval cut where it alone would stretch the axis; an arrow says that it goes on."""
+    for column, sign, name in (("share_low_95", -1, "left"), ("share_high_95", 1, "right")):
+        reach = np.sort(sign * rows[column].to_numpy())
+        if len(reach) > 1 and reach[-1] > 1.6 * max(reach[-2], 0.0):
+            edge = sign * 1.15 * max(reach[-2], 0.05)
+            axes.set_xlim(**{name: edge})
+            y = len(rows) - 1 - int(np.argmax(sign * rows[column].to_numpy()))
+            axes.annotate(
+                "▸" if sign > 0 else "◂",
+                (edge, y),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=GREY,
+                annotation_clip=False,
+            )
 
 
 def forest(axes: Axes, rows: pd.DataFrame, labels: list[str], colour: str) -> None:

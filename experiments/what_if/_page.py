@@ -15,7 +15,7 @@ from calib._atomic import atomic_write_text
 from calib._style import interval
 from experiments.what_if._levers import ASSUMPTIONS, LEVERS
 from experiments.what_if._question import Question
-from experiments.what_if._summary import MEASURES, needless, peak_in_hospital, reference
+from experiments.what_if._summary import MEASURES, needless, peak_in_hospital
 
 PAGE = "what_if.html"
 
@@ -91,8 +91,9 @@ def sentences(data: xr.Dataset, mine: pd.DataFrame, question: Question) -> list[
     extra = needless(data, question)
     if extra is not None:
         low, _, middle, _, high = extra / 1e6
-        out.append(f"Isolation of people not infected, more than in {reference(question).replace(question.name, 'the world compared with')}: "
-                   f"{interval(middle, low, high)} million days.")  # fmt: skip
+        out.append(
+            f"Isolation of people not infected: {interval(middle, low, high)} million days more than in the world compared with."
+        )
     return out
 
 

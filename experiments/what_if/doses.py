@@ -60,7 +60,7 @@ def main(
     portions: Annotated[int, typer.Option(help="Portions in which greedy spends the budget.")] = 4,
     limit: Annotated[
         float, typer.Option(help="Simulations of a derivative-free search, in those of the gradient search.")
-    ] = 8.0,
+    ] = 4.0,
     scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.02,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,

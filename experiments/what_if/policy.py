@@ -163,7 +163,7 @@ def _search(
     for name in rivals:
         with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
             if name == "greedy":
-                new = greedy(problem, constraints, portions=6, draws=max(2, draws // 2), seed=seed, advance=advance)
+                new = greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)
             else:
                 new = derivative_free(
                     problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance

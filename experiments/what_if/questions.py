@@ -44,9 +44,8 @@ register(
         carries="Those who got a third dose between 8 February and 8 March 2022 have it when the wave starts: they are "
         "infected and infect less often (antibody, within-host model), and fewer of the infected of their age are "
         "admitted. Third doses given before are four weeks older, so their antibody has waned further.",
-        leaves_out="Antibody is held at its level of February for the whole wave, in both worlds: doses given later, and "
-        "waning during the wave, are in neither. Within a district and age, who got the dose early is anybody with"
-        " two doses.",
+        leaves_out="Doses given later are in neither world. Antibody wanes over the weeks by one factor for all, the mean over each world's "
+        "own hosts; which of them it falls on is not followed. Within a district and age, who got the dose early is anybody with two doses.",
     )
 )
 register(
@@ -96,9 +95,8 @@ register(
         carries="Nobody has antibody when exposed: susceptibility, infectiousness and admissions per infection are those "
         "of people without a dose.",
         leaves_out="Everything else stays, also the behaviour: a country without vaccine would have had other rules, and "
-        "Delta before. Admissions go far beyond what hospitals could have taken. The effect of a dose on "
-        "admissions (severity_dose) is fitted to a wave in which nearly all older people had doses, so that its "
-        "prior speaks.",
+        "Delta before. Admissions go far beyond what hospitals could have taken. What doses do to severity (site severity_shift) is "
+        "fitted to a wave in which nearly all older people had doses, so that its prior speaks.",
     )
 )
 register(
