@@ -109,7 +109,7 @@ def methods(table: pd.DataFrame) -> Figure:
     figure = blank(8.6, 0.27 * len(rows) + 1.0)
     axes = figure.add_subplot()
     ours = rows["method"].str.contains("project|no simulation").to_numpy()
-    at = np.arange(len(rows))
+    at = range(len(rows))
     axes.axvline(0.9, color=LIGHT, lw=1)
     for felt, marker, meaning in ((False, "o", "all parameters"), (True, "d", "those the reference can tell from 0")):
         x = rows["rank_correlation_felt" if felt else "rank_correlation"]
