@@ -17,7 +17,7 @@ from calib._warm_start import WarmStart
 from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
 from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._sampler import ROUND, chains
-from experiments.nz_calibration._study import Study, local_settings, report_failed, steps
+from experiments.nz_calibration._study import Study, fit_settings, report_failed, steps
 
 FILE = "rounds.safetensors"
 ROUND_STEPS = 500
@@ -56,7 +56,7 @@ def explore(
         flow.load_state_dict(pool.flow)
         inference = replace(inference, local=study.local(warm, (pool.z, pool.values)))
     for number in range(pool.rounds, config.rounds):
-        settings = replace(local_settings(config), max_steps=min(ROUND_STEPS, config.max_steps))
+        settings = replace(fit_settings(config, local=True), max_steps=min(ROUND_STEPS, config.max_steps))
         with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress:
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
         generator = torch.Generator().manual_seed(derive_seed(config.seed, number, "round"))

@@ -259,7 +259,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
                 flow = _local_fit(study, inference, flow, run, progress)
     before = run.manifest["simulations"].get("fit", 0)
     problem = inference.local_problem(fingerprint) if local else inference.problem(fingerprint)
-    settings = local_settings(config) if local else _settings(config)
+    settings = fit_settings(config, local=local)
     with run.phase("fit"), rich_progress(console) as progress:
         result = fit(problem, flow, settings, folder=run.path, resume=resume, progress=progress)
     made = 0 if local else result.simulations
@@ -293,38 +293,29 @@ def hierarchy(space: ParameterSpace) -> list[tuple[int, int, int, float]]:
     return rows
 
 
-def _settings(config: Config) -> FitConfig:
-    """Of a fit with fresh simulations in every step."""
-    return FitConfig(
+def fit_settings(config: Config, *, local: bool) -> FitConfig:
+    """Of a fit to the local mean (many cheap steps of many particles), or of one with fresh simulations in every step."""
+    settings = FitConfig(
         seed=config.seed,
-        particles=config.particles,
-        gradient="forward" if config.gradient == "forward" else "reverse",
         learning_rate=config.learning_rate,
         max_steps=config.max_steps,
         max_seconds=config.max_seconds,
         warmup_steps=10,
-        stop=StopRule(min_steps=60, min_window=40),
         checkpoint_seconds=15.0,
     )
-
-
-def local_settings(config: Config) -> FitConfig:
-    """Of a fit to the local mean: many cheap steps of many particles."""
-    return FitConfig(
-        seed=config.seed,
-        particles=64,
-        learning_rate=config.learning_rate,
-        max_steps=config.max_steps,
-        max_seconds=config.max_seconds,
-        warmup_steps=10,
-        stop=StopRule(min_steps=300, min_window=150),
-        checkpoint_seconds=15.0,
+    if local:
+        return replace(settings, particles=64, stop=StopRule(min_steps=300, min_window=150))
+    return replace(
+        settings,
+        particles=config.particles,
+        gradient="forward" if config.gradient == "forward" else "reverse",
+        stop=StopRule(min_steps=60, min_window=40),
     )
 
 
 def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
     """Where fits with fresh simulations start: the fit to the local mean alone (`J_f g_q` with kept Jacobians)."""
-    settings = local_settings(study.config)
+    settings = fit_settings(study.config, local=True)
     result = fit(inference.local_problem(study.fingerprint()), flow, settings, progress=progress)
     found = judge_flow(inference, result.flow, study.config.seed)
     run.update(
