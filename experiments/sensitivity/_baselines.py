@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from calib._baselines_sbi import _Silent
 from experiments.nz_calibration._errors import StudyError
 
 Array = NDArray[np.float64]
@@ -180,7 +181,7 @@ def from_draws(z: Array, values: Array, seconds: float, seed: int) -> list[Answe
             active = ((vectors**2) * sizes.clamp_min(0)).sum(1).detach().numpy()
             first = time.perf_counter() - start
             start = time.perf_counter()
-            inference = NPE(prior, show_progress_bars=False)
+            inference = NPE(prior, show_progress_bars=False, tracker=_Silent())
             inference.append_simulations(theta, x).train(max_num_epochs=100)
             posterior = inference.build_posterior()
             levels = np.quantile(x.numpy(), (0.1, 0.3, 0.5, 0.7, 0.9))
@@ -214,7 +215,12 @@ class _PriorAsPosterior:
 
 
 def run_all(
-    evaluate: Evaluate, dim: int, sizes: dict[str, int], seed: int, report: Callable[[str], None]
+    evaluate: Evaluate,
+    dim: int,
+    sizes: dict[str, int],
+    seed: int,
+    report: Callable[[str], None],
+    keep: Callable[[str, Callable[[], list[Answer]]], list[Answer]] = lambda key, make: make(),
 ) -> tuple[list[Answer], list[str]]:
     """Every baseline that can run; sentences on those that cannot.
 
@@ -224,6 +230,7 @@ def run_all(
         sizes: `morris` trajectories, `sobol` and `dgsm` rows, `once` streams, `sbi` draws; 0 leaves a method out.
         seed: of the samples.
         report: told the name of each method before it starts.
+        keep: gives a method's answers, made by the function it is handed or known before.
     """
     plan: Sequence[tuple[str, Callable[..., Answer], str]] = (
         ("SALib Morris", morris, "morris"),
@@ -232,20 +239,25 @@ def run_all(
         ("DGSM by differences", dgsm_differences, "dgsm"),
         ("one at a time", one_at_a_time, "once"),
     )
-    answers, missing = [], []
+    answers: list[Answer] = []
+    missing: list[str] = []
     for name, method, key in plan:
         if sizes[key]:
             report(name)
-            answers.append(method(evaluate, dim, sizes[key], seed))
+            answers += keep(name, lambda method=method, key=key: [method(evaluate, dim, sizes[key], seed)])  # type: ignore[misc]
     if sizes["sbi"]:
         report("sbi")
         try:
-            if find_spec("sbi") is None:
-                from_draws(np.zeros((0, dim)), np.zeros(0), 0.0, seed)
-            start = time.perf_counter()
-            z = np.random.default_rng([seed, 205]).standard_normal((sizes["sbi"], dim))
-            values = evaluate(z, 205, np.arange(len(z)))
-            answers += from_draws(z, values, time.perf_counter() - start, seed)
+            answers += keep("sbi", lambda: _sbi(evaluate, dim, sizes["sbi"], seed))
         except StudyError as error:
             missing.append(str(error))
     return answers, missing
+
+
+def _sbi(evaluate: Evaluate, dim: int, draws: int, seed: int) -> list[Answer]:
+    if find_spec("sbi") is None:
+        from_draws(np.zeros((0, dim)), np.zeros(0), 0.0, seed)
+    start = time.perf_counter()
+    z = np.random.default_rng([seed, 205]).standard_normal((draws, dim))
+    values = evaluate(z, 205, np.arange(draws))
+    return from_draws(z, values, time.perf_counter() - start, seed)

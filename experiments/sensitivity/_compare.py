@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from calib import SobolIndices
+from calib import DerivativeSensitivity, SobolIndices
 from experiments.sensitivity._baselines import Answer, Evaluate
 from experiments.sensitivity._functions import TestFunction
 from experiments.sensitivity._reference import Columns
@@ -54,6 +54,16 @@ def comparison(
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def by_draws(
+    r: DerivativeSensitivity, calibrated: int, reference: SobolIndices, columns: Columns
+) -> list[dict[str, float]]:
+    """Agreement of the shares from growing numbers of draws: `gradients, rank_correlation, top_five, top_ten`."""
+    return [
+        {"gradients": 3 * n, **agreement(by_group(share[:calibrated], columns), reference.total.value)}
+        for n, share in zip(r.path_draws, r.path_share, strict=True)
+    ]
 
 
 def singly(answer: Answer, reference: SobolIndices, columns: Columns) -> dict[str, float]:

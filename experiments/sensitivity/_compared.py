@@ -19,7 +19,7 @@ from experiments.sensitivity import _reference as reference
 from experiments.sensitivity import _zero_shot as level_one
 from experiments.sensitivity._functions import all_functions
 from experiments.sensitivity._outputs import Array
-from experiments.sensitivity._steps import NUMBER, Analysis, index_table
+from experiments.sensitivity._steps import NUMBER, SURVIVORS, Analysis, index_table
 
 FILE = "reference.nc"
 
@@ -65,39 +65,45 @@ def against_others(a: Analysis, prior: level_three.Global | None) -> None:
     lead = a.outputs[0]
 
     def evaluate(z: Array, replicate: int, streams: np.ndarray) -> Array:
-        return work.values(z, "baselines", replicate, streams=streams, outputs=[lead])[:, 0]
+        return work.values(z, BASELINES, replicate, streams=streams, outputs=[lead])[:, 0]
 
     sizes = {key: getattr(c, key) for key in ("morris", "sobol", "dgsm", "once", "sbi")}
     with a.run.phase("baselines"):
-        others, missing = kept.answers(
-            a.run.file("baselines.json"),
-            f"{reference.problem_of(work)} seed {c.seed} sizes {sizes} of {lead.name}",
-            lambda: baselines.run_all(
-                evaluate, work.dim, sizes, c.seed, lambda name: a.console.print(f"baseline: {name}", highlight=False)
+        others, missing = baselines.run_all(
+            evaluate,
+            work.dim,
+            sizes,
+            c.seed,
+            lambda name: a.console.print(f"baseline: {name}", highlight=False),
+            kept.Answers(
+                a.run.file("baselines.json"), f"{reference.problem_of(work)} seed {c.seed} {sizes} of {lead.name}"
             ),
         )
     a.keep_ledger()
     rows = []
-    gradient = _gradient_seconds(a)
+    gradient, seconds = _gradient_seconds(a), _run_seconds(a, found)
     runs = len(found.values) * (2 + columns.sites) * reference.REPLICATES
     for k, output in enumerate(o for o in a.outputs[:NUMBER] if o.name in indices):
         mine = _ours(a, prior, a.outputs.index(output), gradient)
         answers = mine + (list(others) if output is lead else [])
         sites = sobol_indices(found.of(output)[:, : 2 + columns.sites], rng)
-        table = compare.comparison(answers, sites, columns, runs, runs * found.seconds_per_run)
+        table = compare.comparison(answers, sites, columns, runs, runs * seconds)
         rows.append(table.assign(output=output.name))
         a.facts.setdefault("reliability", {})[output.name] = reference.reliability(found, output, rng)
+        if prior is not None:
+            r = prior.results[a.outputs.index(output)]
+            a.facts.setdefault("by_draws", {})[output.name] = compare.by_draws(r, prior.calibrated, sites, columns)
         if found.columns.sites < len(found.columns.names):
             a.facts.setdefault("single", {})[output.name] = compare.singly(mine[0], indices[output.name], found.columns)
         if k == 0:
             full, a.facts["full_scale"] = full_size()
-            here = (found.seconds_per_run, gradient or float("nan"))
+            here = (seconds, gradient or float("nan"))
             a.table("projected.csv", compare.projected(answers, runs, columns.sites, work.dim, here, full))
     a.table("comparison.csv", pd.concat(rows))
     a.table("functions.csv", compare.on_functions(all_functions(), 100 if c.smoke else 1000, c.seed))
     first = indices[rows[0]["output"].iloc[0]]
     a.facts["compare"] = {
-        "missing": missing, "seconds_per_run": found.seconds_per_run, "seconds_per_gradient": gradient,
+        "missing": missing, "seconds_per_run": seconds, "seconds_per_gradient": gradient,
         "reference_rows": len(found.values), "reference_runs": runs, "reference_device": found.device,
         "reference_all_runs": found.runs, "failed": first.failed, "sd": first.variance**0.5,
     }  # fmt: skip
@@ -116,12 +122,21 @@ def full_size() -> tuple[tuple[float, float], str]:
     return (run, run + back), text
 
 
+BASELINES = "baselines"
+
+
+def _run_seconds(a: Analysis, found: reference.Reference) -> float:
+    """Seconds of a run on this machine; those of the reference if nothing else was run here."""
+    ledger = a.work.ledger
+    known = [ledger.per_run(p) for p in (BASELINES, SURVIVORS, reference.PURPOSE) if ledger.runs.get(p)]
+    return known[0] if known else found.seconds_per_run
+
+
 def _gradient_seconds(a: Analysis) -> float | None:
     """Seconds of one run with one reverse pass, from the runs of level 3 (which make several passes a run)."""
     ledger = a.work.ledger
-    if level_three.PRIOR not in ledger.runs:
-        return None
-    return ledger.per_run(level_three.PRIOR) / len(a.outputs[:NUMBER])
+    known = [ledger.per_run(p) for p in (level_three.PRIOR, level_three.POSTERIOR) if ledger.runs.get(p)]
+    return min(known) / len(a.outputs[:NUMBER]) if known else None
 
 
 def _ours(a: Analysis, prior: level_three.Global | None, k: int, gradient: float | None) -> list[baselines.Answer]:

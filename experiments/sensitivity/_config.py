@@ -55,7 +55,7 @@ class Config(BaseModel):
     streams: int = Field(default=16, ge=2)
     draws: int = Field(default=96, ge=10)
     posterior_draws: int = Field(default=24, ge=10)
-    survivors: int = Field(default=16, ge=16)
+    survivors: int = Field(default=32, ge=16)
     reference: int = Field(default=32, ge=16)
     reference_file: str | None = None
     elements: bool = False
@@ -70,7 +70,7 @@ class Config(BaseModel):
 
 SMOKE: dict[str, Any] = {
     "scale": 0.002, "workers": 1,
-    "streams": 4, "draws": 12, "posterior_draws": 10, "reference": 16, "morris": 2, "sobol": 2, "dgsm": 2, "sbi": 60,
+    "streams": 4, "draws": 12, "posterior_draws": 10, "survivors": 16, "reference": 16, "morris": 2, "sobol": 2, "dgsm": 2, "sbi": 60,
     "outputs": ("cases", "admissions"),
 }  # fmt: skip
 THOROUGH: dict[str, Any] = {

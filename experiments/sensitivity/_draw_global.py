@@ -102,46 +102,34 @@ def convergence(path: pd.DataFrame) -> Figure:
 
 @styled
 def methods(table: pd.DataFrame) -> Figure:
-    """Agreement with the dearest ranking against the number of runs."""
-    rows = table[table["output"] == table["output"].iloc[0]].reset_index(drop=True)
-    rows = rows[rows["rank_correlation"].notna()]
-    rows = rows[~rows["method"].str.contains("upper bound")]
-    figure = blank(8.6, 3.5)
+    """Agreement of each method with the dearest ranking, its price beside it."""
+    rows = table[table["output"] == table["output"].iloc[0]]
+    rows = rows[rows["rank_correlation"].notna() & ~rows["method"].str.contains("upper bound")]
+    rows = rows.sort_values("rank_correlation", kind="stable").reset_index(drop=True)
+    figure = blank(8.6, 0.27 * len(rows) + 1.0)
     axes = figure.add_subplot()
-    taken: list[tuple[int, float, float]] = []
-    for row in rows.itertuples():
-        ours = "project" in row.method or "no simulation" in row.method
-        x = max(float(row.runs), 1.0)
-        axes.scatter(x, row.rank_correlation, s=42, color=ACCENT if ours else GREY, zorder=3)
-        y = float(row.rank_correlation)
-
-        def free(side: int, at: float) -> bool:
-            near = ((s, b) for s, a, b in taken if abs(np.log10(x / a)) < 1.1)  # noqa: B023
-            dots = rows[(rows["runs"] < x) & (rows["runs"] > x / 10)]["rank_correlation"]  # noqa: B023
-            covered = side < 0 and bool(((dots - at).abs() < 0.045).any())
-            return not covered and not any(s == side and abs(at - b) < 0.045 for s, b in near)
-
-        side = 1 if free(1, y) or not free(-1, y) else -1
-        while not free(side, y):
-            y -= 0.045
-        taken.append((side, x, y))
-        axes.annotate(
-            f"{row.method} ({row.top_five} of 5)",
-            (x, float(row.rank_correlation)),
-            xytext=(x * 1.25**side, y),
-            textcoords="data",
-            fontsize=7.5,
-            va="center",
-            ha="left" if side > 0 else "right",
-            fontweight="bold" if ours else "normal",
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GREY},
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(0.7, rows["runs"].max() * 12)
-    axes.axhline(0.9, color=LIGHT, lw=1)
-    axes.set_xlabel("runs (1 stands for none); a gradient counts as one")
-    axes.set_ylabel("rank correlation with the reference")
-    axes.set_title(f"{table['output'].iloc[0]}: agreement and price; in brackets how many of the first five are found")
+    ours = rows["method"].str.contains("project|no simulation").to_numpy()
+    at = range(len(rows))
+    axes.axvline(0.9, color=LIGHT, lw=1)
+    for felt, marker, meaning in ((False, "o", "all parameters"), (True, "d", "those the reference can tell from 0")):
+        x = rows["rank_correlation_felt" if felt else "rank_correlation"]
+        axes.scatter(
+            x, at, s=16 if felt else 42, marker=marker, color=np.where(ours, ACCENT, GREY), zorder=3, label=meaning,
+            facecolor="none" if felt else None,
+        )  # fmt: skip
+    axes.set_yticks(at, rows["method"])
+    for tick, mine in zip(axes.get_yticklabels(), ours, strict=True):
+        tick.set_fontweight("bold" if mine else "normal")
+    for y, row in zip(at, rows.itertuples(), strict=True):
+        text = f"{int(row.runs):,} {'gradients' if row.gradients else 'runs'}"
+        axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
+        axes.text(1.2, y, f"{row.top_five}", transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
+    for x, head in ((1.02, "price"), (1.2, "of 5")):
+        axes.text(x, len(rows) - 0.3, head, transform=axes.get_yaxis_transform(), fontsize=7.5, fontweight="bold")
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("rank correlation with the reference")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.99), ncols=2, fontsize=7.5)
+    heading(figure, f"{table['output'].iloc[0]}: agreement and price")
     return figure
 
 

@@ -62,7 +62,9 @@ def over_prior(
         return work.gradients(z, outputs, PRIOR, replicate, extra=more, advance=advance)
 
     identity = f"prior {_identity(work, outputs)} {draws} {len(everything)}"
-    parts = kept.gradients(file, identity, lambda: [taken(design.z, 1), taken(design.z, 2), taken(design.mixed, 3)])
+    parts = kept.gradients(
+        file, identity, lambda: [taken(design.z, 1), taken(design.z, 2), taken(design.mixed, 3)], advance
+    )
     return Global(
         tuple(everything), tuple(groups), len(names), _results(parts, outputs, everything, groups, work, None)
     )
@@ -82,7 +84,9 @@ def over_posterior(
         return work.gradients(centre + eps @ factor.T, outputs, POSTERIOR, replicate, advance=advance)
 
     identity = f"posterior {_identity(work, outputs)} {draws} {hashlib.sha256(z.tobytes()).hexdigest()[:16]}"
-    parts = kept.gradients(file, identity, lambda: [taken(design.z, 4), taken(design.z, 5), taken(design.mixed, 6)])
+    parts = kept.gradients(
+        file, identity, lambda: [taken(design.z, 4), taken(design.z, 5), taken(design.mixed, 6)], advance
+    )
     groups = [n.split("[")[0] for n in names]
     return Global(
         tuple(names), tuple(groups), len(names), _results(parts, outputs, names, groups, work, (factor, factor))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,7 +20,9 @@ Parts = Sequence[tuple[Array, Array]]
 """Values `[draw, output]` and gradients `[draw, output, input]` of each set of runs."""
 
 
-def gradients(file: Path | None, identity: str, make: Callable[[], Parts]) -> Parts:
+def gradients(
+    file: Path | None, identity: str, make: Callable[[], Parts], advance: Callable[[int], None] = lambda n: None
+) -> Parts:
     """What the file holds if it belongs to the same analysis, else what `make` gives, kept in the file in single precision.
 
     Raises:
@@ -29,6 +32,7 @@ def gradients(file: Path | None, identity: str, make: Callable[[], Parts]) -> Pa
         try:
             with xr.open_dataset(file, engine="h5netcdf") as data:
                 if data.attrs["identity"] == identity:
+                    advance(int(np.prod(data["value"].shape[:2])))
                     values, slopes = (np.asarray(data[k].values, dtype=float) for k in ("value", "gradient"))
                     return list(zip(values, slopes, strict=True))
         except (OSError, KeyError) as error:
@@ -51,22 +55,35 @@ def gradients(file: Path | None, identity: str, make: Callable[[], Parts]) -> Pa
     return [(value, slope.astype(np.float32).astype(float)) for value, slope in parts]
 
 
-def answers(
-    file: Path, identity: str, make: Callable[[], tuple[list[Answer], list[str]]]
-) -> tuple[list[Answer], list[str]]:
-    """The same for the answers of other methods, and sentences on those that cannot run.
+@dataclass(frozen=True)
+class Answers:
+    """Answers of other methods, kept in a file method by method.
 
-    Raises:
-        StudyError: the file is damaged.
+    Attributes:
+        file: JSON. identity: of the analysis; answers of another are made anew.
     """
-    if file.is_file():
-        try:
-            held = json.loads(file.read_text(encoding="utf-8"))
-            if held["identity"] == identity:
-                return [Answer(**{**row, "score": np.array(row["score"])}) for row in held["answers"]], held["missing"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(f"{file} is damaged ({error}); remove it, and its runs are made again.") from error
-    found, missing = make()
-    rows = [asdict(a) | {"score": a.score.tolist()} for a in found]
-    atomic_write_json(file, {"identity": identity, "answers": rows, "missing": missing})
-    return found, missing
+
+    file: Path
+    identity: str
+
+    def __call__(self, key: str, make: Callable[[], list[Answer]]) -> list[Answer]:
+        """What the file holds under a key, or what `make` gives.
+
+        Raises:
+            StudyError: the file is damaged.
+        """
+        held: dict[str, Any] = {"identity": self.identity, "answers": {}}
+        if self.file.is_file():
+            try:
+                found = json.loads(self.file.read_text(encoding="utf-8"))
+                held = found if found["identity"] == self.identity else held
+                if key in held["answers"]:
+                    return [Answer(**{**row, "score": np.array(row["score"])}) for row in held["answers"][key]]
+            except (ValueError, KeyError, TypeError) as error:
+                raise StudyError(
+                    f"{self.file} is damaged ({error}); remove it, and its runs are made again."
+                ) from error
+        made = make()
+        held["answers"][key] = [asdict(a) | {"score": a.score.tolist()} for a in made]
+        atomic_write_json(self.file, held)
+        return made

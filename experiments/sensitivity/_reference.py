@@ -252,7 +252,8 @@ def reliability(found: Reference, output: Output, generator: np.random.Generator
     """Has the reference converged? Rank correlation of its halves over the sites, and the widest interval of its first five.
 
     Returns:
-        `halves`, None with too few rows; `half_width`: largest half of a 95 % interval, relative to the index, among the first five.
+        `halves`, None with too few rows; `half_width`: largest half of a 95 % interval, relative to the index, among the first five;
+        `first_five`: bootstrap probability that the least sure of its first five belongs there.
     """
     sites = found.of(output)[:, : 2 + found.columns.sites]
     half = len(sites) // 2
@@ -264,4 +265,8 @@ def reliability(found: Reference, output: Output, generator: np.random.Generator
     total = sobol_indices(sites, generator).total
     top = total.rank <= 5
     width = 0.5 * (total.high - total.low)[top] / total.value[top]
-    return {"halves": float(spearmanr(*totals).statistic) if totals else None, "half_width": float(width.max())}
+    return {
+        "halves": float(spearmanr(*totals).statistic) if totals else None,
+        "half_width": float(width.max()),
+        "first_five": float(total.top_five[top].min()),
+    }

@@ -71,7 +71,7 @@ class Analysis:
                 recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch, c.ghosts)
                 workers = self.stack_.enter_context(Workers(recipe, c.workers)) if c.workers > 1 else None
                 m = self.run.manifest  # a report that is gone on with counts on
-                names = ("simulations", "reverse_passes", "failed_runs", "seconds")
+                names = ("simulations", "reverse_passes", "failed_runs", "seconds", "quick_seconds")
                 ledger = Ledger(*(dict(m.get(name, {})) for name in names))
                 self.work_ = replace(recipe.build(c.device), workers=workers, ledger=ledger)
             self.facts["agents"] = self.work_.simulator.population.agents
@@ -97,6 +97,7 @@ class Analysis:
         self.run.update(
             simulations=dict(ledger.runs), reverse_passes=dict(ledger.gradients), failed_runs=dict(ledger.failed),
             seconds={k: round(v, 3) for k, v in ledger.seconds.items()},
+            quick_seconds={k: round(v, 5) for k, v in ledger.quick.items()},
         )  # fmt: skip
 
     def table(self, name: str, frame: pd.DataFrame) -> None:

@@ -14,6 +14,9 @@ from experiments.sensitivity._check import words as check_words
 from experiments.sensitivity._compare import OURS
 from experiments.sensitivity._global import KEEP, SURE, WIDTH
 
+AIM = 0.9
+"""Rank correlation with the dearest ranking that is asked for."""
+
 __all__ = [
     "check_sentence",
     "check_words",
