@@ -104,7 +104,8 @@ def forecast_signals(run: RunFiles) -> Figure:
         )
         for name, add in whole.items()
     ]
-    return draw_fans(run.weeks, panels, run.fitted, run.masked, 2, "New Zealand: the other signals", height=2.3)
+    none = np.zeros_like(run.masked)
+    return draw_fans(run.weeks, panels, run.fitted, none, 2, "New Zealand: the other signals", height=2.3)
 
 
 def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:

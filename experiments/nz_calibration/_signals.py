@@ -82,7 +82,7 @@ SIGNALS: dict[str, Signal] = {
 OPTIONS = tuple(dict.fromkeys(s.option for s in SIGNALS.values()))
 """What `--signals` may name."""
 
-DEFAULT = ("cases", "admissions")
+DEFAULT = ("cases", "admissions", "deaths", "border")
 """The combination whose forecasts were best (`python -m experiments.nz_calibration.signals`)."""
 
 

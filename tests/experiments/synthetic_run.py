@@ -79,7 +79,7 @@ def taught_of(rng):
     """Made-up widths of a few parameters and an output for every signal."""
     quantities = [*names()[:6], "cases in the forecast weeks", "infections to the forecast date"]
     rows = [
-        {"option": option, "fitted": option != "occupancy", "quantity": q, "output": " " in q, "sd": 0.3, "sd_other": 0.4,
+        {"option": option, "fitted": option in ("cases", "admissions"), "quantity": q, "output": " " in q, "sd": 0.3, "sd_other": 0.4,
          "wider": 1 + rng.exponential(0.3), "shown": True}
         for option in OPTIONS
         for q in quantities
@@ -91,7 +91,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     rng = np.random.default_rng(0)
     figures = load_figures()
     run = RunFolder.create(folder, "nz_calibration", {"scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1)
-    data = data_of(figures, WEEKS, OPTIONS)
+    data = data_of(figures, WEEKS, ("cases", "admissions"))
     observed = {name: x.numpy() for name, x in data.counts.items()}
     seen = {f"seen_{name}": x.numpy() for name, x in data.seen.items()}
     z, posterior = parameter_draws(rng, draws, narrowed=True)

@@ -1,0 +1,146 @@
+"""Which signals the likelihood sees, and what each is said to teach."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._model import observed, series
+from experiments.nz_calibration._observation import PLACES
+from experiments.nz_calibration._signals import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
+from experiments.nz_calibration._taught import taught
+from experiments.nz_calibration.signals import row_of
+from tests.experiments.conftest import TINY, command
+
+
+def test_names_are_parsed_in_one_order():
+    assert parse_signals("border, cases") == ("cases", "border")
+    assert parse_signals(DEFAULT) == DEFAULT
+    assert set(switched_on(OPTIONS)) == set(SIGNALS)
+    assert switched_on(["cases"]) == ("cases_district", "cases_age")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("cases,wastwater", "did you mean 'wastewater'"),
+        ("cases,xyz", "choose among cases"),
+        (" , ", "No signal was asked for"),
+    ],
+)
+def test_what_is_not_a_signal_is_said(given, said):
+    with pytest.raises(StudyError, match=said):
+        parse_signals(given)
+
+
+def test_the_command_refuses_an_unknown_signal(tmp_path):
+    result = command(*TINY, "--signals", "cases,admisions", "--output", tmp_path / "run")
+    assert result.code == 2
+    assert "did you mean 'admissions'" in result.last
+    assert not (tmp_path / "run").exists()
+
+
+def test_areas_are_whole_districts_and_whole_regions(figures):
+    districts = [d for group, _ in AREAS.values() for d in group]
+    assert sorted(districts) == sorted(SIGNALS["cases_district"].places)
+    regions = [r for _, group in AREAS.values() for r in group]
+    assert len(set(regions)) == len(regions) == 16
+    assert set(regions) | {"New Zealand"} == set(figures.wastewater["region"])
+
+
+def test_wastewater_of_an_area_is_the_mean_over_people_sampled(figures):
+    table = series(figures, "wastewater_area")
+    rows = figures.wastewater.set_index(["week", "region"])
+    week = "2022-03-13"
+    parts = rows.loc[[(np.datetime64(week), r) for r in ("Nelson", "Tasman", "Marlborough")]]
+    copies, people = parts["genome_copies_per_person_per_day"], parts["population_covered"]
+    assert table.loc[week, "Top of the South"] == pytest.approx((copies * people).sum() / people.sum() / 1e6)
+
+
+def test_what_the_likelihood_sees(figures):
+    weeks = calendar.weeks()
+    data = observed(figures, weeks, OPTIONS)
+    early = np.asarray(weeks <= np.datetime64(calendar.FORECAST_DATE))
+    for name, seen in data.seen.items():
+        assert not bool(seen[~early].any()), name
+        assert bool(torch.isfinite(data.counts[name][seen]).all())
+    masked = int(np.flatnonzero(weeks == np.datetime64(calendar.MASKED_WEEK))[0])
+    for name, signal in SIGNALS.items():
+        assert bool(data.seen[name][masked].any()) == (not signal.masked and name != "occupancy_district"), name
+    assert int(data.seen["occupancy_district"].any(1).sum()) == 1
+    assert bool((data.counts["wastewater_area"][data.seen["wastewater_area"]] > 0).all())
+    only = observed(figures, weeks, ["deaths"])
+    assert only.signals == ("deaths_age",)
+    assert torch.equal(only.fitted, data.fitted)
+
+
+def test_a_signal_that_is_off_does_not_move_the_likelihood(tiny, figures):
+    z = 0.2 * torch.randn(2, tiny.space.dim, generator=torch.Generator().manual_seed(4))
+    data = observed(figures, calendar.weeks(), ["cases", "admissions"]).until(tiny.short.weeks)
+
+    def value(counts):
+        changed = type(data)({**data.counts, **counts}, data.seen, data.fitted)
+        return Inference(tiny.short, changed).log_likelihood(z, 3, "reverse")
+
+    before = value({})
+    assert torch.equal(value({"deaths_age": data.counts["deaths_age"] + 50}), before)
+    assert not torch.equal(value({"admissions_age": data.counts["admissions_age"] + 50}), before)
+
+
+@pytest.fixture(scope="module")
+def table(tiny, figures):
+    """What signals taught a tiny study that saw cases and border workers."""
+    z = 0.2 * torch.randn(4, tiny.space.dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    with torch.no_grad():
+        flat, jacobian = tiny.full.jacobian(z, 1)
+    weeks = [str(w.date()) for w in calendar.weeks()]
+    rows = [(s, w, p) for s, places in PLACES.items() for w in weeks for p in places]
+    labels = {
+        f"output_{k}": ("output", list(x))
+        for k, x in zip(("signal", "week", "place"), zip(*rows, strict=True), strict=True)
+    }
+    kept = xr.Dataset(
+        {
+            "expected": (("draw", "output"), flat.numpy()),
+            "jacobian": (("draw", "output", "parameter"), jacobian.numpy()),
+        },
+        coords=labels,
+    )
+    on = ["cases", "border"]
+    data = observed(figures, calendar.weeks(), on).until(tiny.short.weeks)
+    study = SimpleNamespace(
+        figures=figures, full=tiny.full, short=tiny.short, space=tiny.space, config=SimpleNamespace(signals=on)
+    )
+    return taught(study, Inference(tiny.short, data), z, kept)
+
+
+def test_more_figures_never_widen(table):
+    assert set(table.option) == set(OPTIONS)
+    assert (table.wider >= 1 - 1e-9).all()
+    assert table[table.fitted].option.unique().tolist() == ["cases", "border"]
+
+
+def test_a_parameter_that_only_a_signal_sees_is_taught_by_it_alone(table):
+    wide = table.pivot(index="quantity", columns="option", values="wider")
+    assert wide.loc["hospital_days"].idxmax() == "occupancy"
+    assert wide.loc["hospital_days"].drop("occupancy").max() == pytest.approx(1.0, abs=1e-9)
+    assert wide.loc["wastewater_level", "wastewater"] > 1.5
+    assert wide.loc["ascertainment_rat", "border"] > 1.005
+    # not fitted and not seen: known as the prior says
+    assert table[(table.quantity == "fatality_age") & (table.option == "deaths")].sd.item() == pytest.approx(
+        1.0, abs=1e-9
+    )
+
+
+def test_a_row_of_the_table_of_combinations(finished):
+    row = row_of(DEFAULT, 0, finished)
+    assert row["signals"] == "cases admissions deaths border"
+    assert row["cases_district 1-4"] > 0
+    assert row["occupancy_district 1-4"] is None  # no baseline: its figures begin at the forecast date
+    assert 0 <= row["deaths_age inside"] <= 1
+    assert row["sd infections"] > 0
