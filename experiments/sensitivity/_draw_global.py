@@ -123,8 +123,8 @@ def methods(table: pd.DataFrame) -> Figure:
     for y, row in zip(at, rows.itertuples(), strict=True):
         text = f"{int(row.runs):,} {'gradients' if row.gradients else 'runs'}"
         axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
-        axes.text(1.2, y, f"{row.top_five}", transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
-    for x, head in ((1.02, "price"), (1.2, "of 5")):
+        axes.text(1.175, y, f"{row.top_five}", transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
+    for x, head in ((1.02, "price"), (1.175, "of 5")):
         axes.text(x, len(rows) - 0.3, head, transform=axes.get_yaxis_transform(), fontsize=7.5, fontweight="bold")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("rank correlation with the reference")

@@ -160,7 +160,7 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
             continue
         r, top = rows.loc[own], rows.iloc[0]
         known = facts.get("reliability", {}).get(output, {})
-        halves, width = known.get("halves"), known.get("half_width")
+        halves = known.get("halves")
         out.append(
             f"{output.capitalize()}: the shares from {int(r['runs']):,} gradients rank the calibrated "
             f"parameters as Sobol indices of "
@@ -170,17 +170,21 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
             f"1/{top['runs'] / r['runs']:.0f} of the runs and "
             f"1/{top['seconds'] / max(r['seconds'], 1e-9):.0f} of the time."
             + (f" The two halves of the reference agree with each other to {halves:.3f}." if halves is not None else "")
-            + (
-                f" The first five of its indices are known to ±{percent(width)} of themselves."
-                if width is not None
-                else ""
-            )
+            + _known(known)
         )
+        path = facts.get("by_draws", {}).get(output, [])
+        enough = [k for k in range(len(path)) if all(p["rank_correlation"] >= AIM for p in path[k:])]
+        if enough:
+            least = path[enough[0]]
+            out.append(
+                f"With {int(least['gradients'])} gradients, 1/{top['runs'] / least['gradients']:.0f} of the runs, the rank correlation is "
+                f"{least['rank_correlation']:.2f} ({int(least['top_five'])} of the first five), and from there on never below {AIM}."
+            )
         alone = facts.get("single", {}).get(output)
         if alone:
             out.append(
-                f"Each element of a vector by itself, {alone['inputs']} inputs: rank correlation {alone['rank_correlation']:.2f}, "
-                f"{alone['rank_correlation_felt']:.2f} over the {alone['felt']} that the reference can tell from 0, "
+                f"Each element of a vector by itself, {alone['inputs']} inputs: rank correlation {alone['rank_correlation']:.3f}, "
+                f"{alone['rank_correlation_felt']:.3f} over the {alone['felt']} that the reference can tell from 0, "
                 f"and {int(alone['top_five'])} of the first five."
             )
     gradient = compare["seconds_per_gradient"]
@@ -190,6 +194,16 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
         f"as one parameter here."
     )
     return out + list(compare["missing"])
+
+
+def _known(reliability: dict[str, Any]) -> str:
+    """How sure the dearest ranking is of its first five."""
+    if reliability.get("half_width") is None:
+        return ""
+    return (
+        f" The first five of its indices are known to ±{percent(reliability['half_width'])} of themselves; the least sure of them is "
+        f"among its first five with probability {reliability['first_five']:.2f}."
+    )
 
 
 def check_sentence(table: pd.DataFrame) -> list[str]:
