@@ -22,7 +22,7 @@ def test_strength_of_transmission_is_that_of_the_hosts(tiny):
     z = torch.randn(64, space.dim, generator=torch.Generator().manual_seed(1))
     hosts = host_tables(space.to_theta(z), simulator.context)
     share = simulator.context.population_share.reshape(20, 8).mean(0)
-    people = (share[:, None] * simulator.observation.doses).flatten()
+    people = share @ simulator.observation.share
     log_strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log()
     rows = [p.name for p in space.parameters if p.name not in ("district_spread", "seed_spread")]
     at = sum(space.slice_of(n).stop - space.slice_of(n).start for n in rows[: rows.index(VENUES[0])])
