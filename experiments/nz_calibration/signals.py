@@ -32,6 +32,8 @@ COMBINATIONS = (
 )  # fmt: skip
 KEPT = ("transmission_community", "aversion", "ascertainment_pcr", "ascertainment_rat", "seed_level", "severity_level")
 """Parameters whose posterior widths stand in the table, beside the infections to the forecast date."""
+SCORED, PERIODS = ("cases_district", "cases_age", "admissions_age"), ("1-4", "5-11")
+"""Whose relative scores `score` is the geometric mean of."""
 console = Console(stderr=True)
 
 
@@ -116,8 +118,9 @@ def _calibrate(signals: tuple[str, ...], seed: int, folder: Path, threads: int, 
 def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
     """One row of the table: scores of what is forecast, and widths of what was learnt.
 
-    Scores are weighted interval scores relative to the baseline's (below 1 is better), over 1-4 and 5-11 weeks ahead; `inside` is the
-    share of figures in the 95 % intervals over all weeks ahead; `sd` of a parameter is that of its logarithm (its logit, for a share).
+    Scores are weighted interval scores relative to the baseline's (below 1 is better), over 1-4 and 5-11 weeks ahead, and `score` is the
+    geometric mean of the six of cases and admissions; `inside` is the share of figures in the 95 % intervals over all weeks ahead; `sd` of a
+    parameter is that of its logarithm (its logit, for a share).
     """
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -130,6 +133,7 @@ def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
             (c["coverage_95"], c["cells"]) for c in scores[name]["overall"].values() if c["coverage_95"] is not None
         ]
         row[f"{name} inside"] = sum(c * n for c, n in cells) / max(1, sum(n for _, n in cells))
+    row["score"] = float(np.exp(np.mean([np.log(row[f"{name} {period}"]) for name in SCORED for period in PERIODS])))
     fitted = groups["constant_data"]["fitted_week"].values.astype(bool)
     last = int(np.flatnonzero(fitted).max()) + 1
     infections = groups["posterior_predictive"]["infections_district"].values[0][:, :last].sum((1, 2))
