@@ -11,10 +11,10 @@ from torch import Tensor
 from calib import Gradient, Problem, log_likelihood
 from calib._local_mean import Chart, LocalMean, chance_covariance, identity
 from calib._warm_start import Outputs
+from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._model import (
     SMALLEST_MEAN,
-    Data,
     Simulate,
     Simulator,
     model,
@@ -31,7 +31,7 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
     country = (people * size).sum() / size.sum()
-    share = torch.as_tensor(people * size)
+    share = people * size
     areas = torch.stack([share[list(at)].sum() / size[list(at)].sum() for at in _area_districts()])
     by_axis = {"district": people, "area": areas}
     rows = (by_axis.get(_axis(name), country.expand(len(places))) for name, places in PLACES.items())

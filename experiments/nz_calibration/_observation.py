@@ -202,7 +202,7 @@ def observe(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o
     reporting = (o.week * ascertained[..., None, :]) @ o.report.T  # [*batch, W, T of infection]
     cases = torch.einsum("...wt,...tra->...wra", reporting, infections)
     by_age, by_district = infections.sum(-2), infections.sum(-1)
-    risk, admissions = mean_severity(hosts, o), severity(theta, hosts, o)
+    admissions = severity(theta, hosts, o)
     in_hospital = torch.einsum("...tra,...a->...tr", infections, admissions)
     found = torch.einsum("...ta,a->...t", by_age, o.workers)
     return Expected(
@@ -210,7 +210,7 @@ def observe(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o
         cases_age=cases.sum(-2),
         admissions_age=_weekly(o.week @ o.admit.T, by_age) * admissions[..., None, :],
         infections_district=_weekly(o.week, by_district),
-        deaths_age=_weekly(o.week @ o.die.T, by_age) * fatality(theta, hosts, o, risk)[..., None, :],
+        deaths_age=_weekly(o.week @ o.die.T, by_age) * fatality(theta, hosts, o)[..., None, :],
         occupancy_district=_weekly(_mean(o.day) @ o.stay.T, in_hospital) * theta["hospital_days"][..., None, None],
         wastewater_area=wastewater(theta, hosts, infections, o),
         border_cohort=(_weekly(o.week @ o.detect.T, found[..., None]) * theta["border_ratio"][..., None, None]),
@@ -246,11 +246,11 @@ def severity(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> 
     return line * torch.exp(SEVERITY_BAND * theta["severity_band"]) * mean_severity(hosts, o)
 
 
-def fatality(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: Tensor | None = None) -> Tensor:
+def fatality(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
     """`[*batch, A]` deaths per infection: log-linear in age, lowered by antibody as admissions are."""
     decades = o.age - (FATALITY_AGE - REFERENCE_AGE) / 10
     line = theta["fatality_level"][..., None] * torch.exp(theta["fatality_age"][..., None] * decades)
-    return line * (mean_severity(hosts, o) if risk is None else risk)
+    return line * mean_severity(hosts, o)
 
 
 def wastewater(theta: Mapping[str, Tensor], hosts: HostTables, infections: Tensor, o: Observation) -> Tensor:

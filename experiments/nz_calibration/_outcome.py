@@ -22,10 +22,11 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
 from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._data import series
 from experiments.nz_calibration._functionals import sensitivity_table
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._kept_runs import kept_runs
-from experiments.nz_calibration._model import figures_law, series
+from experiments.nz_calibration._model import figures_law
 from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._parameters import KNOTS
 from experiments.nz_calibration._sampler import chains, summary

@@ -83,7 +83,7 @@ OPTIONS = tuple(dict.fromkeys(s.option for s in SIGNALS.values()))
 """What `--signals` may name."""
 
 DEFAULT = ("cases", "admissions", "deaths", "border")
-"""The combination whose forecasts were best (`python -m experiments.nz_calibration.signals`)."""
+"""No combination forecast better, and of those that forecast alike it leaves least open (docs/signals.md)."""
 
 
 def parse_signals(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -39,10 +39,11 @@ from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._chart import make_chart
 from experiments.nz_calibration._config import Config
+from experiments.nz_calibration._data import Data, observed
 from experiments.nz_calibration._errors import FiguresError, StudyError
 from experiments.nz_calibration._figures import Figures, load_figures
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import SMALLEST_MEAN, Data, Simulator, observed, parameter_space
+from experiments.nz_calibration._model import SMALLEST_MEAN, Simulator, parameter_space
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._population import build_population

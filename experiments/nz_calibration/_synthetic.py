@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calib._noise import derive_seed
+from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import Data, Simulator, figures_law
+from experiments.nz_calibration._model import Simulator, figures_law
 from experiments.nz_calibration._signals import SIGNALS
 
 ATTEMPTS = 50

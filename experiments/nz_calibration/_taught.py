@@ -9,8 +9,8 @@ import xarray as xr
 from torch import Tensor
 
 from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._data import observed
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import observed
 from experiments.nz_calibration._signals import OPTIONS, SIGNALS
 from experiments.nz_calibration._study import Study
 

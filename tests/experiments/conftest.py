@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration.__main__ import main
+from experiments.nz_calibration._data import observed
 from experiments.nz_calibration._figures import load_figures
-from experiments.nz_calibration._model import Simulator, observed, parameter_space
+from experiments.nz_calibration._model import Simulator, parameter_space
 from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context

@@ -11,8 +11,9 @@ from chirho.interventional.handlers import do
 from pyro import poutine
 from pyro.infer import Predictive
 
+from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import Data, model
+from experiments.nz_calibration._model import model
 from experiments.nz_calibration._observation import PLACES as places_of
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._signals import SIGNALS

@@ -8,9 +8,9 @@ import torch
 import xarray as xr
 
 from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._data import observed, series
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import observed, series
 from experiments.nz_calibration._observation import PLACES
 from experiments.nz_calibration._signals import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
 from experiments.nz_calibration._taught import taught
