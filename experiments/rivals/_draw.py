@@ -35,8 +35,11 @@ def _figure(table: pd.DataFrame) -> Figure:
                 axes.set_xlim(0.18, max(2.2, 1.2 * highest))
                 axes.set_xticks([0.25, 0.5, 1, 2], ["0.25", "0.5", "1", "2"])
                 axes.minorticks_off()
+            elif measure == "coverage_95":
+                axes.set_xlim(min(0.8, float(table[measure].min())) - 0.02, 1.02)
             else:
                 axes.set_xlim(-0.04, 1.04)
+                axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
             if i == 0:
                 axes.set_title(title[0].upper() + title[1:])
         panels[i, 0].set_xlabel(words, loc="left")

@@ -179,10 +179,12 @@ def _one(
         return simulate
 
     started = time.perf_counter()
-    with run.phase(label), steps(console, f"{name}, {budget:,} simulations", budget) as advance:
-        drawn: Drawn = METHODS[name](
-            Task(space, simulate_with(advance), ready.target.observed, budget, settings.draws, settings.seed)
-        )
+    size = settings.draws if name == "prior" else budget
+    with run.phase(label), steps(console, name, size) as advance:
+        task = Task(space, simulate_with(advance), ready.target.observed, budget, settings.draws, settings.seed)
+        drawn: Drawn = METHODS[name](task)
+        if name == "prior":
+            advance(size)
     seconds = time.perf_counter() - started
     folder = run.path / label
     shutil.rmtree(folder, ignore_errors=True)  # of a comparison that was killed here
