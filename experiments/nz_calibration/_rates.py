@@ -111,10 +111,12 @@ def gravity(figures: Figures) -> np.ndarray:
     return weight / weight.sum(1, keepdims=True)
 
 
-def host_tables(theta: Mapping[str, Tensor], context: Context, infectious_days: int = 14) -> HostTables:
+def host_tables(
+    theta: Mapping[str, Tensor], context: Context, infectious_days: int = 14, solver: ode.Solver = "auto"
+) -> HostTables:
     """Solve the within-host model of each particle; theta holds `[*batch]` scalars."""
     parameters = ode.WithinHostParameters.from_mapping(theta)
-    host = ode.within_host(parameters, context.archetypes, days=infectious_days)
+    host = ode.within_host(parameters, context.archetypes, days=infectious_days, solver=solver)
     return HostTables(
         ode.infectiousness(host.viral_load),
         ode.susceptibility(host.antibody_at_exposure, parameters),
