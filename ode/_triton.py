@@ -229,7 +229,9 @@ def course(own: Tensor, days: int, steps: int) -> Tensor:
     out = own.new_empty(4, hosts, days)
     if hosts:
         with torch.cuda.device_of(own):
-            course_kernel[(triton.cdiv(hosts, LANES),)](own, out, hosts, days, steps, H=1.0 / steps, LANES=LANES)
+            course_kernel[(triton.cdiv(hosts, LANES),)](
+                own, out, hosts, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
+            )
     return out
 
 
@@ -240,7 +242,7 @@ def tangent(own: Tensor, down: Tensor, days: int, steps: int) -> Tensor:
     if hosts and directions:
         with torch.cuda.device_of(own):
             tangent_kernel[(triton.cdiv(hosts, LANES), directions)](
-                own, down, out, hosts, directions, days, steps, H=1.0 / steps, LANES=LANES
+                own, down, out, hosts, directions, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
             )
     return out
 
@@ -252,6 +254,6 @@ def pullback(own: Tensor, bar: Tensor, steps: int) -> Tensor:
     if hosts:
         with torch.cuda.device_of(own):
             pullback_kernel[(triton.cdiv(hosts, LANES), 4)](
-                own, bar, out, hosts, days, steps, H=1.0 / steps, LANES=LANES
+                own, bar, out, hosts, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
             )
     return out
