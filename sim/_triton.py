@@ -68,6 +68,11 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             "rates.reinfection is given, and the GPU kernels let nobody be infected twice; use backend='compiled' on the CPU, or "
             "backend='reference'."
         )
+    if rates.waning.shape[-1]:
+        raise ValueError(
+            "rates.waning is given, and the GPU kernels know one susceptibility for all days; use backend='compiled' on the CPU, or "
+            "backend='reference'."
+        )
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
     s = _State(a, x)

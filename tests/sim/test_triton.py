@@ -188,5 +188,5 @@ def test_on_a_gpu_as_the_reference_and_again_bit_for_bit(households):
     assert (ours.infected_on != theirs.infected_on).double().mean() < 1e-4
     cotangent = torch.randn_like(theirs.incidence)
     bars = [k.vjp(c, rates, theirs, cotangent) for k in (_triton, _reference)]
-    for x, y in zip(*(b.tensors()[:-1] for b in bars), strict=True):
-        assert float((x - y).abs().max()) < 1e-4 * float(y.abs().max())
+    for x, y in zip(*(b.tensors() for b in bars), strict=True):
+        assert x.numel() == 0 or float((x - y).abs().max()) < 1e-4 * float(y.abs().max())
