@@ -247,9 +247,15 @@ def _third_doses(folder: Path) -> pd.DataFrame:
         raise FiguresError(
             f"{name}, line {line}: expected a date as YYYY-MM-DD and one row for each day and age band; correct the row."
         )
-    wide = table.assign(date=day).pivot(index="date", columns="age_band", values="third_doses").reindex(columns=list(AGE_BANDS))
+    wide = (
+        table.assign(date=day)
+        .pivot(index="date", columns="age_band", values="third_doses")
+        .reindex(columns=list(AGE_BANDS))
+    )
     if wide.isna().any(axis=None) or (wide.diff().iloc[1:] < 0).any(axis=None):
-        raise FiguresError(f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows.")
+        raise FiguresError(
+            f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows."
+        )
     return wide.astype(np.int64)
 
 

@@ -177,7 +177,9 @@ def switched(run: DoseRun, grads: tuple[Tensor, ...], u: Tensor, people: DosePeo
     shed = (g_rho * (rho[:, KINDS:] - rho[:, two])[:, None, None]).sum(-1)
     out = out + shed[:, 0] * after2[:, None] + shed[:, 1] * after3[:, None]
     fewer = (run.risk[:, :, 2] - run.risk[:, :, 1])[:, :, None]
-    return out + ((run.sent[:, :, 1] * after2[:, None, None] + run.sent[:, :, 2] * after3[:, None, None]) * fewer).sum(1)
+    return out + ((run.sent[:, :, 1] * after2[:, None, None] + run.sent[:, :, 2] * after3[:, None, None]) * fewer).sum(
+        1
+    )
 
 
 def summed_hazards(taken: Tensor, n2: Tensor, n3: Tensor, s2: Tensor, s3: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,10 +188,11 @@ def summed_hazards(taken: Tensor, n2: Tensor, n3: Tensor, s2: Tensor, s3: Tensor
     Period by period, the pressure Lambda on a susceptibility of 1 is that which infects as many of those left as were infected.
 
     Args:
-        taken: `[P, A, S]` agents infected of both kinds. n2, n3: `[A]` agents of each.
-        n3: agents boosted.
+        taken: `[P, A, S]` agents infected of both kinds.
+        n2: `[A]` agents with two doses.
+        n3: `[A]` agents boosted.
         s2: `[P, A, S]` susceptibility with two doses.
-        s3: boosted.
+        s3: `[P, A, S]` susceptibility boosted.
     """
     hazard2 = hazard3 = torch.zeros_like(taken[..., 0])
     for s in range(taken.shape[-1]):

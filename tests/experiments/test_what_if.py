@@ -148,7 +148,9 @@ def test_isolation_in_closed_form():
 def test_those_boosted_in_the_month_are_given_it_earlier_and_nobody_else_then(asked, figures):
     kinds, campaign = asked.simulator.kinds, asked.fitted.simulator.context.campaign
     share, since = share_soon(figures)
-    torch.testing.assert_close(campaign.share[-1, kinds.two], torch.as_tensor(share))  # in the study, as the register had it
+    torch.testing.assert_close(
+        campaign.share[-1, kinds.two], torch.as_tensor(share)
+    )  # in the study, as the register had it
     assert ((since[2:] > 10) & (since[2:] < 40)).all()
     usual = moved_campaign(kinds.hosts.doses, campaign, kinds)
     torch.testing.assert_close(usual.share, campaign.share[:, kinds.alike])

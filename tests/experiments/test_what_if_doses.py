@@ -122,7 +122,9 @@ def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
         ),
         1,
     )[..., None]
-    g_rho = torch.cat((zero, (reach * sick[0, :, 1]).reshape(1, -1), (reach * sick[0, :, 2]).reshape(1, -1)), 1)[..., None]
+    g_rho = torch.cat((zero, (reach * sick[0, :, 1]).reshape(1, -1), (reach * sick[0, :, 2]).reshape(1, -1)), 1)[
+        ..., None
+    ]
     first = torch.full_like(g_sigma, 0.8)  # of which the leaves are factors
     run = DoseRun(sick, torch.zeros(1), sick, risk, sigma, rho, (torch.zeros(1), torch.zeros(1)), first)
     got = switched(run, (g_sigma * first, g_rho), u, people)
