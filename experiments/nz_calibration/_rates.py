@@ -131,10 +131,10 @@ def with_kinds(context: Context, kinds: ode.Archetypes, campaign: Campaign | Non
     return replace(context, archetypes=kinds, campaign=campaign, ahead=ahead)
 
 
-def host_tables(theta: Mapping[str, Tensor], context: Context) -> HostTables:
+def host_tables(theta: Mapping[str, Tensor], context: Context, solver: ode.Solver = "auto") -> HostTables:
     """Solve the within-host model of each particle; theta holds `[*batch]` scalars."""
     parameters = ode.WithinHostParameters.from_mapping(theta)
-    host = ode.within_host(parameters, context.archetypes, days=INFECTIOUS_DAYS)
+    host = ode.within_host(parameters, context.archetypes, days=INFECTIOUS_DAYS, solver=solver)
     shift, load = theta["severity_shift"], theta["severity_load"]
     waning, severity = as_time_goes_on(host, parameters, context.ahead, shift, load)
     return HostTables(
