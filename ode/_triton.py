@@ -235,7 +235,7 @@ def course(own: Tensor, days: int, steps: int) -> Tensor:
 
 def tangent(own: Tensor, down: Tensor, days: int, steps: int) -> Tensor:
     """Derivative of `course` along directions `down [4, directions, hosts]`: `[4, directions, hosts, D]`."""
-    own, down, (_, directions, hosts) = own.contiguous(), down.contiguous(), down.shape
+    own, down, (_, directions, hosts) = own.contiguous(), down.to(own.dtype).contiguous(), down.shape
     out = own.new_empty(4, directions, hosts, days)
     if hosts and directions:
         with torch.cuda.device_of(own):
@@ -247,7 +247,7 @@ def tangent(own: Tensor, down: Tensor, days: int, steps: int) -> Tensor:
 
 def pullback(own: Tensor, bar: Tensor, steps: int) -> Tensor:
     """Gradient `[4, hosts]` of `sum(bar * course)` for `bar [4, hosts, D]`."""
-    own, bar, (_, hosts, days) = own.contiguous(), bar.contiguous(), bar.shape
+    own, bar, (_, hosts, days) = own.contiguous(), bar.to(own.dtype).contiguous(), bar.shape
     out = torch.empty_like(own)
     if hosts:
         with torch.cuda.device_of(own):
