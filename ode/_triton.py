@@ -229,29 +229,31 @@ def course(own: Tensor, days: int, steps: int) -> Tensor:
     out = own.new_empty(4, hosts, days)
     if hosts:
         with torch.cuda.device_of(own):
-            course_kernel[(triton.cdiv(hosts, LANES),)](own, out, hosts, days, steps, H=1.0 / steps, LANES=LANES)
+            course_kernel[(triton.cdiv(hosts, LANES),)](
+                own, out, hosts, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
+            )
     return out
 
 
 def tangent(own: Tensor, down: Tensor, days: int, steps: int) -> Tensor:
     """Derivative of `course` along directions `down [4, directions, hosts]`: `[4, directions, hosts, D]`."""
-    own, down, (_, directions, hosts) = own.contiguous(), down.contiguous(), down.shape
+    own, down, (_, directions, hosts) = own.contiguous(), down.to(own.dtype).contiguous(), down.shape
     out = own.new_empty(4, directions, hosts, days)
     if hosts and directions:
         with torch.cuda.device_of(own):
             tangent_kernel[(triton.cdiv(hosts, LANES), directions)](
-                own, down, out, hosts, directions, days, steps, H=1.0 / steps, LANES=LANES
+                own, down, out, hosts, directions, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
             )
     return out
 
 
 def pullback(own: Tensor, bar: Tensor, steps: int) -> Tensor:
     """Gradient `[4, hosts]` of `sum(bar * course)` for `bar [4, hosts, D]`."""
-    own, bar, (_, hosts, days) = own.contiguous(), bar.contiguous(), bar.shape
+    own, bar, (_, hosts, days) = own.contiguous(), bar.to(own.dtype).contiguous(), bar.shape
     out = torch.empty_like(own)
     if hosts:
         with torch.cuda.device_of(own):
             pullback_kernel[(triton.cdiv(hosts, LANES), 4)](
-                own, bar, out, hosts, days, steps, H=1.0 / steps, LANES=LANES
+                own, bar, out, hosts, days, steps, H=1.0 / steps, LANES=LANES, num_warps=1
             )
     return out

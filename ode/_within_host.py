@@ -85,10 +85,8 @@ def within_host(
     hosts = host_numbers(parameters, archetypes)
     if treatment is None:
         course = daily_states(hosts, days=days, steps=steps, solver=solver)
-    elif solver == "kernel":
-        raise ValueError(
-            "solver='kernel' was given with a treatment, which the kernel does not know; use solver='auto'."
-        )
+    elif solver not in ("auto", "plain"):
+        raise ValueError(f"solver is {solver!r} with a treatment, which plain tensors alone take; use solver='auto'.")
     else:
         course = treated_course(dynamics_of(hosts), parameters, treatment, days=days, steps_per_day=steps)
     virus, antibody = (course / LN10).unbind(0)[2:]

@@ -17,7 +17,7 @@ class Checks:
         self.device, self.dtype, self.days, self.step = device, dtype, days, step
         self.hosts = ode.archetypes_by_age_and_dose(age_midpoints=AGES).to(device, dtype)
         double = dtype == torch.float64
-        self.near = {"rtol": 1e-9, "atol": 1e-10} if double else {"rtol": 2e-3, "atol": 2e-4}
+        self.near = {"rtol": 1e-9, "atol": 1e-10} if double else {"rtol": 1e-3, "atol": 1e-4}
 
     def scores(self, *shape, seed=0):
         z = torch.randn(*shape, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -86,17 +86,17 @@ class Checks:
         self.same(gradient, theta)
 
     def transforms(self):
-        theta = self.scores(2)
+        theta = self.scores(2, 1)  # one particle each, with its axis: torch gives tangents of scalars double precision
         self.same(lambda f, x: vmap(f)(x), theta)
         self.same(lambda f, x: vmap(jacfwd(f))(x), theta)
         self.same(lambda f, x: vmap(grad(lambda y: f(y).sum()))(x), theta)
-        self.same(lambda f, x: jacrev(lambda y: f(y)[:2, 0])(x), theta[0])
+        self.same(lambda f, x: jacrev(lambda y: f(y)[:, :2, 0])(x), theta[0])
 
     def second_derivatives_are_refused(self):
-        theta, short = self.scores(), Checks(self.device, self.dtype, 1, 0.5)
+        theta, short = self.scores(1), Checks(self.device, self.dtype, 1, 0.5)
 
         def total(growth):
-            return short.tables("kernel")(torch.cat((growth[None], theta[1:]))).sum()
+            return short.tables("kernel")(torch.cat((growth.reshape(1, 1), theta[:, 1:]), -1)).sum()
 
         def twice(x):
             leaf = x.clone().requires_grad_()
@@ -105,7 +105,7 @@ class Checks:
 
         for of in (jacfwd(jacfwd(total)), jacfwd(jacrev(total)), jacrev(jacfwd(total)), jacrev(jacrev(total)), twice):
             with pytest.raises(ValueError, match="solver='plain'"):
-                of(theta[0])
+                of(theta[0, 0])
 
     def no_hosts(self):
         assert self.tables("kernel")(self.scores(0)).shape == (0, 12, 3 * self.days + 2)

@@ -48,6 +48,7 @@ def test_interpreted_on_the_cpu_it_equals_plain_tensors():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("check", CHECKS)
 def test_on_a_gpu_it_equals_plain_tensors(check, dtype):
+    torch.set_default_dtype(dtype)
     getattr(Checks(torch.device("cuda"), dtype, days=14, step=0.125), check)()
 
 
