@@ -68,7 +68,7 @@ def turn(
 @jit
 def awaited(p: Packed, t: int, h: int, on: np.ndarray) -> bool:
     """Whether somebody in a household is infected on day t or later: the score of a closed one counts no more if not."""
-    for i in range(p.household_start[h], p.household_start[h + 1]):
+    for i in range(p.household_start[h], p.household_start[h + 1]):  # noqa: SIM110 (numba compiles no generator in any())
         if t <= on[i] < NEVER:
             return True
     return False
