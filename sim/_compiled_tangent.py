@@ -3,7 +3,7 @@
 For somebody not yet infected the weight is -1, so a day takes the same from the score of every quiet household for each of its
 members: sums over days, by cell and by section, hold that for everybody. A household with somebody infectious or just infected is
 *open*: its score is kept. When it closes, what the days before took from its uninfected members is added back, and taken when it
-opens again.
+opens again; where that will not happen the score is read no more, and left.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, on: np.ndarray, Z: 
         np.zeros(M + 1), np.zeros((M + 1, Z)), np.zeros((R, Z)), np.zeros((R, Z)), np.zeros(M + 1, dtype=np.bool_),
         np.zeros(len(p.household_weight), dtype=np.bool_),
     )  # fmt: skip
+    for i in range(len(p.place)):
+        s.free[p.place[i, CELL]] += 1.0
     count(p, rates[1][q, 0], tangents[1][q, 0], 0, on, s)
     return s
 

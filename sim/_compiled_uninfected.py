@@ -26,14 +26,12 @@ def starts(rates: tuple, t: int) -> bool:
 
 @jit
 def count(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, on: np.ndarray, s: Scores) -> None:
-    """Count who is uninfected at the beginning of day t by cell, and add up their susceptibility by section."""
-    s.free[:] = 0.0
+    """Add up the susceptibility of who is uninfected at the beginning of day t, by section."""
     s.weight[:] = 0.0
     s.slope[:] = 0.0
     for i in range(len(p.place)):
         if on[i] >= t:
             k = p.cell_archetype[p.place[i, CELL]]
-            s.free[p.place[i, CELL]] += 1.0
             for v in range(SECTIONS, p.place.shape[1]):
                 s.weight[p.place[i, v]] += sigma[k]
                 for z in range(dsigma.shape[1]):
@@ -57,18 +55,29 @@ def turn(
     p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, h: int, on: np.ndarray, s: Scores, sign: float
 ) -> None:
     """Open a household (sign -1) at the beginning of day t, or close it (1): what the days before took from the uninfected."""
+    if sign > 0.0 and not awaited(p, t, h, on):
+        return
     for i in range(p.household_start[h], p.household_start[h + 1]):
         if on[i] >= t:
-            waited(p, sigma, dsigma, i, s, s.E[h], sign)
+            W, c = s.E[h], p.place[i, CELL]
+            for z in range(len(W)):
+                W[z] += sign * s.cells[c, z]
+            waited(p, sigma, dsigma, i, s, W, sign)
+
+
+@jit
+def awaited(p: Packed, t: int, h: int, on: np.ndarray) -> bool:
+    """Whether somebody in a household is infected on day t or later: the score of a closed one counts no more if not."""
+    for i in range(p.household_start[h], p.household_start[h + 1]):  # noqa: SIM110 (numba compiles no generator in any())
+        if t <= on[i] < NEVER:
+            return True
+    return False
 
 
 @jit
 def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, W: np.ndarray, sign: float) -> None:
-    """Add, times a sign, what the days before took from the score for an agent that was not infected on them."""
-    c = p.place[i, CELL]
-    k = p.cell_archetype[c]
-    for z in range(len(W)):
-        W[z] += sign * s.cells[c, z]
+    """Add, times a sign, what the days of this period took from the score through venues for an agent not infected on them."""
+    k = p.cell_archetype[p.place[i, CELL]]
     for v in range(SECTIONS, p.place.shape[1]):
         m = p.place[i, v]
         if s.ever[m]:
@@ -78,12 +87,13 @@ def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, 
 
 @jit
 def renew_scores(p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, s: Scores) -> None:
-    """At the beginning of a period of susceptibility: the sums over days go into the scores, and begin anew."""
+    """At the beginning of a period of susceptibility: the sums over days by section go into the scores, and begin anew."""
     now, sigma, dsigma = period(rates, t), rates[1][q, period(rates, t - 1)], tangents[1][q, period(rates, t - 1)]
     for h in range(len(s.E)):
-        if not s.open[h]:
-            turn(p, sigma, dsigma, t, h, on, s, -1.0)
-    s.cells[:] = 0.0
+        if not s.open[h] and awaited(p, t, h, on):
+            for i in range(p.household_start[h], p.household_start[h + 1]):
+                if on[i] >= t:
+                    waited(p, sigma, dsigma, i, s, s.E[h], -1.0)
     s.sections[:] = 0.0
     s.reach[:] = 0.0
     s.ever[:] = False
