@@ -5,6 +5,7 @@ from ode._archetypes import DAYS_SINCE_LAST_DOSE as DAYS_SINCE_LAST_DOSE
 from ode._archetypes import INFECTION_EQUALS_DOSES as INFECTION_EQUALS_DOSES
 from ode._archetypes import Archetypes as Archetypes
 from ode._archetypes import archetypes_by_age_and_dose as archetypes_by_age_and_dose
+from ode._course import Solver as Solver
 from ode._dynamics import STATE as STATE
 from ode._dynamics import antibody_titre as antibody_titre
 from ode._interventions import chirho_model as chirho_model

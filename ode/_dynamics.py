@@ -58,6 +58,21 @@ _FROM = (
 
 
 @dataclass(frozen=True, eq=False)
+class HostNumbers:
+    """What tells one host's infection from another's.
+
+    Attributes:
+        own: `[4, *batch, K]`: log E at exposure, log A at exposure, log beta, delta (1/day).
+        log_antibody: `[*batch, K]`, the second of them.
+        stiffness: `[*batch, K]`, fastest relaxation rate, that of E/V in the growth phase, 1/day.
+    """
+
+    own: Tensor
+    log_antibody: Tensor
+    stiffness: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Dynamics:
     """The model with its numbers put in, one per host.
 
@@ -65,7 +80,7 @@ class Dynamics:
         initial: `[4, *batch, K]`, the state at exposure.
         offset: `[5, *batch, K]`, constants inside the exponentials and sigmoids.
         drift: `[4, *batch, K]`, constant part of the rates, 1/day.
-        stiffness: `[*batch, K]`, fastest relaxation rate, that of E/V in the growth phase, 1/day.
+        stiffness: `[*batch, K]`, as in `HostNumbers`.
         into: `[5, 4]`, from state to exponents.
         out: `[4, 7]`, from the non-linear terms to rates.
     """
@@ -117,42 +132,59 @@ def antibody_titre(parameters: WithinHostParameters, archetypes: Archetypes) -> 
     `A = 1 + (10^(a * doses) - 1) exp(-w * days) + (10^(a * 3.5 * infections) - 1) exp(-w * days since infection)` with
     `a = antibody_per_dose`, `w = waning_rate`: exactly 0 on the log scale without dose and infection, never below.
     """
+    return _log_titre(parameters, archetypes) / LN10
+
+
+def _log_titre(parameters: WithinHostParameters, archetypes: Archetypes) -> Tensor:
     _, doses, days_since = archetypes.features(parameters.viral_growth)
-    waning = parameters.waning_rate.unsqueeze(-1)
+    decay = -parameters.waning_rate.unsqueeze(-1)
     per_dose = LN10 * parameters.antibody_per_dose.unsqueeze(-1)
-    above = torch.expm1(per_dose * doses) * torch.exp(-waning * days_since)
+    above = torch.expm1(per_dose * doses) * torch.exp(decay * days_since)
     past = archetypes.past_infections(parameters.viral_growth)
     if past is not None:
         infections, days = past
-        above = above + torch.expm1(per_dose * INFECTION_EQUALS_DOSES * infections) * torch.exp(-waning * days)
-    return torch.log1p(above) / LN10
+        above = above + torch.expm1(per_dose * INFECTION_EQUALS_DOSES * infections) * torch.exp(decay * days)
+    return torch.log1p(above)
 
 
-def dynamics(parameters: WithinHostParameters, archetypes: Archetypes) -> Dynamics:
-    """Put parameters `[*batch]` and K archetypes into the model.
+def host_numbers(parameters: WithinHostParameters, archetypes: Archetypes) -> HostNumbers:
+    """Put parameters `[*batch]` and K archetypes into the numbers of each host.
 
     The infection rate beta follows from `viral_growth` g of a host without antibody: `beta = (g + k)(g + delta) / k`.
-    At exposure E/V has the ratio of exponential growth, so no transient of the first hours is simulated.
+    At exposure E/V has the ratio of exponential growth, so no transient of the first hours is simulated: with `loss = delta + kappa s`,
+    `E/V = (loss - k + root) / 2k` and `root = sqrt((loss - k)^2 + 4 k beta (1 - s))`, which is also the rate at which E/V relaxes.
     """
     age, _, _ = archetypes.features(parameters.viral_growth)
-    titre = antibody_titre(parameters, archetypes) * LN10
+    titre = _log_titre(parameters, archetypes)
     growth, clearance = parameters.viral_growth.unsqueeze(-1), parameters.immune_clearance.unsqueeze(-1)
     k = ECLIPSE_EXIT
-    decades = (age - REFERENCE_AGE) / 10.0
-    delta = clearance * torch.exp(-parameters.age_effect.unsqueeze(-1) * decades)
-    beta = ((growth + k) * (growth + clearance) / k).expand_as(delta)
+    delta = clearance * torch.exp(parameters.age_effect.unsqueeze(-1) * ((REFERENCE_AGE - age) / 10.0))
+    early = growth + clearance
+    beta = torch.addcmul(early, growth, early, value=1.0 / k)
 
-    share = torch.sigmoid(titre - ANTIBODY_HALF)
-    loss = delta + ADAPTIVE_CLEARANCE * share
-    ratio = (loss - k + torch.sqrt((k - loss) ** 2 + 4.0 * k * beta * (1.0 - share))) / (2.0 * k)
-    virus = torch.full_like(delta, INOCULUM)
+    free = torch.sigmoid(ANTIBODY_HALF - titre)  # 1 - s
+    gap = torch.sub(delta + (ADAPTIVE_CLEARANCE - k), free, alpha=ADAPTIVE_CLEARANCE)  # loss - k
+    root = torch.sqrt(torch.addcmul(gap.square(), beta, free, value=4.0 * k))
+    eclipse = torch.log(gap + root) + (INOCULUM - math.log(2.0 * k))
+    own = torch.stack((eclipse, titre, beta.log().expand_as(titre), delta.expand_as(titre)))
+    return HostNumbers(own, titre, root)
+
+
+def dynamics_of(hosts: HostNumbers) -> Dynamics:
+    """The model of hosts in plain tensors."""
+    eclipse, titre, log_beta, delta = hosts.own.unbind(0)
     zero, one = torch.zeros_like(delta), torch.ones_like(delta)
-    log_beta = beta.log()
+    k = ECLIPSE_EXIT
     return Dynamics(
-        initial=torch.stack((zero, virus + ratio.log(), virus, titre)),
+        initial=torch.stack((zero, eclipse, one * INOCULUM, titre)),
         offset=torch.stack((log_beta, log_beta, one * math.log(k), one * ANTIBODY_HALF, one * -VIRUS_HALF)),
         drift=torch.stack((zero, zero - k, -delta - ADAPTIVE_CLEARANCE, zero)),
-        stiffness=2.0 * k * ratio + k - loss,
+        stiffness=hosts.stiffness,
         into=torch.tensor(_INTO).to(delta),
         out=torch.tensor(_FROM).to(delta),
     )
+
+
+def dynamics(parameters: WithinHostParameters, archetypes: Archetypes) -> Dynamics:
+    """Put parameters `[*batch]` and K archetypes into the model."""
+    return dynamics_of(host_numbers(parameters, archetypes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -65,8 +67,7 @@ def shedding(viral_load: Tensor) -> Tensor:
         `[*batch, K, D]`, not negative.
     """
     days = torch.arange(viral_load.shape[-1], dtype=viral_load.dtype, device=viral_load.device)
-    lag = days.unsqueeze(0) - days.unsqueeze(-1)  # [from, to]
     keep = SHEDDING_DELAY / (1.0 + SHEDDING_DELAY)
-    delay = torch.where(lag >= 0, (1.0 - keep) * keep ** lag.clamp(min=0.0), torch.zeros_like(lag))
-    copies = torch.exp(LN10 * (viral_load - COPIES))
-    return copies @ delay / REFERENCE_SHEDDING
+    delay = torch.triu(keep ** (days - days.unsqueeze(-1)))  # [from, to]
+    scale = math.log((1.0 - keep) / REFERENCE_SHEDDING) - LN10 * COPIES
+    return torch.exp(LN10 * viral_load + scale) @ delay

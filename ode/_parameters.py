@@ -64,7 +64,8 @@ class WithinHostParameters:
     @property
     def usable(self) -> Tensor:
         """`[*batch]` bool: every parameter is a number."""
-        return torch.stack([torch.isfinite(getattr(self, field.name)) for field in fields(self)]).all(0)
+        everything = torch.stack([getattr(self, field.name).detach() for field in fields(self)])
+        return (everything.abs() < math.inf).all(0)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Tensor]) -> WithinHostParameters:

@@ -35,11 +35,11 @@ def rk4_step_of(rates: Callable[[Tensor], Tensor], state: Tensor, step: Tensor) 
 
 
 def rk4(rates: Callable[[Tensor], Tensor], state: Tensor, *, days: int, steps_per_day: int) -> Tensor:
-    """States at the end of each day, `[days, *state]`."""
+    """States at the end of each day, `[*state, days]`."""
     step = 1.0 / steps_per_day
     daily = []
     for _ in range(days):
         for _ in range(steps_per_day):
             state = rk4_step(rates, state, step)
         daily.append(state)
-    return torch.stack(daily)
+    return torch.stack(daily, -1)

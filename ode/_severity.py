@@ -60,16 +60,14 @@ def severity(
         `[*batch, K]`, above 0.
     """
     slope, midpoint = parameters.protection_slope.unsqueeze(-1), parameters.protection_midpoint.unsqueeze(-1)
-    shift, load = (torch.as_tensor(x).to(slope).unsqueeze(-1) for x in (shift, load))
-
-    def log_ratio(titre: Tensor) -> Tensor:
-        odds = torch.stack((slope * (midpoint + shift - titre), slope * (midpoint - titre))).clamp(-1e4, 1e4)
-        severe, taken = torch.nn.functional.logsigmoid(odds)
-        return severe - taken
-
+    shift, load = (x.to(slope).unsqueeze(-1) if isinstance(x, Tensor) else x for x in (shift, load))
     titre = course.antibody_at_exposure
+    with_none = torch.cat((titre, torch.zeros_like(titre[..., :1])), -1)  # the last has no antibody
+    odds = slope * (torch.stack((midpoint + shift, midpoint)) - with_none)
+    severe, taken = torch.nn.functional.logsigmoid(odds.clamp(-1e4, 1e4))
+    log_ratio = severe - taken
     peak = course.viral_load.amax(-1)
-    log_risk = log_ratio(titre) - log_ratio(torch.zeros_like(titre)) + load * (peak - REFERENCE_PEAK)
+    log_risk = log_ratio[..., :-1] - log_ratio[..., -1:] + load * (peak - REFERENCE_PEAK)
     return torch.exp(log_risk.clamp_max(50.0))
 
 

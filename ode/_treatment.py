@@ -35,7 +35,7 @@ class Treatment:
 def treated_course(
     model: Dynamics, parameters: WithinHostParameters, treatment: Treatment, *, days: int, steps_per_day: int
 ) -> Tensor:
-    """States at the end of each day, `[days, 4, *batch, K]`.
+    """States at the end of each day, `[4, *batch, K, days]`.
 
     Every step is cut at the two times of its host, so that the rule never steps across a jump; the derivative in a time is that of the
     lengths of the pieces. A piece of no length changes nothing. No branches on values: safe under `vmap` and both modes.
@@ -70,7 +70,7 @@ def treated_course(
                 state = state + torch.where(now, jump, 0.0) * titre
         if (count + 1) % steps_per_day == 0:
             daily.append(state)
-    return torch.stack(daily)
+    return torch.stack(daily, -1)
 
 
 def _reached(time: Tensor, begin: float, end: float, step: float) -> Tensor:

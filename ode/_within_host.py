@@ -1,16 +1,17 @@
-"""The production path: daily viral load by archetype, one plain-tensor solve for all particles."""
+"""The production path: daily viral load by archetype, one solve for all particles."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ode._archetypes import Archetypes
-from ode._dynamics import COPIES, LN10, dynamics
+from ode._course import Solver, daily_states
+from ode._dynamics import COPIES, LN10, dynamics_of, host_numbers
 from ode._parameters import WithinHostParameters
-from ode._runge_kutta import STABLE, rk4
+from ode._runge_kutta import STABLE
 from ode._treatment import Treatment, treated_course
 
 STEP = 0.125
@@ -57,10 +58,12 @@ def within_host(
     days: int = 14,
     step: float = STEP,
     treatment: Treatment | None = None,
+    solver: Solver = "auto",
 ) -> WithinHost:
     """Solve the infection of every archetype for every particle.
 
-    Safe under reverse mode, `torch.func.jvp`/`jacfwd` and `torch.func.vmap`; type and device follow the parameters.
+    Safe under reverse mode, `torch.func.jvp`/`jacfwd` and `torch.func.vmap`; type and device follow the parameters. On a CUDA device
+    with triton the course is one kernel, which has first derivatives alone; a second one is refused there.
 
     Args:
         parameters: `[*batch]` each.
@@ -70,22 +73,23 @@ def within_host(
             a growth rate of 5/day already diverges, which `finite` reports.
         treatment: a booster or an antiviral on the way, differentiable in time and size; a few times the cost. A day on which one
             falls shows the state just before it.
+        solver: `auto`, or `plain` tensor operations, or the `kernel`; equal to rounding. A treatment takes plain operations.
 
     Returns:
         Viral load `[*batch, K, D]`, antibody, and which particles are usable.
 
     Raises:
-        ValueError: if `days` or `step` makes no grid.
+        ValueError: if `days` or `step` makes no grid, or the solver asked for cannot run here.
     """
     steps = steps_in_a_day(days, step)
-    model = dynamics(parameters, archetypes)
-    shape = model.initial.shape[1:]
+    hosts = host_numbers(parameters, archetypes)
     if treatment is None:
-        flat = model.flatten()
-        course = rk4(flat.rates, flat.initial, days=days, steps_per_day=steps)  # [D, 4, hosts]
+        course = daily_states(hosts, days=days, steps=steps, solver=solver)
+    elif solver not in ("auto", "plain"):
+        raise ValueError(f"solver is {solver!r} with a treatment, which plain tensors alone take; use solver='auto'.")
     else:
-        course = treated_course(model, parameters, treatment, days=days, steps_per_day=steps).flatten(2)
-    resolved = (model.stiffness * step < STABLE).all(-1)
-    finite = torch.isfinite(course).all(0).all(0).reshape(shape).all(-1)
-    virus, antibody = (course[:, row].movedim(0, -1).reshape(*shape, days) / LN10 for row in (2, 3))
-    return WithinHost(virus + COPIES, antibody, model.initial[3] / LN10, finite & resolved & parameters.usable)
+        course = treated_course(dynamics_of(hosts), parameters, treatment, days=days, steps_per_day=steps)
+    virus, antibody = (course / LN10).unbind(0)[2:]
+    resolved = (hosts.stiffness < STABLE / step).all(-1)
+    finite = (course.detach().abs() < math.inf).all((0, -2, -1))
+    return WithinHost(virus + COPIES, antibody, hosts.log_antibody / LN10, finite & resolved & parameters.usable)

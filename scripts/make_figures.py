@@ -162,6 +162,15 @@ def districts(source: Source) -> pd.DataFrame:
     return table.loc[list(DISTRICTS)].rename_axis("district").reset_index()
 
 
+def third_doses(source: Source) -> pd.DataFrame:
+    """Third doses given by each Tuesday, national, cumulative, by 10-year band; none of them young enough for the first."""
+    table = source["vaccination_national_age_weekly"]
+    table = table[table["date"].between("2021-11-30", "2022-04-19")]
+    table = table.assign(age_band=table["age_band"].map(ten_year_band))
+    sums = table.groupby(["date", "age_band"], as_index=False)["cum_dose3"].sum()
+    return by_place_and_week(sums.rename(columns={"cum_dose3": "third_doses"}), ["date", "age_band"])
+
+
 def policy(source: Source) -> pd.DataFrame:
     """Changes of rules from December 2021 to July 2022."""
     table = source["policy_timeline"]
@@ -250,7 +259,7 @@ def vaccination(source: Source) -> pd.DataFrame:
 
 MAKERS = (
     cases_district, cases_age, admissions_age, occupancy, wastewater, border_cohort, population, households,
-    schools, work, vaccination, districts, policy,
+    schools, work, vaccination, third_doses, districts, policy,
 )  # fmt: skip
 
 

@@ -11,5 +11,6 @@ from sim._primitive import jacobian as jacobian
 from sim.population import Population as Population
 from sim.rates import COMMUNITY as COMMUNITY
 from sim.rates import HOUSEHOLD as HOUSEHOLD
+from sim.rates import PERIOD as PERIOD
 from sim.rates import VENUES as VENUES
 from sim.rates import Rates as Rates

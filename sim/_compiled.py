@@ -3,7 +3,7 @@
 Particles are walked side by side, one thread each; where there are fewer of them than threads, each is walked by several threads
 that share its households and wait for each other twice or thrice a day. The incidence does not depend on the number of threads
 (`numba.set_num_threads`). Numba keeps compiled kernels beside these files and looks only at the file of the outermost function:
-after an edit of `_compiled_day.py` delete `sim/__pycache__/_compiled*.nb?`.
+after an edit of another delete `sim/__pycache__/_compiled*.nb?`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sim import _compiled_reverse as back
 from sim import _compiled_tangent as tangent
 from sim._columns import Columns, Packed
 from sim._compiled_day import new_day, settle, spread
+from sim._compiled_uninfected import begin_anew, enter
 from sim._random import day_key, stream_key
 from sim._reference import NEVER, Epidemic, first_infection
 from sim.rates import Rates
@@ -54,7 +55,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_reference.vjp`."""
-    p, arrays, bar = c.packed, _arrays(rates), tuple(np.zeros(tuple(x.shape)) for x in rates.tensors())
+    p, arrays, bar = c.packed, _arrays(rates), _no_adjoints(rates)
     incidence, on, memory = _double(epidemic.incidence), epidemic.infected_on.numpy().copy(), _double(epidemic.memory)
     weights, (again, begin) = _double(cotangent), _by_day(epidemic, rates)
 
@@ -66,12 +67,12 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
             _vjp_together(p, arrays, q, *past, pool, parts)
 
     _each(walk, p, rates.particles)
-    return Rates(*(torch.from_numpy(x).to(rates.mixing.dtype) for x in bar))
+    return _adjoints(rates, bar)
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """As `_reference.jvp`; a particle is walked by one thread."""
-    p, arrays, directions = c.packed, _arrays(rates), _arrays(tangents)
+    p, arrays, directions = c.packed, _arrays(rates), _directions(rates, tangents)
     out = np.zeros((*epidemic.incidence.shape, tangents.mixing.shape[-1]))
     incidence, on, memory = _double(epidemic.incidence), first_infection(epidemic).numpy(), _double(epidemic.memory)
     again, begin = _by_day(epidemic, rates)
@@ -120,11 +121,13 @@ def _vjp_together(
         rows = again[begin[t] : begin[t + 1]]
 
         def rebuild(a: int, t: int = t, rows: np.ndarray = rows) -> None:
+            enter(p, rates, q, t, on, day, w, a)
             back.take_back(p, rows, on, day, a)
             spread(p, rates, q, t, on, day, a)
 
         _wait(pool.map(rebuild, range(parts)))
         settle(p, rates, q, t, memory[t], day)
+        begin_anew(rates, t, w)
         back.read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
 
         def hazards(a: int, t: int = t, rows: np.ndarray = rows) -> None:
@@ -168,4 +171,26 @@ def _double(x: Tensor) -> np.ndarray:
 
 
 def _arrays(rates: Rates) -> tuple[np.ndarray, ...]:
-    return tuple(_double(x) for x in rates.tensors())
+    """The rates as the kernels know them: `susceptible` `[P, periods, K]` in the place of `susceptibility`, and no `waning`."""
+    return _in_place(rates, rates.susceptible())
+
+
+def _directions(rates: Rates, tangents: Rates) -> tuple[np.ndarray, ...]:
+    """Tangents, likewise."""
+    return _in_place(tangents, rates.susceptible_tangent(tangents))
+
+
+def _in_place(rates: Rates, susceptible: Tensor) -> tuple[np.ndarray, ...]:
+    rho, _, *others, _ = rates.tensors()
+    return tuple(_double(x) for x in (rho, susceptible, *others))
+
+
+def _no_adjoints(rates: Rates) -> tuple[np.ndarray, ...]:
+    return tuple(np.zeros_like(x) for x in _arrays(rates))
+
+
+def _adjoints(rates: Rates, bar: tuple[np.ndarray, ...]) -> Rates:
+    """Adjoints of the rates from those of what the kernels know."""
+    rho, susceptible, *others = (torch.from_numpy(x).to(rates.mixing.dtype) for x in bar)
+    sigma, waning = rates.susceptible_adjoint(susceptible)
+    return Rates(*(rho, sigma, *others, waning))

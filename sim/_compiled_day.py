@@ -14,7 +14,7 @@ from numba import njit
 
 from sim._columns import Packed
 from sim._random import GOLDEN, MIX_1, MIX_2
-from sim.rates import COMMUNITY, VENUES
+from sim.rates import COMMUNITY, PERIOD, VENUES
 
 jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
 STEP, FIRST, SECOND = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
@@ -90,6 +90,12 @@ def new_day(p: Packed, rates: tuple, q: int, parts: int) -> Day:
         steps,
         np.zeros(0),
     )
+
+
+@jit
+def period(rates: tuple, t: int) -> int:
+    """The period of susceptibility in which a day lies, as `Rates.period`; array 1 is `Rates.susceptible`."""
+    return min(t // PERIOD, rates[1].shape[1] - 1)
 
 
 @jit

@@ -21,6 +21,7 @@ from sim._compiled_day import (
     jit,
     mixed,
     new_day,
+    period,
     settle,
     spread,
     uniform,
@@ -69,7 +70,7 @@ def bounds(
     p: Packed, rates: tuple, q: int, t: int, day: Day, incidence: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.uint64]:
     """Hazard from outside by cell, the loud sections, and the draw above which nobody outside loud places is infected."""
-    sigma = rates[1][q]
+    sigma = rates[1][q, period(rates, t)]
     table, everywhere = np.empty(len(p.cell_group)), 0.0
     for c in range(len(table)):
         table[c] = sigma[p.cell_archetype[c]] * day.base[p.cell_group[c]]
@@ -100,7 +101,8 @@ def infect(
     limit: np.uint64, marks: np.ndarray, on: np.ndarray, again: np.ndarray, number: np.ndarray, caught: np.ndarray, a: int,
 ) -> None:  # fmt: skip
     """Draw a part's infections of the day; `caught` `[G]` counts them, reinfections are appended to `again`."""
-    sigma, home, after, layers = rates[1][q], rates[2][q, HOUSEHOLD, t], rates[7][q], p.place.shape[1] - SECTIONS
+    sigma, home, after = rates[1][q, period(rates, t)], rates[2][q, HOUSEHOLD, t], rates[7][q]
+    layers = p.place.shape[1] - SECTIONS
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
     mark(p, day, loud, key, limit, marks.view(np.uint8), a)
     caught[:] = 0.0

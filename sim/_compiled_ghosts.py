@@ -16,7 +16,7 @@ from torch import Tensor
 from sim import _compiled_ghosts_reverse as back
 from sim import _compiled_ghosts_tangent as tangent
 from sim._columns import Columns, Packed
-from sim._compiled import _arrays, _double
+from sim._compiled import _adjoints, _arrays, _directions, _double, _no_adjoints
 from sim._compiled_ghosts_day import draw
 from sim._reference import NEVER, Epidemic
 from sim._reference_ghosts import ghost_keys
@@ -39,7 +39,7 @@ def ghosts(c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Ten
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_reference_ghosts.vjp`."""
-    p, arrays, bar = _packed(c), _arrays(rates), tuple(np.zeros(tuple(x.shape)) for x in rates.tensors())
+    p, arrays, bar = _packed(c), _arrays(rates), _no_adjoints(rates)
     incidence, memory, weights = _double(epidemic.incidence), _double(epidemic.memory), _double(cotangent)
     on, others = epidemic.infected_on.numpy().copy(), epidemic.ghosts.numpy().copy()
 
@@ -47,12 +47,12 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         back.vjp(p, arrays, q, incidence[q], on[q], others[q], memory[q], weights[q], bar)
 
     _each([(q,) for q in range(rates.particles)], walk)
-    return Rates(*(torch.from_numpy(x).to(rates.mixing.dtype) for x in bar))
+    return _adjoints(rates, bar)
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """As `_reference_ghosts.jvp`."""
-    p, arrays, directions = _packed(c), _arrays(rates), _arrays(tangents)
+    p, arrays, directions = _packed(c), _arrays(rates), _directions(rates, tangents)
     out = np.zeros((*epidemic.incidence.shape, tangents.mixing.shape[-1]))
     incidence, memory = _double(epidemic.incidence), _double(epidemic.memory)
     on, others = epidemic.infected_on.numpy(), epidemic.ghosts.numpy()

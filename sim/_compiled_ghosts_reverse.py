@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
+from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, period, settle, spread
 from sim._compiled_ghosts_day import at_home, kin_of, lane, meet_kin, push, stretch
 from sim._compiled_reverse import Back, change, fold, hazards, join, new_back, read_out
+from sim._compiled_uninfected import begin_anew, enter, renew, starts
 from sim._reference import NEVER
 from sim.rates import HOUSEHOLD, VENUES
 
@@ -37,6 +38,11 @@ def vjp(
         for k in range(K):
             at_home(p, rates, q, t, ghosts[k], day, H[k])
         settle(p, rates, q, t, memory[t], day)
+        enter(p, rates, q, t, on, day, w, 0)
+        if starts(rates, t + 1):
+            for k in range(K):
+                renew(p, rates, q, t, ghosts[k], 0, N, half(w, WG[k], HG[k], XG[k]), 0)
+        begin_anew(rates, t, w)
         for k in range(K):
             meet_kin(p, rates, q, t, on, ghosts[k], day, kin[k])
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
@@ -77,20 +83,22 @@ def infected(
         for e in range(infected_between(on, block, last, t, t, chosen)):
             at = p.place[chosen[e]]
             for k in range(K):
-                shift(p, rates[1][q], at[HOME], w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
+                shift(p, rates, q, t, at[HOME], w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
         for k in range(K):
             for e in range(infected_between(ghosts[k], block, last, t, t, chosen)):
                 at = p.place[chosen[e]]
-                shift(p, rates[1][q], at[HOME], -w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
+                shift(p, rates, q, t, at[HOME], -w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
 
 
 @jit
 def shift(
-    p: Packed, sigma: np.ndarray, h: int, by: float, on: np.ndarray, ghosts: np.ndarray, k: int, w: Back, WG: np.ndarray
-) -> None:
+    p: Packed, rates: tuple, q: int, t: int, h: int, by: float, on: np.ndarray, ghosts: np.ndarray, k: int, w: Back,
+    WG: np.ndarray,
+) -> None:  # fmt: skip
     """Change the adjoint of a household's score against ghost k: half to the household, minus half to the ghost."""
-    change(p, sigma, h, by / 2.0, on, w, 0)
-    change(p, sigma, h, -by / 2.0, ghosts[k], half(w, WG[k], w.HG, w.XG), 0)
+    s = period(rates, t)
+    change(p, rates[1][q, s], s, h, by / 2.0, on, w, 0)
+    change(p, rates[1][q, s], s, h, -by / 2.0, ghosts[k], half(w, WG[k], w.HG, w.XG), 0)
 
 
 @jit
@@ -145,7 +153,7 @@ def infectious(
     HG: np.ndarray, XG: np.ndarray, carried: np.ndarray,
 ) -> None:  # fmt: skip
     """To the infectious, real ones and ghosts; then the day is taken back."""
-    rho, sigma, beta, K = rates[0][q], rates[1][q], rates[2][q, :, t], len(ghosts)
+    s, rho, beta, K = period(rates, t), rates[0][q], rates[2][q, :, t], len(ghosts)
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for block in range(0, len(on), BLOCK):
         last = min(block + BLOCK, len(on))
@@ -175,7 +183,7 @@ def infectious(
         if day.near[h]:
             for k in range(K):
                 by = stretch(p, rho, t, h, on, ghosts[k], pushed) * (w.carried[h] + carried[k, h]) / K
-                shift(p, sigma, h, by, on, ghosts, k, w, WG)
+                shift(p, rates, q, t, h, by, on, ghosts, k, w, WG)
                 carried[k, h] = 0.0
             w.carried[h] = 0.0
     for block in range(0, len(on), BLOCK):
@@ -184,4 +192,4 @@ def infectious(
             column, mine = (on, w) if k < 0 else (ghosts[k], half(w, WG[k], HG[k], XG[k]))
             for e in range(infected_between(column, block, last, t, t, chosen)):
                 column[chosen[e]] = NEVER
-                join(p, sigma, chosen[e], p.place[chosen[e], HOME], mine, 0)
+                join(p, rates[1][q, s], s, chosen[e], p.place[chosen[e], HOME], mine, 0)

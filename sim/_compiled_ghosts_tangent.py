@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
+from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, period, settle, spread
 from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, stretch
 from sim._compiled_tangent import everywhere, recall, sections, varied
 from sim.rates import HOUSEHOLD, VENUES
@@ -111,7 +111,8 @@ def household(
 ) -> None:  # fmt: skip
     """Add to a household's scores what a day changes."""
     first, last, Z, K = p.household_start[h], p.household_start[h + 1], table.shape[1], len(ghosts)
-    sigma, dsigma, b, home = rates[1][q], tangents[1][q], rates[2][q, :, t], rates[2][q, HOUSEHOLD, t]
+    s, b, home = period(rates, t), rates[2][q, :, t], rates[2][q, HOUSEHOLD, t]
+    sigma, dsigma = rates[1][q, s], tangents[1][q, s]
     shared, change, own, dhome = p.has_kin[h] and day.near[h], np.zeros((K, Z)), np.zeros(Z), np.zeros((K + 1, Z))
     if day.near[h]:
         for k in range(-1, K):

@@ -4,7 +4,8 @@ The adjoint of the hazard of somebody who has not been infected yet is minus the
 day. Sums of it over the uninfected of a cell or section are therefore kept from day to day and change with `WG` alone: in households
 where somebody is infectious or was just infected. What such a person adds to the gradient of susceptibility through a venue,
 `- sum over t of (WG + centre) reach[t]`, is summed by parts over the changes of WG, with the running sums `Y` of `reach` and `Z` of
-`centre * reach`. The days are rebuilt from the day of each agent's last infection, which is taken back day by day.
+`centre * reach`, which begin anew with each period of susceptibility (`_compiled_uninfected`). The days are rebuilt from the
+day of each agent's last infection, which is taken back day by day.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from sim._compiled_day import (
     infected_between,
     jit,
     new_day,
+    period,
     settle,
     spread,
 )
+from sim._compiled_uninfected import begin_anew, enter
 from sim._reference import NEVER
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES
 
@@ -40,7 +43,7 @@ class Back(NamedTuple):
         sendG: `[M + 1]` of infectiousness in a section; Y, Z: `[M + 1]` running sums, see above.
         cells: `[3, A, C]`, sections: `[3, A, M + 1]`: sum of WG over the uninfected, their number, and the day's sum over everybody
             else; in sections weighted by susceptibility.
-        sigmaG: `[A, K]`, rhoG: `[A, K, D]`, againG: `[A, K, E]`, homeG: `[A, T]`, centreG: `[A, R]`: a part's share of gradients.
+        sigmaG: `[A, periods, K]`, rhoG: `[A, K, D]`, againG: `[A, K, E]`, homeG: `[A, T]`, centreG: `[A, R]`: a part's share of gradients.
     """
 
     WG: np.ndarray
@@ -76,9 +79,11 @@ def vjp(
     start(p, rates, q, on, day, w, 0)
     for t in range(len(incidence) - 1, -1, -1):
         rows = again[begin[t] : begin[t + 1]]
+        enter(p, rates, q, t, on, day, w, 0)
         take_back(p, rows, on, day, 0)
         spread(p, rates, q, t, on, day, 0)
         settle(p, rates, q, t, memory[t], day)
+        begin_anew(rates, t, w)
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
         infected(p, rates, q, t, rows, on, day, w, 0)
         hazards(p, rates, q, t, rows, on, day, w, 0)
@@ -96,13 +101,13 @@ def new_back(p: Packed, rates: tuple, q: int, parts: int) -> Back:
         len(p.section_venue),
         len(p.group_size),
         len(p.region_size),
-        rates[1].shape[1],
+        rates[1].shape[2],
     )
     return Back(
         np.zeros(H), np.zeros(H), np.zeros(H), np.zeros(len(p.place) if p.has_kin.any() else 0), np.zeros(R), np.zeros(R),
         np.zeros(G), np.zeros(G), np.zeros(M + 1), np.zeros(M + 1), np.zeros(M + 1),
         np.zeros((3, parts, len(p.cell_group))), np.zeros((3, parts, M + 1)),
-        np.zeros((parts, K)), np.zeros((parts, K, rates[0].shape[2])), np.zeros((parts, K, rates[7].shape[2])),
+        np.zeros((parts, rates[1].shape[1], K)), np.zeros((parts, K, rates[0].shape[2])), np.zeros((parts, K, rates[7].shape[2])),
         np.zeros((parts, rates[2].shape[2])), np.zeros((parts, R)),
     )  # fmt: skip
 
@@ -110,15 +115,16 @@ def new_back(p: Packed, rates: tuple, q: int, parts: int) -> Back:
 @jit
 def start(p: Packed, rates: tuple, q: int, on: np.ndarray, day: Day, w: Back, a: int) -> None:
     """Count the uninfected of a part at the end."""
+    s = rates[1].shape[1] - 1
     for h in range(day.part[a], day.part[a + 1]):
         for i in range(p.household_start[h], p.household_start[h + 1]):
             if on[i] == NEVER:
-                join(p, rates[1][q], i, h, w, a)
+                join(p, rates[1][q, s], s, i, h, w, a)
 
 
 @jit
-def join(p: Packed, sigma: np.ndarray, i: int, h: int, w: Back, a: int) -> None:
-    """Count an agent among the uninfected, for it was so on the days before."""
+def join(p: Packed, sigma: np.ndarray, s: int, i: int, h: int, w: Back, a: int) -> None:
+    """Count an agent among the uninfected, for it was so on the days before; `sigma` `[K]` is the susceptibility of period s."""
     c = p.place[i, CELL]
     k = p.cell_archetype[c]
     w.cells[0, a, c] += w.WG[h]
@@ -127,11 +133,11 @@ def join(p: Packed, sigma: np.ndarray, i: int, h: int, w: Back, a: int) -> None:
         m = p.place[i, v]
         w.sections[0, a, m] += sigma[k] * w.WG[h]
         w.sections[1, a, m] += sigma[k]
-        w.sigmaG[a, k] += w.WG[h] * w.Y[m] + w.Z[m]
+        w.sigmaG[a, s, k] += w.WG[h] * w.Y[m] + w.Z[m]
 
 
 @jit
-def change(p: Packed, sigma: np.ndarray, h: int, by: float, on: np.ndarray, w: Back, a: int) -> None:
+def change(p: Packed, sigma: np.ndarray, s: int, h: int, by: float, on: np.ndarray, w: Back, a: int) -> None:
     """Change the adjoint of a household's score, and with it the sums over the uninfected."""
     w.WG[h] += by
     for i in range(p.household_start[h], p.household_start[h + 1]):
@@ -141,7 +147,7 @@ def change(p: Packed, sigma: np.ndarray, h: int, by: float, on: np.ndarray, w: B
             w.cells[0, a, c] += by
             for v in range(SECTIONS, p.place.shape[1]):
                 w.sections[0, a, p.place[i, v]] += sigma[k] * by
-                w.sigmaG[a, k] += by * w.Y[p.place[i, v]]
+                w.sigmaG[a, s, k] += by * w.Y[p.place[i, v]]
 
 
 @jit
@@ -181,17 +187,18 @@ def infected(
     p: Packed, rates: tuple, q: int, t: int, rows: np.ndarray, on: np.ndarray, day: Day, w: Back, a: int
 ) -> None:
     """From the incidence of the day to the scores of those infected on it."""
-    sigma, first, last = rates[1][q], p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
+    s, first, last = period(rates, t), p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
+    sigma = rates[1][q, s]
     w.cells[2, a] = 0.0
     w.sections[2, a] = 0.0
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for e in range(len(rows)):
         if first <= rows[e, 0] < last:
-            change(p, sigma, p.place[rows[e, 0], HOME], w.xG[p.cell_group[p.place[rows[e, 0], CELL]]], on, w, a)
+            change(p, sigma, s, p.place[rows[e, 0], HOME], w.xG[p.cell_group[p.place[rows[e, 0], CELL]]], on, w, a)
     for block in range(first, last, BLOCK):
         for e in range(infected_between(on, block, min(block + BLOCK, last), t, t, chosen)):
             at = p.place[chosen[e]]
-            change(p, sigma, at[HOME], w.xG[p.cell_group[at[CELL]]], on, w, a)
+            change(p, sigma, s, at[HOME], w.xG[p.cell_group[at[CELL]]], on, w, a)
 
 
 @jit
@@ -199,7 +206,8 @@ def hazards(
     p: Packed, rates: tuple, q: int, t: int, rows: np.ndarray, on: np.ndarray, day: Day, w: Back, a: int
 ) -> None:
     """From scores to hazards: of those infected on the day, of those infected before, of the uninfected near the infectious."""
-    sigma, home, after, D = rates[1][q], rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
+    s, home, after, D = period(rates, t), rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
+    sigma = rates[1][q, s]
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for h in range(day.part[a], day.part[a + 1]):
@@ -208,7 +216,7 @@ def hazards(
             for i in range(p.household_start[h], p.household_start[h + 1]):
                 k, free = p.cell_archetype[p.place[i, CELL]], on[i] == NEVER
                 w.HG[h] -= free * score * sigma[k]
-                w.sigmaG[a, k] -= free * score * (home * day.H[h] + (day.kin[i] if len(day.kin) else 0.0))
+                w.sigmaG[a, s, k] -= free * score * (home * day.H[h] + (day.kin[i] if len(day.kin) else 0.0))
                 if p.has_kin[h]:
                     w.XG[i] = -free * score * sigma[k]
 
@@ -216,19 +224,19 @@ def hazards(
         for e in range(infected_between(on, block, min(block + BLOCK, last), t, t, chosen)):
             i = chosen[e]
             hazard = sigma[p.cell_archetype[p.place[i, CELL]]] * pressure(p, home, i, day)
-            one(p, sigma, home, i, 1.0 / np.expm1(max(hazard, 1e-300)), 1.0, day, w, a)
+            one(p, sigma, s, home, i, 1.0 / np.expm1(max(hazard, 1e-300)), 1.0, day, w, a)
         if after.shape[1]:
             for e in range(infected_between(on, block, min(block + BLOCK, last), 0, t - 1 - D, chosen)):
                 i = chosen[e]
                 k, since = p.cell_archetype[p.place[i, CELL]], min(t - 1 - on[i], after.shape[1] - 1)
-                w.againG[a, k, since] += sigma[k] * one(p, sigma, home, i, -1.0, after[k, since], day, w, a)
+                w.againG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, -1.0, after[k, since], day, w, a)
     for e in range(len(rows)):
         i = rows[e, 0]
         if first <= i < last:  # counted above as if not infected: take that back
             k, since = p.cell_archetype[p.place[i, CELL]], min(t - 1 - on[i], after.shape[1] - 1)
             hazard = after[k, since] * sigma[k] * pressure(p, home, i, day)
             weight = 1.0 / np.expm1(max(hazard, 1e-300)) + 1.0
-            w.againG[a, k, since] += sigma[k] * one(p, sigma, home, i, weight, after[k, since], day, w, a)
+            w.againG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, weight, after[k, since], day, w, a)
 
 
 @jit
@@ -244,15 +252,15 @@ def pressure(p: Packed, home: float, i: int, day: Day) -> float:
 
 @jit
 def one(
-    p: Packed, sigma: np.ndarray, home: float, i: int, weight: float, relative: float, day: Day, w: Back, a: int
-) -> float:
+    p: Packed, sigma: np.ndarray, s: int, home: float, i: int, weight: float, relative: float, day: Day, w: Back, a: int
+) -> float:  # fmt: skip
     """From the score to the hazard of one agent, of a susceptibility relative to the uninfected; returns `hazardG * pressure`."""
     h, c = p.place[i, HOME], p.place[i, CELL]
     k, X = p.cell_archetype[c], pressure(p, home, i, day)
     hazardG = weight * (w.WG[h] + w.centre[p.household_region[h]])
     x = hazardG * relative * sigma[k]
     w.cells[2, a, c] += hazardG * relative
-    w.sigmaG[a, k] += hazardG * relative * (X - day.base[p.cell_group[c]])
+    w.sigmaG[a, s, k] += hazardG * relative * (X - day.base[p.cell_group[c]])
     w.HG[h] += x
     if p.has_kin[h]:
         w.XG[i] += x
@@ -264,16 +272,17 @@ def one(
 @jit
 def fold(p: Packed, rates: tuple, q: int, t: int, A: np.ndarray, day: Day, w: Back, bar: tuple) -> None:
     """From hazards to what reaches whole cells, sections and groups, and from there to the infectiousness in them."""
-    _, sigma, beta, mixing, _, aversion = rates[:6]
-    _, sigmaG, betaG, mixingG, importationG, aversionG = bar[:6]
+    _, _, beta, mixing, _, aversion = rates[:6]
+    _, _, betaG, mixingG, importationG, aversionG = bar[:6]
+    sigma, sigmaG = rates[1][q, period(rates, t)], bar[1][q, period(rates, t)]
     G, responseG, VG = len(w.xG), np.zeros(len(A)), np.zeros(len(day.V))
     for c in range(len(p.cell_group)):
         g, k = p.cell_group[c], p.cell_archetype[c]
         hazardG = 0.0
         for a in range(w.cells.shape[1]):
             hazardG += w.cells[2, a, c] - w.cells[0, a, c] - w.centre[p.cell_home[c]] * w.cells[1, a, c]
-        sigmaG[q, k] += hazardG * day.base[g]
-        importationG[q, t, g] += hazardG * sigma[q, k]
+        sigmaG[k] += hazardG * day.base[g]
+        importationG[q, t, g] += hazardG * sigma[k]
     for m in range(len(p.section_venue)):
         XG, r, home, s = 0.0, p.section_region[m], p.section_home[m], p.section_venue[m]
         for a in range(w.sections.shape[1]):
@@ -306,7 +315,8 @@ def fold(p: Packed, rates: tuple, q: int, t: int, A: np.ndarray, day: Day, w: Ba
 @jit
 def infectious(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: Back, a: int) -> None:
     """To the infectious: rho enters every pressure directly, the score only the larger groups. Then the day is taken back."""
-    rho, sigma, beta = rates[0][q], rates[1][q], rates[2][q, :, t]
+    s, rho, beta = period(rates, t), rates[0][q], rates[2][q, :, t]
+    sigma = rates[1][q, s]
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
     w.centreG[a] = 0.0
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
@@ -326,12 +336,12 @@ def infectious(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day
         if day.near[h]:
             r = p.household_region[h]
             w.centreG[a, r] -= w.carried[h] / p.households_in_region[r]
-            change(p, sigma, h, w.carried[h], on, w, a)
+            change(p, sigma, s, h, w.carried[h], on, w, a)
             w.carried[h] = 0.0
     for block in range(first, last, BLOCK):
         for e in range(infected_between(on, block, min(block + BLOCK, last), t, t, chosen)):
             on[chosen[e]] = NEVER
-            join(p, sigma, chosen[e], p.place[chosen[e], HOME], w, a)
+            join(p, sigma, s, chosen[e], p.place[chosen[e], HOME], w, a)
 
 
 @jit
@@ -365,7 +375,7 @@ def finish(p: Packed, q: int, w: Back, bar: tuple) -> None:
         for i in range(p.household_start[h], p.household_start[h + 1]):
             for v in range(SECTIONS, p.place.shape[1]):
                 m = p.place[i, v]
-                bar[1][q, p.cell_archetype[p.place[i, CELL]]] -= w.WG[h] * w.Y[m] + w.Z[m]
+                bar[1][q, 0, p.cell_archetype[p.place[i, CELL]]] -= w.WG[h] * w.Y[m] + w.Z[m]
     for a in range(len(w.sigmaG)):
         bar[0][q] += w.rhoG[a]
         bar[1][q] += w.sigmaG[a]

@@ -3,7 +3,7 @@
 For somebody not yet infected the weight is -1, so a day takes the same from the score of every quiet household for each of its
 members: sums over days, by cell and by section, hold that for everybody. A household with somebody infectious or just infected is
 *open*: its score is kept. When it closes, what the days before took from its uninfected members is added back, and taken when it
-opens again.
+opens again; where that will not happen the score is read no more, and left.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from sim._compiled_day import (
     infected_between,
     jit,
     new_day,
+    period,
     settle,
     spread,
 )
+from sim._compiled_uninfected import count, leave, renew_scores, starts, turn
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES
 
 
@@ -65,7 +67,7 @@ def jvp(
     infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
     """
     R, Z, lasting = len(p.region_size), out.shape[2], rates[7].shape[2] > 0
-    day, s = new_day(p, rates, q, 1), nobody(p, rates, tangents, q, Z)
+    day, s = new_day(p, rates, q, 1), nobody(p, rates, tangents, q, on, Z)
     mixed, dmixing = varied(tangents[3][q])
     table, dA, dresponse = np.zeros((len(p.cell_group), Z)), np.zeros((R, Z)), np.zeros((R, Z))
     dV, dF = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z))
@@ -74,6 +76,8 @@ def jvp(
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for t in range(len(out)):
         rows = again[begin[t] : begin[t + 1]]
+        if starts(rates, t):
+            renew_scores(p, rates, tangents, q, t, on, s)
         spread(p, rates, q, t, on, day, 0)
         settle(p, rates, q, t, memory[t], day)
         for r in range(R):
@@ -101,21 +105,18 @@ def jvp(
 
 
 @jit
-def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, Z: int) -> Scores:
+def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, on: np.ndarray, Z: int) -> Scores:
     """Scores before the first day, nobody infected."""
     C, M, R = len(p.cell_group), len(p.section_venue), len(p.region_size)
-    free, weight, slope = np.zeros(C), np.zeros(M + 1), np.zeros((M + 1, Z))
-    for i in range(len(p.place)):
-        k = p.cell_archetype[p.place[i, CELL]]
-        free[p.place[i, CELL]] += 1.0
-        for v in range(SECTIONS, p.place.shape[1]):
-            weight[p.place[i, v]] += rates[1][q, k]
-            for z in range(Z):
-                slope[p.place[i, v], z] += tangents[1][q, k, z]
-    return Scores(
-        np.zeros((len(p.household_weight), Z)), np.zeros((C, Z)), np.zeros((M + 1, Z)), np.zeros(M + 1), free, weight, slope,
-        np.zeros((R, Z)), np.zeros((R, Z)), np.zeros(M + 1, dtype=np.bool_), np.zeros(len(p.household_weight), dtype=np.bool_),
+    s = Scores(
+        np.zeros((len(p.household_weight), Z)), np.zeros((C, Z)), np.zeros((M + 1, Z)), np.zeros(M + 1), np.zeros(C),
+        np.zeros(M + 1), np.zeros((M + 1, Z)), np.zeros((R, Z)), np.zeros((R, Z)), np.zeros(M + 1, dtype=np.bool_),
+        np.zeros(len(p.household_weight), dtype=np.bool_),
     )  # fmt: skip
+    for i in range(len(p.place)):
+        s.free[p.place[i, CELL]] += 1.0
+    count(p, rates[1][q, 0], tangents[1][q, 0], 0, on, s)
+    return s
 
 
 @jit
@@ -132,30 +133,6 @@ def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for n in range(len(mixed)):
         out[:, :, n] = tangents[:, :, mixed[n]]
     return mixed, out
-
-
-@jit
-def turn(
-    p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, h: int, on: np.ndarray, s: Scores, sign: float
-) -> None:
-    """Open a household (sign -1) at the beginning of day t, or close it (1): what the days before took from the uninfected."""
-    for i in range(p.household_start[h], p.household_start[h + 1]):
-        if on[i] >= t:
-            waited(p, sigma, dsigma, i, s, s.E[h], sign)
-
-
-@jit
-def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, W: np.ndarray, sign: float) -> None:
-    """Add, times a sign, what the days before took from the score for an agent that was not infected on them."""
-    c = p.place[i, CELL]
-    k = p.cell_archetype[c]
-    for z in range(len(W)):
-        W[z] += sign * s.cells[c, z]
-    for v in range(SECTIONS, p.place.shape[1]):
-        m = p.place[i, v]
-        if s.ever[m]:
-            for z in range(len(W)):
-                W[z] += sign * (sigma[k] * s.sections[m, z] + dsigma[k, z] * s.reach[m])
 
 
 @jit
@@ -258,10 +235,11 @@ def everywhere(
         for z in range(Z):
             dQ = db[z] * day.C[g] + b * dC[z]
             dbase[g, z] = dresponse[r, z] * day.outside[g] + day.response[r] * dQ + tangents[4][q, t, g, z]
+    sigma, dsigma = rates[1][q, period(rates, t)], tangents[1][q, period(rates, t)]
     for c in range(len(table)):
         g, k = p.cell_group[c], p.cell_archetype[c]
         for z in range(Z):
-            table[c, z] = tangents[1][q, k, z] * day.base[g] + rates[1][q, k] * dbase[g, z]
+            table[c, z] = dsigma[k, z] * day.base[g] + sigma[k] * dbase[g, z]
 
 
 @jit
@@ -287,8 +265,9 @@ def households(
     table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, reached: np.ndarray, s: Scores,
 ) -> None:  # fmt: skip
     """Open and close households, and add to the scores of the open what a day adds. One loop: a call a household would cost more."""
-    rho, sigma, beta, after = rates[0][q], rates[1][q], rates[2][q, :, t], rates[7][q]
-    drho, dsigma, dbeta, dafter = tangents[0][q], tangents[1][q], tangents[2][q, :, t], tangents[7][q]
+    rho, sigma, beta, after = rates[0][q], rates[1][q, period(rates, t)], rates[2][q, :, t], rates[7][q]
+    drho, dsigma = tangents[0][q], tangents[1][q, period(rates, t)]
+    dbeta, dafter = tangents[2][q, :, t], tangents[7][q]
     start, place, archetype, group, E, reach = (
         p.household_start,
         p.place,
@@ -362,18 +341,6 @@ def households(
         for z in range(Z):
             E[h, z] += change[z] + taken[z]
             s.total[r, z] += change[z]
-
-
-@jit
-def leave(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores) -> None:
-    """Count an agent among the uninfected no more."""
-    c = p.place[i, CELL]
-    k = p.cell_archetype[c]
-    s.free[c] -= 1.0
-    for v in range(SECTIONS, p.place.shape[1]):
-        s.weight[p.place[i, v]] -= sigma[k]
-        for z in range(dsigma.shape[1]):
-            s.slope[p.place[i, v], z] -= dsigma[k, z]
 
 
 @jit

@@ -7,6 +7,7 @@ rebuild a day from the day of infection of each agent, so none keeps anything th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -126,8 +127,9 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
         dX = dH[:, c.household] + dresponse[:, region] * day.Q[..., None] + day.response[:, region, None] * dQ
         dX = dX + tangents.importation[:, t][:, c.group]
-        sigma = rates.susceptibility[:, c.archetype]
-        dhazard = tangents.susceptibility[:, c.archetype] * day.X[..., None] + sigma[..., None] * dX
+        sigma = _susceptible(c, rates, t)
+        dsigma = rates.susceptible_tangent(tangents)[:, rates.period(t), c.archetype]
+        dhazard = dsigma * day.X[..., None] + sigma[..., None] * dX
         dhazard = dhazard * day.relative[..., None]
         if tangents.reinfection.numel():
             dwaned = _rows(tangents.reinfection.flatten(1, 2), day.waned) * day.immune[..., None]
@@ -153,6 +155,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     bar = rates.map(torch.zeros_like)
     households = len(c.household_region)
     WG = rates.mixing.new_zeros(rates.particles, households)
+    sigmaG = torch.zeros_like(rates.susceptible())
     centre = rates.mixing.new_zeros(rates.particles, len(c.region_size))
     AG = torch.zeros_like(centre)
     region = c.region_of_group[c.group]
@@ -173,11 +176,11 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
 
         hazardG = (WG + centre[:, c.household_region])[:, c.household] * _weight(infected, day.hazard)
         if rates.reinfection.numel():
-            waned = hazardG * rates.susceptibility[:, c.archetype] * day.X * day.immune
+            waned = hazardG * _susceptible(c, rates, t) * day.X * day.immune
             bar.reinfection.view(rates.particles, -1).scatter_add_(1, day.waned, waned)
         hazardG = hazardG * day.relative
-        bar.susceptibility.add_(_sum(hazardG * day.X, c.archetype, rates.susceptibility.shape[1]))
-        XG = hazardG * rates.susceptibility[:, c.archetype]
+        sigmaG[:, rates.period(t)].add_(_sum(hazardG * day.X, c.archetype, sigmaG.shape[2]))
+        XG = hazardG * _susceptible(c, rates, t)
         XG_group = _sum(XG, c.group, groups)
         bar.importation[:, t] = XG_group
         QG, responseG = XG * day.response[:, region], _sum(XG * day.Q, region, centre.shape[1])
@@ -208,7 +211,8 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         carried = _sum(day.I * (sendG - kinG), c.household, households)
         WG = WG + carried
         centre = centre - _sum(carried, c.household_region, centre.shape[1]) / c.households_in_region
-    return bar
+    susceptibilityG, waningG = rates.susceptible_adjoint(sigmaG)
+    return replace(bar, susceptibility=susceptibilityG, waning=waningG)
 
 
 def _pressures(c: Columns, rates: Rates, t: int, infected_on: Tensor, memory: Tensor) -> _Day:
@@ -234,8 +238,13 @@ def _pressures(c: Columns, rates: Rates, t: int, infected_on: Tensor, memory: Te
     relative = (infected_on >= t).to(I.dtype)
     if E:
         relative = relative + rates.reinfection.flatten(1).gather(1, waned) * immune
-    hazard = relative * rates.susceptibility[:, c.archetype] * X
+    hazard = relative * _susceptible(c, rates, t) * X
     return _Day(cell, infectious, waned, immune, relative, I, H, tuple(V), F, C, response, Q, X, hazard)
+
+
+def _susceptible(c: Columns, rates: Rates, t: int) -> Tensor:
+    """Susceptibility of each agent on a day, were it never infected: `[P, N]`."""
+    return rates.susceptible()[:, rates.period(t), c.archetype]
 
 
 def _infected(epidemic: Epidemic, infected_on: Tensor, t: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sim._columns import Columns
 from sim._random import day_key, stream_key, uniform
-from sim._reference import NEVER, Epidemic, _Day, _percent, _pressures, _rows, _sum, _venue_of, _weight
+from sim._reference import NEVER, Epidemic, _Day, _percent, _pressures, _rows, _sum, _susceptible, _venue_of, _weight
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
 LARGEST_SHARE, SMALL_SHARE = 0.95, 1e-8
@@ -95,6 +95,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     K, groups, households, c = epidemic.ghosts.shape[1], len(c.group_size), len(c.household_region), _everybody_kin(c)
     bar = rates.map(torch.zeros_like)
     SG = rates.mixing.new_zeros(K, rates.particles, households)
+    sigmaG = torch.zeros_like(rates.susceptible())
     AG = rates.mixing.new_zeros(rates.particles, len(c.region_size))
     region, rho = c.region_of_group[c.group], bar.infectiousness.view(rates.particles, -1)
     for t in range(rates.days - 1, -1, -1):
@@ -113,8 +114,8 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         XG, QG = [], []
         for lane, n, WG in zip(lanes, infected, [SG.sum(0) / 2, *(-SG / 2)], strict=True):
             hazardG = WG[:, c.household] * _weight(n, lane.hazard) * lane.relative
-            bar.susceptibility.add_(_sum(hazardG * lane.X, c.archetype, rates.susceptibility.shape[1]))
-            XG.append(hazardG * rates.susceptibility[:, c.archetype])
+            sigmaG[:, rates.period(t)].add_(_sum(hazardG * lane.X, c.archetype, sigmaG.shape[2]))
+            XG.append(hazardG * _susceptible(c, rates, t))
             QG.append(XG[-1] * day.response[:, region])
         responseG = sum(_sum(x * lane.Q, region, AG.shape[1]) for x, lane in zip(XG, lanes, strict=True))
         bar.aversion.add_(-(responseG * day.response * A).sum(1))
@@ -149,7 +150,8 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         for k in range(K):
             dI = day.I - lanes[1 + k].I
             SG[k] += _stretch(c, push, dI) * _sum(dI * net, c.household, households) / K
-    return bar
+    susceptibilityG, waningG = rates.susceptible_adjoint(sigmaG)
+    return replace(bar, susceptibility=susceptibilityG, waning=waningG)
 
 
 class _Lane(NamedTuple):
@@ -181,7 +183,7 @@ def _lane(c: Columns, rates: Rates, t: int, day: _Day, on: Tensor) -> _Lane:
     X = b[:, HOUSEHOLD] * H[:, c.household] + day.response[:, c.region_of_group[c.group]] * Q
     X = X + rates.importation[:, t][:, c.group]
     relative = (on >= t).to(I.dtype)
-    return _Lane(cell, infectious, relative, I, H, Q, X, relative * rates.susceptibility[:, c.archetype] * X)
+    return _Lane(cell, infectious, relative, I, H, Q, X, relative * _susceptible(c, rates, t) * X)
 
 
 def _score(
@@ -194,8 +196,8 @@ def _score(
     dH = db * lane.H[..., None] + b * c.household_weight[:, None] * _sum(dI, c.household, households)
     dX = dH[:, c.household] + dresponse[:, region] * lane.Q[..., None] + day.response[:, region, None] * dQ
     dX = dX + tangents.importation[:, t][:, c.group]
-    dhazard = tangents.susceptibility[:, c.archetype] * lane.X[..., None]
-    dhazard = dhazard + rates.susceptibility[:, c.archetype, None] * dX
+    dsigma = rates.susceptible_tangent(tangents)[:, rates.period(t), c.archetype]
+    dhazard = dsigma * lane.X[..., None] + _susceptible(c, rates, t)[..., None] * dX
     return _sum((_weight(infected, lane.hazard) * lane.relative)[..., None] * dhazard, c.household, households)
 
 

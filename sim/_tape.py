@@ -60,14 +60,14 @@ def simulate(
     P, T, N = rates.particles, rates.days, len(c.group)
     new, device = rates.mixing, c.group.device
     rho = tuple(rates.infectiousness[:, c.archetype, d] for d in range(rates.infectious_days))
-    sigma = rates.susceptibility[:, c.archetype]
+    sigma = tuple(x[:, c.archetype] for x in rates.susceptible().unbind(1))
     agents, keys = torch.arange(N, device=device), [stream_key(seed, int(s)) for s in streams]
 
     def days(first: int, last: int, state: State) -> tuple[State, list[Told]]:
         told = []
         for t in range(first, last):
             u = torch.stack([uniform(day_key(key, t), agents) for key in keys])
-            state, today = _day(c, rates, rho, sigma, t, state, u, draw)
+            state, today = _day(c, rates, rho, sigma[rates.period(t)], t, state, u, draw)
             told.append(today)
         return state, told
 

@@ -29,6 +29,8 @@ QUANTA = 2.0**30
 """Quanta of the highest pressure that a household or venue group can reach: one more an infectious agent still fits 32 bits."""
 EVENTS = 256
 """Infectious agents a program takes at a time."""
+COPIES = 16
+"""Of the adjoint of reinfection, so that atomics wait less for each other."""
 
 
 def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
@@ -63,20 +65,26 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
     Raises:
         torch.OutOfMemoryError: the device holds fewer particles of this population.
     """
-    if rates.reinfection.shape[-1]:
-        raise ValueError(
-            "rates.reinfection is given, and the GPU kernels let nobody be infected twice; use backend='compiled' on the CPU, or "
-            "backend='reference'."
-        )
+    events = a.agents
+    while True:
+        past = _forward(a, rates, seed, streams, events)
+        if past is not None:
+            return past
+        events *= 2  # more infections than agents: once more, with room for them
+
+
+def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -> Epidemic | None:
+    """`forward` with room for so many infections a particle; None if there were more."""
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
-    s = _State(a, x)
+    s = _State(a, x, _single(rates.susceptible()), events)
     keys = [[_signed(day_key(stream_key(seed, int(i)), t)) for t in range(T)] for i in streams]
     key = torch.tensor(keys, dtype=torch.int64, device=a.order.device)
     memory = s.zeros(P, T, len(a.region_size))
     F, response, base = s.zeros(P, G), s.zeros(P, G), s.zeros(P, G)
     highest = s.zeros(P, max(s.layers, 1), dtype=torch.int32)
     s.on.fill_(NEVER)
+    event_before = torch.full((P, events if s.E else 0), NEVER, dtype=torch.int16, device=a.order.device)
 
     def day() -> None:
         s.spread(afresh=False)
@@ -95,38 +103,43 @@ def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             )
         fore.infect[(len(a.tile_cell) * P,)](
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.order, a.household,
-            a.venue, key, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
-            highest, s.on, s.counts, s.begin, s.event, s.event_cell, P, s.n, a.agents, s.households, s.venues, s.rows,
-            s.K, T, s.C, G, LAYERS=s.layers, BLOCK=a.block,
+            a.venue, key, s.sigma, x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
+            highest, s.on, s.counts, s.begin, s.event, s.event_cell, event_before, P, s.n, events, s.households, s.venues,
+            s.rows, s.K, s.E, T, s.C, G, s.periods, LAYERS=s.layers, AGAIN=s.E > 0, BLOCK=a.block,
         )  # fmt: skip
         s.day.add_(1)
 
     _repeat(day, T, s.day.is_cuda)
+    if s.E and int(s.begin[:, T].max()) > events:
+        return None
     infected_on = torch.empty(P, a.agents, dtype=torch.int16, device=a.order.device)
     fore.deliver[(len(a.tile_cell), P)](
         a.tile_first, a.tile_count, a.order, s.on, infected_on, s.n, a.agents, BLOCK=a.block
     )
     like = rates.mixing.dtype
-    none = torch.empty((0, 4), dtype=torch.int32, device=a.order.device)
     ghosts = infected_on.new_empty(P, 0, a.agents)
-    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like), none, ghosts)
+    return Epidemic(_by_group(a, s.counts.to(like)), infected_on, memory.to(like), _rows(s, event_before), ghosts)
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`."""
     x = rates.map(_single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
-    s = _State(a, x, wide=2)
+    rows = epidemic.reinfections
+    most = int(torch.bincount(rows[:, 0]).max()) if len(rows) else 0
+    s = _State(a, x, _single(rates.susceptible()), a.agents + most, wide=2)
     tiles = (len(a.tile_cell), P)
     back.recall[tiles](
         a.tile_first, a.tile_count, a.tile_cell, a.order, epidemic.infected_on.contiguous(), s.on, s.counts, s.n,
         a.agents, T, s.C, BLOCK=a.block,
     )  # fmt: skip
+    again = _Again(s, rows)
     s.begin[:, 1:] = s.counts.sum(2).cumsum(1)
+    cursor = s.begin.clone()
     back.enlist[tiles](
-        a.tile_first, a.tile_count, a.tile_cell, s.on, s.begin.clone(), s.event, s.event_cell, s.n, a.agents, T,
-        BLOCK=a.block,
+        a.tile_first, a.tile_count, a.tile_cell, s.on, cursor, s.event, s.event_cell, s.n, s.events, T, BLOCK=a.block,
     )  # fmt: skip
+    again.enlist(cursor)
 
     # what reaches whole groups, all days at once
     A = epidemic.memory.float()
@@ -151,8 +164,8 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     xG, XG, RG, FG = s.zeros(P, G), s.zeros(P, T, G), s.zeros(P, T, G), s.zeros(P, T, G)
     double = torch.float64
     centre, cells = s.zeros(P, s.R, dtype=double), s.zeros(P, s.C, 2 + s.layers, dtype=double)
-    sigmaG, betaG = s.zeros(P, s.C, dtype=double), s.zeros(P, s.rows, T, G)
-    rhoG = s.zeros(P, s.K, s.D, dtype=double)
+    sigmaG, betaG = s.zeros(P, s.periods, s.C, dtype=double), s.zeros(P, s.rows, T, G)
+    rhoG, againG = s.zeros(P, s.K, s.D, dtype=double), s.zeros(COPIES, P, s.K, s.E)
 
     def day() -> None:
         back.read_out[(s.R, P)](
@@ -160,18 +173,19 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
             x.forgetting, response, RG, AG, AG_of_day, xG, centre, T, G, s.R, GROUPS=_power(G),
         )  # fmt: skip
         back.own_infections[(1, s.shares, P)](
-            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.household, xG, WG, a.agents, s.households, T, G,
+            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.household, xG, WG, s.events, s.households, T, G,
             BLOCK=EVENTS,
         )  # fmt: skip
+        again.take_back()
         back.hazards[(len(a.tile_cell) * P,)](
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household,
-            a.venue, a.pair, x.susceptibility, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
-            s.on, WG, centre, HG, VG, PG, cells, P, s.n, s.households, s.venues, a.pairs, s.rows, s.K, T, s.C, G, s.R,
-            LAYERS=s.layers, BLOCK=a.block,
+            a.venue, a.pair, s.sigma, x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
+            s.on, WG, centre, HG, VG, PG, cells, againG, P, s.n, s.households, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T,
+            s.C, G, s.R, s.periods, LAYERS=s.layers, AGAIN=s.E > 0, COPIES=COPIES, BLOCK=a.block,
         )  # fmt: skip
         back.collect[(G, P)](
-            s.day, a.cell_start, a.cell_archetype, cells, x.susceptibility, x.transmission, base, response, outside,
-            sigmaG, betaG, XG, RG, s.rows, s.K, T, s.C, G, LAYERS=s.layers, CELLS=s.cells_of_group,
+            s.day, a.cell_start, a.cell_archetype, cells, s.sigma, x.transmission, base, response, outside,
+            sigmaG, betaG, XG, RG, s.rows, s.K, T, s.C, G, s.periods, LAYERS=s.layers, CELLS=s.cells_of_group,
         )  # fmt: skip
         back.mixed[(G, P)](
             s.day, x.mixing, x.transmission, response, a.group_size, XG, FG, s.rows, T, G, GROUPS=_power(G)
@@ -179,7 +193,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
         back.infectious[(s.D + 2, s.shares, P)](
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household, a.venue,
             a.pair, a.household_weight, a.venue_weight, a.households_in_region, x.infectiousness, s.per_home,
-            s.per_venue, x.transmission, FG, s.H, s.V, HG, VG, PG, WG, centre, rhoG, a.agents, s.households, s.venues,
+            s.per_venue, x.transmission, FG, s.H, s.V, HG, VG, PG, WG, centre, rhoG, s.events, s.households, s.venues,
             a.pairs, s.rows, s.K, s.D, T, G, s.R, LAYERS=s.layers, BLOCK=EVENTS,
         )  # fmt: skip
         s.day.sub_(1)
@@ -194,7 +208,10 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     betaG[:, COMMUNITY] = CG * C
     bar.transmission.copy_(betaG.double().sum(3))
     bar.mixing.copy_(torch.einsum("ptg,pth->pgh", (community * CG).double(), F.double()))
-    bar.susceptibility.index_add_(1, a.cell_archetype, sigmaG.to(bar.susceptibility.dtype))
+    susceptible = s.zeros(P, s.periods, s.K, dtype=double).index_add_(2, a.cell_archetype, sigmaG)
+    for part, value in zip((bar.susceptibility, bar.waning), rates.susceptible_adjoint(susceptible), strict=True):
+        part.copy_(value)
+    bar.reinfection.copy_(againG.double().sum(0))
     memory = A[..., a.region_of_group]
     bar.aversion.copy_(-(RG * response * memory).double().sum((1, 2)))
     percent = 100 * s.zeros(P, T, s.R).index_add_(2, a.region_of_group, incidence) / a.region_size
@@ -210,11 +227,12 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
 class _State:
     """What both directions keep on the device: pressures, events, the day."""
 
-    def __init__(self, a: Layout, x: Rates, wide: int = 1) -> None:
-        self.a, self.x, self.wide = a, x, wide
+    def __init__(self, a: Layout, x: Rates, sigma: Tensor, events: int, wide: int = 1) -> None:
+        self.a, self.x, self.sigma, self.events, self.wide = a, x, sigma, events, wide
         P, T = x.particles, x.days
         self.n, self.C, self.R = len(a.order), len(a.cell_group), len(a.region_size)
         self.K, self.D, self.rows, self.layers = *x.infectiousness.shape[1:], x.transmission.shape[1], a.venue.shape[1]
+        self.E, self.periods = x.reinfection.shape[2], sigma.shape[1]
         self.households, self.venues = len(a.household_weight), len(a.venue_weight)
         self.cells_of_group = _power(int(torch.diff(a.cell_start).max()))
         self.shares = min(1024, triton.cdiv(a.agents, 60_000))
@@ -223,7 +241,8 @@ class _State:
                 f"{self.C} pairs of group and archetype do not fit the GPU kernels' 16-bit cells; use backend='reference'."
             )
         if a.order.is_cuda:
-            _check_memory(memory_needed(a, P, reverse=wide > 1), P, a.order.device)
+            needed = memory_needed(a, P, reverse=wide > 1, events=events, again=self.E > 0)
+            _check_memory(needed, P, a.order.device)
         most = x.infectiousness.flatten(1).amax(1)
         self.home_unit, self.per_home = _quantum(most * a.household_bound)
         self.venue_unit, self.per_venue = _quantum(most * a.venue_bound)
@@ -232,8 +251,8 @@ class _State:
         self.V = self.zeros(P, max(self.venues, 1), dtype=whole)
         self.on = torch.empty(P, self.n, dtype=torch.int16, device=a.order.device)
         self.counts, self.begin = self.zeros(P, T, self.C, dtype=whole), self.zeros(P, T + 1, dtype=whole)
-        self.event = torch.empty(P, a.agents, dtype=whole, device=a.order.device)
-        self.event_cell = torch.empty(P, a.agents, dtype=torch.int16, device=a.order.device)
+        self.event = torch.empty(P, events, dtype=whole, device=a.order.device)
+        self.event_cell = torch.empty(P, events, dtype=torch.int16, device=a.order.device)
         self.day = self.zeros(1, dtype=whole)
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -245,15 +264,73 @@ class _State:
         fore.spread[(self.D + 1, self.shares, x.particles)](
             self.day, self.begin, self.event, self.event_cell, a.cell_archetype, a.household, a.venue,
             a.household_weight, a.venue_weight, x.infectiousness, self.per_home, self.per_venue, self.H, self.V,
-            a.agents, self.households, self.venues, self.K, self.D, x.days,
-            LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, BLOCK=EVENTS,
+            self.events, self.households, self.venues, self.K, self.D, x.days,
+            LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, AGAIN=self.E > 0, BLOCK=EVENTS,
         )  # fmt: skip
 
 
-def memory_needed(a: Layout, particles: int, *, reverse: bool) -> int:
-    """Bytes that the columns of a direction take above the population, whatever the number of days."""
+class _Again:
+    """Reinfections in the reverse pass: `[L, 4]` rows as in `Epidemic`, laid out and in order of particle and day."""
+
+    def __init__(self, s: _State, rows: Tensor) -> None:
+        """Finds their agents, and counts the infections that they replaced."""
+        self.s, self.length, a, (P, T) = s, len(rows), s.a, s.counts.shape[:2]
+        if not self.length:
+            return
+        place = torch.empty(a.agents, dtype=torch.int32, device=a.order.device)
+        cell = torch.empty(a.agents, dtype=torch.int16, device=a.order.device)
+        back.find[(len(a.tile_cell),)](a.tile_first, a.tile_count, a.tile_cell, a.order, place, cell, BLOCK=a.block)
+        by_day = rows[:, 0].long() * (T + 1) + rows[:, 2]
+        by_day, order = by_day.sort()
+        self.particle, agent, _, self.before = rows[order].unbind(1)
+        self.particle, self.before = self.particle.contiguous(), self.before.contiguous()
+        self.place, self.cell = place[agent.long()], cell[agent.long()]
+        days = torch.arange(P, device=a.order.device)[:, None] * (T + 1) + torch.arange(T + 2, device=a.order.device)
+        self.begin = torch.searchsorted(by_day, days).int()
+        at = (self.particle.long() * T + self.before) * s.C + self.cell
+        s.counts.view(-1).index_add_(0, at, torch.ones_like(self.particle))
+
+    def enlist(self, cursor: Tensor) -> None:
+        """Add the infections that they replaced to the events."""
+        if self.length:
+            s = self.s
+            back.enlist_before[(triton.cdiv(self.length, EVENTS),)](
+                self.particle, self.place, self.cell, self.before, cursor, s.event, s.event_cell, self.length, s.events,
+                s.counts.shape[1], BLOCK=EVENTS,
+            )  # fmt: skip
+
+    def take_back(self) -> None:
+        """Put the infection before in the place of the day's."""
+        if self.length:
+            s = self.s
+            back.take_back[(1, s.shares, len(s.on))](
+                s.day, self.begin, self.place, self.before, s.on, s.n, s.counts.shape[1], BLOCK=EVENTS
+            )
+
+
+def _rows(s: _State, event_before: Tensor) -> Tensor:
+    """Reinfections as in `Epidemic`, of the events that replace an infection."""
+    (P, T), agents = s.counts.shape[:2], s.a.agents
+    particle, slot = (event_before != NEVER).nonzero().unbind(1)
+    room = s.events + 1
+    begins = s.begin.long() + torch.arange(P, device=slot.device)[:, None] * room
+    day = torch.searchsorted(begins.flatten(), particle * room + slot, right=True) - 1 - particle * (T + 1)
+    agent = s.a.order[s.event[particle, slot].long()].long()
+    before = event_before[particle, slot].long()
+    order = ((particle * T + day) * agents + agent).argsort()
+    return torch.stack([particle, agent, day, before], 1)[order].int()
+
+
+def memory_needed(a: Layout, particles: int, *, reverse: bool, events: int = 0, again: bool = False) -> int:
+    """Bytes that the columns of a direction take above the population, whatever the number of days.
+
+    `events`: room for infections a particle, if not one an agent; `again`: agents may be infected again.
+    """
     households, venues = len(a.household_weight), len(a.venue_weight)
-    agents = 2 * len(a.order) + (6 if reverse else 8) * a.agents  # day of infection, events, the result
+    # day of infection, events, the result
+    agents = (
+        2 * len(a.order) + (6 if reverse or not again else 8) * (events or a.agents) + (0 if reverse else 2) * a.agents
+    )
     groups = 4 * households + 4 * venues
     adjoints = 12 * households + 8 * venues + 8 * a.pairs
     return particles * (agents + groups + (adjoints if reverse else 0))

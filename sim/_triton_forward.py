@@ -15,7 +15,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sim.rates import PERIOD
+
 NEVER = tl.constexpr(32_767)
+LENGTH = tl.constexpr(PERIOD)
 TOP = tl.constexpr(1.08e9)  # above the quanta that any household can hold
 
 
@@ -43,6 +46,12 @@ def quanta(x, count):
 
 
 @triton.jit
+def susceptibility(sigma, p, k, t, periods, K):
+    """Of an archetype on a day; `sigma` is `Rates.susceptible` `[P, periods, K]`."""
+    return tl.load(sigma + (p * periods + tl.minimum(t // LENGTH, periods - 1)) * K + k)
+
+
+@triton.jit
 def part_of(low, last, BLOCK: tl.constexpr):
     """First and last event of this program's share of a day's events; axis 1 of the grid numbers the shares.
 
@@ -56,7 +65,7 @@ def part_of(low, last, BLOCK: tl.constexpr):
 @triton.jit
 def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, household_weight, venue_weight, rho,
            per_home, per_venue, H, V, events, households, venues, K, D, T,
-           LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+           LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Bring the pressures to the day: from those of the day before, or AFRESH from none.
 
     Grid: days since infection (D + 1), shares, particles; all events of a program were infected on one day. `H` takes
@@ -66,7 +75,10 @@ def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, h
     d, p = tl.program_id(0), tl.program_id(2).to(tl.int64)
     s = t - 1 - d
     if s >= 0:
-        low, last = part_of(tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1), BLOCK)
+        opens, closes = tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1)
+        if AGAIN:  # the list may be too short: the run is then made again with a longer one
+            opens, closes = tl.minimum(opens, events), tl.minimum(closes, events)
+        low, last = part_of(opens, closes, BLOCK)
         last_now = tl.where(d < D, last, 0)
         last_old = tl.where(d > 0, last, 0)
         if AFRESH:
@@ -150,9 +162,13 @@ def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.conste
 
 @triton.jit
 def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, order, household, venue, keys, sigma,
-           beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
-           P, n, events, households, venues, rows, K, T, C, G, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """Draw the infections of the day. Grid: tiles x particles, so that the particles of a tile meet in the cache."""
+           reinfection, beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
+           event_before, P, n, events, households, venues, rows, K, E, T, C, G, periods,
+           LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Draw the infections of the day. Grid: tiles x particles, so that the particles of a tile meet in the cache.
+
+    AGAIN: also of those infected before; `event_before` keeps the day of the infection that an event replaces.
+    """
     t = tl.load(day_at)
     tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
     c = tl.load(tile_cell + tile)
@@ -160,9 +176,15 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
     lane = tl.arange(0, BLOCK)
     inside = lane < tl.load(tile_count + tile)
     j = tl.multiple_of(tl.load(tile_first + tile), 16) + lane
-    free = tl.load(on + p * n + j, mask=inside, other=0) == NEVER
+    before = tl.load(on + p * n + j, mask=inside, other=0)
+    free = before == NEVER
 
-    s, there = tl.load(sigma + p * K + k), tl.load(response + p * G + g) * tl.load(venue_unit + p)
+    s, there = susceptibility(sigma, p, k, t, periods, K), tl.load(response + p * G + g) * tl.load(venue_unit + p)
+    if AGAIN:
+        since = tl.minimum(t - 1 - before.to(tl.int32), E - 1)
+        relative = tl.load(reinfection + (p * K + k) * E + since, mask=inside & (before != NEVER), other=0.0)
+        s = s * tl.where(free, 1.0, relative)
+        free = free | (relative > 0)
     X = tl.load(base + p * G + g)
     most = X
     for v in tl.static_range(LAYERS):
@@ -189,6 +211,9 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
         tl.atomic_add(counts + (p * T + t) * C + c, number, sem="relaxed")
         slot = tl.atomic_add(begin + p * (T + 1) + t + 1, number, sem="relaxed")
         slot += tl.cumsum(caught.to(tl.int32), 0) - 1
+        if AGAIN:
+            caught = caught & (slot < events)
+            tl.store(event_before + p * events + slot, before, mask=caught)
         tl.store(event + p * events + slot, j, mask=caught)
         tl.store(event_cell + p * events + slot, c.to(tl.int16), mask=caught)
 

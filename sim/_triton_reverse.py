@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from sim._triton_forward import NEVER, expm1, part_of, quanta
+from sim._triton_forward import LENGTH, NEVER, expm1, part_of, quanta, susceptibility
 
 
 @triton.jit
@@ -44,6 +44,48 @@ def enlist(tile_first, tile_count, tile_cell, on, cursor, event, event_cell, n, 
     slot = tl.atomic_add(cursor + p * (T + 1) + day, 1, mask=ill, sem="relaxed")
     tl.store(event + p * events + slot, j, mask=ill)
     tl.store(event_cell + p * events + slot, (c + 0 * slot).to(tl.int16), mask=ill)
+
+
+@triton.jit
+def find(tile_first, tile_count, tile_cell, order, place, cell, BLOCK: tl.constexpr):
+    """Place and cell of each agent. Grid: tiles."""
+    tile = tl.program_id(0)
+    lane = tl.arange(0, BLOCK)
+    inside = lane < tl.load(tile_count + tile)
+    j = tl.load(tile_first + tile) + lane
+    i = tl.load(order + j, mask=inside, other=0)
+    tl.store(place + i, j, mask=inside)
+    tl.store(cell + i, (tl.load(tile_cell + tile) + 0 * j).to(tl.int16), mask=inside)
+
+
+@triton.jit
+def enlist_before(particle, place, cell, before, cursor, event, event_cell, length, events, T, BLOCK: tl.constexpr):
+    """As `enlist`: infections that reinfections replaced, of which there are `length`. Grid: blocks of them."""
+    e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = e < length
+    p, day = tl.load(particle + e, mask=ok, other=0).to(tl.int64), tl.load(before + e, mask=ok, other=0)
+    slot = tl.atomic_add(cursor + p * (T + 1) + day, 1, mask=ok, sem="relaxed")
+    tl.store(event + p * events + slot, tl.load(place + e, mask=ok, other=0), mask=ok)
+    tl.store(event_cell + p * events + slot, tl.load(cell + e, mask=ok, other=0), mask=ok)
+
+
+@triton.jit
+def take_back(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
+    """The infection before in the place of the day's reinfections: d as -1 - d for those of the day, for `hazards`.
+
+    Those of the day after, which were so, as they are. `row_begin` `[P, T + 2]`: reinfections by day. Grid: 1, shares, particles.
+    """
+    t = tl.load(day_at)
+    p = tl.program_id(2).to(tl.int64)
+    for later in tl.static_range(2):
+        at = row_begin + p * (T + 2) + t + later
+        low, last = part_of(tl.load(at), tl.load(at + 1), BLOCK)
+        for e in range(low, last, BLOCK):
+            lane = e + tl.arange(0, BLOCK)
+            d = tl.load(before + lane, mask=lane < last, other=0)
+            if later == 0:
+                d = -1 - d
+            tl.store(on + p * n + tl.load(place + lane, mask=lane < last, other=0), d.to(tl.int16), mask=lane < last)
 
 
 @triton.jit
@@ -88,11 +130,13 @@ def own_infections(day_at, begin, event, event_cell, cell_group, household, xG, 
 
 @triton.jit
 def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
-            sigma, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells,
-            P, n, households, venues, pairs, rows, K, T, C, G, R, LAYERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+            sigma, reinfection, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells, againG,
+            P, n, households, venues, pairs, rows, K, D, E, T, C, G, R, periods,
+            LAYERS: tl.constexpr, AGAIN: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """From scores to hazards, and from hazards to pressures. Grid: tiles x particles.
 
-    `cells[p, c]`: sums over the agents of a cell of the hazard's adjoint, alone and times each local pressure.
+    `cells[p, c]`: sums over the agents of a cell of the hazard's adjoint, alone and times each local pressure. AGAIN: also of those
+    infected before; `againG` `[COPIES, P, K, E]` is summed in several copies, which atomics wait for less.
     """
     t = tl.load(day_at)
     tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
@@ -103,24 +147,39 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
     inside = lane < tl.load(tile_count + tile)
     j = tl.multiple_of(tl.load(tile_first + tile), 16) + lane
     day = tl.load(on + p * n + j, mask=inside, other=-1).to(tl.int32)
-    live = inside & (day >= t)
+    live, hit = inside & (day >= t), day == t
+    whole = hit  # of whom the whole hazard is needed
 
-    s, answer = tl.load(sigma + p * K + k), tl.load(response + (p * T + t) * G + g)
+    s, answer = susceptibility(sigma, p, k, t, periods, K), tl.load(response + (p * T + t) * G + g)
+    if AGAIN:
+        before = tl.where(day < 0, -1 - day, day)
+        since = tl.minimum(t - 1 - before, E - 1)
+        waned = inside & (before < t - D)
+        relative = tl.load(reinfection + (p * K + k) * E + since, mask=waned, other=1.0)
+        live, hit = live | waned, hit | (inside & (day < 0))
+        whole = hit | waned
     h = tl.load(household + j, mask=live, other=0)
     at_home = tl.load(H + (p * households + h) * 2, mask=live, other=0)
     shared = at_home != 0
     own = at_home.to(tl.float32) * tl.load(home_unit + p)
     X = tl.load(base + (p * T + t) * G + g) + tl.load(beta + p * rows * T + t) * own
     unit = tl.load(venue_unit + p)
-    for v in tl.static_range(LAYERS):  # the whole hazard is needed only of those infected on the day
-        m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=day == t, other=-1)
+    for v in tl.static_range(LAYERS):
+        m = tl.load(venue + j.to(tl.int64) * LAYERS + v, mask=whole, other=-1)
         x = tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32) * unit
         X += answer * tl.load(beta + (p * rows + 2 + v) * T + t) * x
     score = tl.load(WG + (p * households + h) * 2, mask=live, other=0.0) + tl.load(
         centre + p * R + tl.load(cell_region + c)
     )
-    weight = tl.where(day == t, 1 / expm1(tl.maximum(s * X, 1e-30)), -1.0)
+    hazard = s * X
+    if AGAIN:
+        hazard *= relative
+    weight = tl.where(hit, 1 / expm1(tl.maximum(hazard, 1e-30)), -1.0)
     hazardG = tl.where(live, score.to(tl.float32) * weight, 0.0)
+    if AGAIN:
+        at = (((tile % COPIES) * P + p) * K + k) * E + since
+        tl.atomic_add(againG + at, hazardG * s * X, mask=waned, sem="relaxed")
+        hazardG *= relative
 
     sums = cells + (p * C + c) * (2 + LAYERS)
     tl.atomic_add(sums, tl.sum(hazardG, 0).to(tl.float64), sem="relaxed")
@@ -139,7 +198,7 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
 
 @triton.jit
 def collect(day_at, cell_start, cell_archetype, cells, sigma, beta, base, response, outside, sigmaG, betaG, XG, RG,
-            rows, K, T, C, G, LAYERS: tl.constexpr, CELLS: tl.constexpr):  # fmt: skip
+            rows, K, T, C, G, periods, LAYERS: tl.constexpr, CELLS: tl.constexpr):  # fmt: skip
     """Adjoints of a group from the sums over its cells, which are cleared. Grid: groups, particles."""
     t = tl.load(day_at)
     g, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -147,7 +206,9 @@ def collect(day_at, cell_start, cell_archetype, cells, sigma, beta, base, respon
     ok = c < tl.load(cell_start + g + 1)
     at = (p * T + t) * G + g
     answer = tl.load(response + at)
-    s = tl.load(sigma + p * K + tl.load(cell_archetype + c, mask=ok, other=0), mask=ok, other=0.0)
+    period = p * periods + tl.minimum(t // LENGTH, periods - 1)
+    s = tl.load(sigma + period * K + tl.load(cell_archetype + c, mask=ok, other=0), mask=ok, other=0.0)
+    sums = sigmaG + period * C + c
     row = cells + (p * C + c) * (2 + LAYERS)
     alone, home = tl.load(row, mask=ok, other=0.0), tl.load(row + 1, mask=ok, other=0.0)
     tl.store(row, 0.0, mask=ok)
@@ -162,7 +223,7 @@ def collect(day_at, cell_start, cell_archetype, cells, sigma, beta, base, respon
         X += answer * local
         Q += local
         tl.store(betaG + ((p * rows + 2 + v) * T + t) * G + g, answer * tl.sum(s * there, 0))
-    tl.store(sigmaG + p * C + c, tl.load(sigmaG + p * C + c, mask=ok, other=0.0) + X, mask=ok)
+    tl.store(sums, tl.load(sums, mask=ok, other=0.0) + X, mask=ok)
     tl.store(XG + at, tl.sum(s * alone, 0))
     tl.store(RG + at, tl.sum(s * Q, 0))
 

@@ -10,18 +10,20 @@ from torch import Tensor
 
 from sim.population import Population
 
-__all__ = ["COMMUNITY", "HOUSEHOLD", "VENUES", "Rates"]
+__all__ = ["COMMUNITY", "HOUSEHOLD", "PERIOD", "VENUES", "Rates"]
 
 LONGEST = 32_000
 HOUSEHOLD, COMMUNITY, VENUES = 0, 1, 2
 """Rows of `Rates.transmission`: households, community, then the venue layers in the population's order."""
+PERIOD = 14
+"""Days in each of which `Rates.waning` is constant, from day 0 on."""
 
 
 @dataclass(frozen=True)
 class Rates:
     """Rates of an epidemic, each with a leading particle axis.
 
-    Axes: `P` particles, `K` archetypes, `D` days since infection, `V` venue layers, `T` days, `G` community groups.
+    Axes: `P` particles, `K` archetypes, `D` days since infection, `V` venue layers, `T` days, `G` community groups, `S` periods.
 
     Attributes:
         infectiousness: `[P, K, D]` infectiousness of an agent 1..D days after its infection (dimensionless).
@@ -33,6 +35,9 @@ class Rates:
         forgetting: `[P]` share of the remembered incidence replaced each day, 0..1.
         reinfection: `[P, K, E]` susceptibility of an agent 1..E days after its last infection, relative to one never infected; the
             last value holds from then on. Zero on the first D days, while it is infectious. Empty (E = 0, the default): infected once.
+        waning: `[P, K, S]` factor on the susceptibility of an archetype in each period of `PERIOD` days from day 0 on, as immunity given
+            before wanes; S = ceil(T / PERIOD). Empty (S = 0, the default): susceptibility does not change. It holds for first infections
+            and for those after; `reinfection` is relative to it.
     """
 
     infectiousness: Tensor
@@ -43,10 +48,12 @@ class Rates:
     aversion: Tensor
     forgetting: Tensor
     reinfection: Tensor = None  # type: ignore[assignment]  # stands for E = 0, which __post_init__ puts in its place
+    waning: Tensor = None  # type: ignore[assignment]  # S = 0, likewise
 
     def __post_init__(self) -> None:
-        if self.reinfection is None:
-            object.__setattr__(self, "reinfection", self.infectiousness[:, :, :0])
+        for name in ("reinfection", "waning"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.infectiousness[:, :, :0])
 
     @property
     def particles(self) -> int:
@@ -62,6 +69,35 @@ class Rates:
     def infectious_days(self) -> int:
         """Number of days since infection D after which nobody is infectious."""
         return self.infectiousness.shape[-1]
+
+    @property
+    def periods(self) -> int:
+        """Number of periods of constant susceptibility: S, or 1 without waning."""
+        return max(self.waning.shape[2], 1)
+
+    def susceptible(self) -> Tensor:
+        """`[P, periods, K]` susceptibility by period: `susceptibility * waning`."""
+        once = self.susceptibility[:, None]
+        return once * self.waning.transpose(1, 2) if self.waning.shape[2] else once
+
+    def susceptible_tangent(self, tangents: Rates) -> Tensor:
+        """`[P, periods, K, Q]` tangent of `susceptible`, for tangents with a trailing axis of Q directions."""
+        direct = tangents.susceptibility[:, None]
+        if not self.waning.shape[2]:
+            return direct
+        waning = self.waning.transpose(1, 2)[..., None]
+        return direct * waning + self.susceptibility[:, None, :, None] * tangents.waning.transpose(1, 2)
+
+    def susceptible_adjoint(self, bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Adjoints `[P, K]` of `susceptibility` and `[P, K, S]` of `waning`, from that of `susceptible` `[P, periods, K]`."""
+        if not self.waning.shape[2]:
+            return bar[:, 0], torch.zeros_like(self.waning)
+        bar = bar.transpose(1, 2)
+        return (bar * self.waning).sum(2), bar * self.susceptibility[..., None]
+
+    def period(self, day: int) -> int:
+        """The period in which a day lies."""
+        return min(day // PERIOD, self.periods - 1)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors in the order of the fields."""
@@ -87,6 +123,7 @@ class Rates:
             "aversion": (p,),
             "forgetting": (p,),
             "reinfection": (p, self.infectiousness.shape[1], self.reinfection.shape[-1]),
+            "waning": (p, self.infectiousness.shape[1], -(-days // PERIOD) if self.waning.shape[-1] else 0),
         }
         if self.infectiousness.shape[1] < population.archetypes:
             raise ValueError(
@@ -102,7 +139,8 @@ class Rates:
         for name, shape in wanted.items():
             tensor = getattr(self, name)
             if tuple(tensor.shape) != shape:
-                raise ValueError(f"rates.{name} has shape {tuple(tensor.shape)}; this population needs {shape}.")
+                hint = f", one value for each {PERIOD} of {days} days, or none" if name == "waning" else ""
+                raise ValueError(f"rates.{name} has shape {tuple(tensor.shape)}; this population needs {shape}{hint}.")
             if not tensor.is_floating_point() or tensor.device != device:
                 raise ValueError(
                     f"rates.{name} is {tensor.dtype} on {tensor.device}; every rate must be floating point and on one device, "

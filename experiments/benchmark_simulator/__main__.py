@@ -47,15 +47,27 @@ def main(arguments: list[str] | None = None) -> int:
     device = torch.device(options.device)
     sizes = options.agents or (CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
     document: dict[str, Any] = {"machine": machine(device), "seed": options.seed, "floor_bytes": FLOOR_BYTES}
+    document["immunity"] = options.immunity
     if device.type == "cuda" and options.check:
-        document["agreement"] = [agreement(n, min(options.days, 90), device, options.seed) for n in options.check]
+        document["agreement"] = [
+            agreement(n, min(options.days, 90), device, options.seed, options.immunity) for n in options.check
+        ]
         print(json.dumps(document["agreement"], indent=1), flush=True)
     bandwidth = document["copy_bytes_per_second"] = copy_bandwidth(device)
     rows = document["rows"] = []
     kernels = document["kernels_ms"] = {}
     for agents, particles in sizes:
         try:
-            row = measure(agents, particles, options.days, device, options.seed, options.repeats, options.directions)
+            row = measure(
+                agents,
+                particles,
+                options.days,
+                device,
+                options.seed,
+                options.repeats,
+                options.directions,
+                options.immunity,
+            )
         except torch.cuda.OutOfMemoryError as error:
             row = {"agents": agents, "particles": particles, "days": options.days, "failed": str(error).split(".")[0]}
         else:
@@ -128,6 +140,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first"
     )
     parser.add_argument("--directions", type=int, default=16, help="of forward mode on the CPU; 0 leaves it out")
+    parser.add_argument(
+        "--immunity", action="store_true", help="with rates by which immunity wanes and people are infected again"
+    )
     parser.add_argument(
         "--peers",
         type=int,

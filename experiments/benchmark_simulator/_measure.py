@@ -31,7 +31,14 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def measure(
-    agents: int, particles: int, days: int, device: torch.device, seed: int, repeats: int, directions: int
+    agents: int,
+    particles: int,
+    days: int,
+    device: torch.device,
+    seed: int,
+    repeats: int,
+    directions: int,
+    immunity: bool,
 ) -> dict[str, Any]:
     """Forward, reverse and (on the CPU, in so many directions) forward-mode times of about so many agents.
 
@@ -42,7 +49,7 @@ def measure(
     population, copies = make_population(agents, seed)
     repeats = repeats if copies < 100 else 1
     dtype = torch.float32 if device.type == "cuda" else torch.float64
-    rates = make_rates(population, particles, days, device, dtype)
+    rates = make_rates(population, particles, days, device, dtype, immunity)
     streams = torch.arange(particles)
     if device.type == "cuda":
         from sim import _triton
@@ -80,6 +87,7 @@ def measure(
         "particles": particles,
         "days": days,
         "attack_rate": float(past.incidence.sum()) / (number * particles),
+        "share_reinfections": len(past.reinfections) / max(float(past.incidence.sum()), 1.0),
         "forward_seconds": seconds,
         "reverse_seconds": reverse_seconds,
         "forward_mode_seconds": None,
@@ -101,7 +109,8 @@ def measure(
             clock, cores, _ = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)
             row["forward_mode_seconds"], row["forward_mode_core_seconds"] = clock, cores
         row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
-        row["ghost_core_seconds"] = _against_a_ghost(c, rates, past, seed, streams, cotangent)
+        if not immunity:
+            row["ghost_core_seconds"] = _against_a_ghost(c, rates, past, seed, streams, cotangent)
         row["agent_steps_per_core_second"] = steps / core
         row["reverse_over_forward_core"] = reverse_core / core
     return row
@@ -117,7 +126,7 @@ def _against_a_ghost(c: Columns, rates: Rates, past: Epidemic, seed: int, stream
     return _timed(work, torch.device("cpu"), 2)[1]  # the first one compiles
 
 
-def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[str, Any]:
+def agreement(agents: int, days: int, device: torch.device, seed: int, immunity: bool) -> dict[str, Any]:
     """The kernels of a GPU against the reference on the same device: same draws, so the same epidemic but for near ties.
 
     Returns:
@@ -127,7 +136,7 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
     from sim import _triton
 
     population, _ = make_population(agents, seed)
-    rates = make_rates(population, 2, days, device, torch.float64)
+    rates = make_rates(population, 2, days, device, torch.float64, immunity)
     c, streams = columns(population, device), torch.arange(2)
     ours, theirs = _triton.run(c, rates, seed, streams), _reference.run(c, rates, seed, streams)
     weights = torch.randn(theirs.incidence.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -138,6 +147,7 @@ def agreement(agents: int, days: int, device: torch.device, seed: int) -> dict[s
         "days": days,
         "attack_rate": float(theirs.incidence.sum()) / (2 * population.agents),
         "agents_that_differ": float((ours.infected_on != theirs.infected_on).double().mean()),
+        "reinfections": [len(x.reinfections) for x in (ours, theirs)],
         "incidence_difference": float((ours.incidence.sum() / theirs.incidence.sum() - 1).abs()),
         "gradient_difference": {
             name: float((x - y).abs().max() / y.abs().max())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, DOSES, load_figures
 from experiments.nz_calibration._population import build_population
-from sim import Population, Rates
+from sim import PERIOD, Population, Rates
 
 OPEN = 18  # days of seeding before the wave spreads outside homes
 INFECTIOUS_DAYS = 14
@@ -49,12 +49,15 @@ def tiled(population: Population, copies: int) -> Population:
     )
 
 
-def make_rates(population: Population, particles: int, days: int, device: torch.device, dtype: torch.dtype) -> Rates:
+def make_rates(
+    population: Population, particles: int, days: int, device: torch.device, dtype: torch.dtype, immunity: bool = False
+) -> Rates:
     """Rates with the shape of the study's, written out so that no within-host model runs here; particles differ by up to 10 %.
 
     Transmission, mixing, aversion, forgetting and seeding are the medians of `experiments.nz_calibration._parameters`; schools
     and workplaces close at weekends. Infectiousness rises for four days and fades (a gamma curve that sums to 1), and
-    each dose takes away a part of it and of the susceptibility.
+    each dose takes away a part of it and of the susceptibility. With `immunity`, what doses took wanes by half within some
+    months, and the infected become susceptible again, to a fifth in the end.
     """
     day, since = torch.arange(days, dtype=torch.float64), torch.arange(1, INFECTIOUS_DAYS + 1, dtype=torch.float64)
     curve = since**3 * torch.exp(-since / 1.2)
@@ -77,6 +80,13 @@ def make_rates(population: Population, particles: int, days: int, device: torch.
     def each(x: Tensor) -> Tensor:
         return ready(x.expand(particles, *x.shape))
 
+    more: dict[str, Tensor] = {}
+    if immunity:
+        period = torch.arange(-(-days // PERIOD), dtype=torch.float64)
+        lost = 0.5 * (1 - torch.exp(-period / 6))
+        more["waning"] = each(1 + lost * (0.1 * doses / (1 - 0.1 * doses))[:, None])
+        age = torch.arange(1, days + 1, dtype=torch.float64)
+        more["reinfection"] = each((0.2 * ((age - 28) / 150).clamp(0, 1)).expand(len(doses), -1))
     return Rates(
         infectiousness=each(curve / curve.sum() * (1 - 0.05 * doses)[:, None]),
         susceptibility=each(1 - 0.1 * doses),
@@ -85,6 +95,7 @@ def make_rates(population: Population, particles: int, days: int, device: torch.
         importation=each(importation),
         aversion=each(torch.tensor(0.5, dtype=torch.float64)),
         forgetting=each(torch.tensor(0.07, dtype=torch.float64)),
+        **more,
     )
 
 

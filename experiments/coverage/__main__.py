@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calib._atomic import atomic_write_csv, atomic_write_json
 from calib._style import save_figure
 from calib.diagnostics import draw_sbc
+from experiments._studies import side_by_side
 from experiments.coverage._collect import collect, groups, judge, overall
 from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
@@ -82,21 +81,10 @@ def _run(folder: Path, settings: Settings, seeds: list[int], workers: int | None
     at_once = workers or max(1, cores // settings.threads)
     if not seeds:
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(at_once) as pool:
-        task = bar.add_task(f"epidemics, {at_once} at once", total=len(seeds))
-        stop = threading.Event()
-        jobs = [pool.submit(run_epidemic, folder, seed, settings, stop) for seed in seeds]
-        try:
-            for job in as_completed(jobs):
-                one: dict[str, Any] = job.result()
-                bar.advance(task)
-                said = one.get("failed") or f"{len(one['parameters'])} parameters"
-                bar.console.print(f"epidemic {one['seed']}: {said}, {one['seconds']:.0f} s", highlight=False)
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = [partial(run_epidemic, folder, seed, settings) for seed in seeds]
+    for one in side_by_side(jobs, at_once, "epidemics", console):
+        said = one.get("failed") or f"{len(one['parameters'])} parameters"
+        console.print(f"epidemic {one['seed']}: {said}, {one['seconds']:.0f} s", highlight=False)
 
 
 def report(folder: Path, place: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -14,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calib._atomic import atomic_write_json
-
-ROOT = Path(__file__).parents[2]
+from experiments._studies import run_study
 
 
 @dataclass(frozen=True)
@@ -60,23 +56,10 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
         What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `forecast`, or
         `failed` with the reason.
     """
-    run, began = (folder / "runs" / f"{seed:04d}").resolve(), time.monotonic()
-    command = [
-        sys.executable, "-m", "experiments.nz_calibration", "--synthetic", str(seed), "--scale", str(settings.scale), "--device", "cpu",
-        "--seed", str(seed), "--draws", str(settings.draws), "--output", str(run), *settings.options, "--resume",
-    ]  # fmt: skip
-    threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")}
-    run.parent.mkdir(parents=True, exist_ok=True)
-    log = run.with_suffix(".log")
-    with log.open("ab") as stream:
-        # in the benchmark's own process group: what ends the benchmark ends its workers
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | threads, stdout=stream, stderr=stream)
-        try:
-            code = _wait(process, began + 60 * settings.minutes, stop)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    run, began = folder / "runs" / f"{seed:04d}", time.monotonic()
+    arguments = ["--synthetic", str(seed), "--scale", str(settings.scale), "--device", "cpu", "--seed", str(seed)]
+    arguments += ["--draws", str(settings.draws), *settings.options]
+    code, said = run_study(run, arguments, settings.threads, stop, settings.minutes)
     seconds = round(time.monotonic() - began, 1)
     kept: dict[str, Any] = {"seed": seed, "seconds": seconds}
     if code == 0:
@@ -86,23 +69,12 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
     elif code is None:
         kept["failed"] = f"not finished after {settings.minutes:g} minutes"
     else:
-        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-        kept["failed"] = f"exit code {code}: {' '.join(last)[:300]}"
+        kept["failed"] = f"exit code {code}: {said}"
     atomic_write_json(kept_file(folder, seed), kept)
     if code == 0:  # the folder of a failed one stays: it can be looked into, and gone on with
         shutil.rmtree(run)
-        log.unlink()
+        run.with_suffix(".log").unlink()
     return kept
-
-
-def _wait(process: subprocess.Popen[bytes], end: float, stop: threading.Event) -> int | None:
-    """Exit code, or None at the end of the time or when told to stop."""
-    while time.monotonic() < end and not stop.is_set():
-        try:
-            return process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            continue
-    return None
 
 
 def _outcome(run: Path) -> dict[str, Any]:

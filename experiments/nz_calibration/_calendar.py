@@ -18,6 +18,8 @@ DRIFT_FROM = date(2022, 2, 7)
 """Start of the four-week steps in which transmission may drift."""
 DOSES_COUNTED = date(2022, 2, 15)
 """Day from which the ages of doses of the within-host archetypes count."""
+DOSES_TABLE, DOSES_KNOWN = date(2022, 2, 8), date(2022, 3, 8)
+"""Day of the table of people by doses, and the last day before the forecast on which third doses were counted."""
 VARIANT = date(2022, 3, 5)
 """Day on which half of the infections were BA.2, give or take the parameter `variant_midpoint`."""
 RAPID_TESTS = date(2022, 2, 25)

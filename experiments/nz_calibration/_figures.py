@@ -55,7 +55,8 @@ class Figures:
         household_counts: `[type]` households of each type in the 2018 census (int64).
         schools: rows `district, type, age_min, age_max, size, schools`.
         work: by district (index), columns `business_units, employees` (int64).
-        vaccination: `[d, a, s]` fraction of people with s doses, sums to 1 over s.
+        vaccination: `[d, a, s]` fraction of people with s doses, sums to 1 over s, on 8 February 2022.
+        third_doses: third doses given in the country by a day (index `date`), one column an age band (int64).
         districts: by district (index), columns `region, latitude, longitude` (population-weighted, degrees).
         policy: rows `effective_date, scope, kind, setting, note, source_url`.
     """
@@ -76,6 +77,7 @@ class Figures:
     schools: pd.DataFrame
     work: pd.DataFrame
     vaccination: NDArray[np.float64]
+    third_doses: pd.DataFrame
     districts: pd.DataFrame
     policy: pd.DataFrame
 
@@ -123,6 +125,7 @@ def load_figures(folder: Path | str | None = None) -> Figures:
         schools=_schools(folder),
         work=_work(folder),
         vaccination=_vaccination(folder),
+        third_doses=_third_doses(folder),
         districts=_districts(folder),
         policy=_policy(folder),
     )
@@ -230,6 +233,30 @@ def _vaccination(folder: Path) -> NDArray[np.float64]:
     cells = [f"{d}, {a}" for d in DISTRICTS for a in AGE_BANDS]
     tables.ordered(pd.DataFrame({"district, age_band": cell}), name, "district, age_band", cells)
     return table[list(DOSES)].to_numpy(np.float64).reshape(len(DISTRICTS), len(AGE_BANDS), len(DOSES))
+
+
+def _third_doses(folder: Path) -> pd.DataFrame:
+    name = "third_doses.csv"
+    table = tables.read_table(folder, name, ("date", "age_band", "third_doses"), text=("date", "age_band"))
+    tables.known(table, name, "age_band", AGE_BANDS)
+    table = tables.whole_numbers(table, name, ("third_doses",))
+    day = pd.to_datetime(table["date"], format="%Y-%m-%d", errors="coerce")
+    bad = (day.isna() | table.duplicated(["date", "age_band"])).to_numpy()
+    if bad.any():
+        line = int(np.flatnonzero(bad)[0]) + 2
+        raise FiguresError(
+            f"{name}, line {line}: expected a date as YYYY-MM-DD and one row for each day and age band; correct the row."
+        )
+    wide = (
+        table.assign(date=day)
+        .pivot(index="date", columns="age_band", values="third_doses")
+        .reindex(columns=list(AGE_BANDS))
+    )
+    if wide.isna().any(axis=None) or (wide.diff().iloc[1:] < 0).any(axis=None):
+        raise FiguresError(
+            f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows."
+        )
+    return wide.astype(np.int64)
 
 
 def _districts(folder: Path) -> pd.DataFrame:

@@ -22,6 +22,9 @@ from sim import Population, Rates
 
 SMALLEST_MEAN = 0.05  # expected figure under which a week is treated as holding this much: keeps the likelihood finite
 
+TABLES = tuple(f.name for f in fields(HostTables) if f.name != "finite")
+"""Tables of a host that hang on its parameters."""
+
 Simulate = Callable[[Mapping[str, Tensor]], Expected]
 
 
@@ -168,7 +171,7 @@ class Simulator:
 
         def hosts_of(*host_theta: Tensor) -> tuple[Tensor, ...]:
             h = host_tables(dict(zip(names, host_theta, strict=True)), self.context)
-            return h.infectiousness, h.susceptibility, h.severity, h.shedding
+            return tuple(getattr(h, name) for name in TABLES)
 
         def along(direction: Tensor) -> dict[str, Tensor]:
             tangent: dict[str, Tensor] = torch.func.jvp(self.space.to_theta, (z,), (direction.expand_as(z),))[1]
@@ -187,19 +190,19 @@ class Simulator:
         dhosts = [torch.einsum("idp,ip...->dp...", weights, c) for c in columns]
         hosts = host_tables(theta, self.context)
 
-        def tables(rho: Tensor, sigma: Tensor, severity: Tensor, shedding: Tensor) -> HostTables:
-            return HostTables(rho, sigma, severity, shedding, hosts.finite)
+        def tables(*each: Tensor) -> HostTables:
+            return HostTables(**dict(zip(TABLES, each, strict=True)), finite=hosts.finite)
 
-        here = (hosts.infectiousness, hosts.susceptibility, hosts.severity, hosts.shedding)
+        here = tuple(getattr(hosts, name) for name in TABLES)
 
-        def rates_of(th: dict[str, Tensor], rho: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-            return make_rates(th, tables(rho, sigma, *here[2:]), self.context).tensors()
+        def rates_of(th: dict[str, Tensor], *host: Tensor) -> tuple[Tensor, ...]:
+            return make_rates(th, tables(*host), self.context).tensors()
 
-        def push(dth: dict[str, Tensor], drho: Tensor, dsigma: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(rates_of, (theta, *here[:2]), (dth, drho, dsigma))[1]
+        def push(dth: dict[str, Tensor], *dhost: Tensor) -> tuple[Tensor, ...]:
+            return torch.func.jvp(rates_of, (theta, *here), (dth, *dhost))[1]
 
         moving = {n: x[active] for n, x in dtheta.items()}
-        tangents = torch.func.vmap(push, out_dims=-1)(moving, *(x[active] for x in dhosts[:2]))
+        tangents = torch.func.vmap(push, out_dims=-1)(moving, *(x[active] for x in dhosts))
         rates, good = _usable(make_rates(theta, hosts, self.context), hosts)
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
         incidence, moved = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)

@@ -17,7 +17,7 @@ from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
 from experiments.nz_calibration._parameters import SEVERITY_BAND, WASTEWATER_AREA
 from experiments.nz_calibration._rates import HostTables
 from experiments.nz_calibration._signals import AREAS, SIGNALS
-from sim import Population
+from sim import PERIOD, Population
 
 REPORT_DELAY = (5.0, 2.2)
 """Mean and sd in days from infection to report: incubation of Omicron 3.4 days (Wu et al. 2022, JAMA Netw Open 5:e2228008) and
@@ -202,15 +202,15 @@ def observe(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o
     reporting = (o.week * ascertained[..., None, :]) @ o.report.T  # [*batch, W, T of infection]
     cases = torch.einsum("...wt,...tra->...wra", reporting, infections)
     by_age, by_district = infections.sum(-2), infections.sum(-1)
-    admissions = severity(theta, hosts, o)
-    in_hospital = torch.einsum("...tra,...a->...tr", infections, admissions)
+    admitted, dead = (by_day(f(theta, hosts, o), infections.shape[-3]) for f in (severity, fatality))
+    in_hospital = torch.einsum("...tra,...ta->...tr", infections, admitted)
     found = torch.einsum("...ta,a->...t", by_age, o.workers)
     return Expected(
         cases_district=cases.sum(-1),
         cases_age=cases.sum(-2),
-        admissions_age=_weekly(o.week @ o.admit.T, by_age) * admissions[..., None, :],
+        admissions_age=_weekly(o.week @ o.admit.T, by_age * admitted),
         infections_district=_weekly(o.week, by_district),
-        deaths_age=_weekly(o.week @ o.die.T, by_age) * fatality(theta, hosts, o)[..., None, :],
+        deaths_age=_weekly(o.week @ o.die.T, by_age * dead),
         occupancy_district=_weekly(_mean(o.day) @ o.stay.T, in_hospital) * theta["hospital_days"][..., None, None],
         wastewater_area=wastewater(theta, hosts, infections, o),
         border_cohort=(_weekly(o.week @ o.detect.T, found[..., None]) * theta["border_ratio"][..., None, None]),
@@ -226,40 +226,50 @@ def _mean(week: Tensor) -> Tensor:
     return week / week.sum(-1, keepdim=True)
 
 
+def by_day(periods: Tensor, days: int) -> Tensor:
+    """`[*batch, T, A]` of `[*batch, S, A]` by period of `sim.PERIOD` days."""
+    return periods.repeat_interleave(PERIOD, -2)[..., :days, :]
+
+
 def infected_kinds(hosts: HostTables, o: Observation) -> Tensor:
-    """`[*batch, A, K]` kinds among those infected in an age band: by their share and how susceptible they are."""
-    weight = o.share * hosts.susceptibility[..., None, :]
+    """`[*batch, S, A, K]` kinds among those infected in an age band and period: by their share and how susceptible they are then.
+
+    That the more susceptible are fewer among those left as the wave goes on is not followed.
+    """
+    susceptibility = hosts.susceptibility[..., None, :] * hosts.waning.mT
+    weight = o.share[..., None, :, :] * susceptibility[..., :, None, :]
     return weight / weight.sum(-1, keepdim=True)
 
 
 def mean_severity(hosts: HostTables, o: Observation) -> Tensor:
-    """`[*batch, A]` severity of an infection over that of a host without antibody (`ode.severity`), mean over who is infected.
+    """`[*batch, S, A]` severity of an infection over that of a host without antibody (`ode.severity`), mean over who is infected.
 
-    At the titres of February: that they wane over the months after is not followed here.
+    Second infections count as first ones of their kind: they are one in a hundred.
     """
-    return (infected_kinds(hosts, o) * hosts.severity[..., None, :]).sum(-1)
+    return (infected_kinds(hosts, o) * hosts.severity.mT[..., :, None, :]).sum(-1)
 
 
 def severity(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
-    """`[*batch, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by antibody."""
+    """`[*batch, S, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by antibody."""
     line = theta["severity_level"][..., None] * torch.exp(theta["severity_age"][..., None] * o.age)
-    return line * torch.exp(SEVERITY_BAND * theta["severity_band"]) * mean_severity(hosts, o)
+    return (line * torch.exp(SEVERITY_BAND * theta["severity_band"]))[..., None, :] * mean_severity(hosts, o)
 
 
 def fatality(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
-    """`[*batch, A]` deaths per infection: log-linear in age, lowered by antibody as admissions are."""
+    """`[*batch, S, A]` deaths per infection: log-linear in age, lowered by antibody as admissions are."""
     decades = o.age - (FATALITY_AGE - REFERENCE_AGE) / 10
     line = theta["fatality_level"][..., None] * torch.exp(theta["fatality_age"][..., None] * decades)
-    return line * mean_severity(hosts, o)
+    return line[..., None, :] * mean_severity(hosts, o)
 
 
 def wastewater(theta: Mapping[str, Tensor], hosts: HostTables, infections: Tensor, o: Observation) -> Tensor:
     """`[*batch, W, area]` million genome copies a person a day: infections of each age shed as their hosts do (`ode.shedding`)."""
-    kernel = torch.einsum("...ak,...kd->...ad", infected_kinds(hosts, o), hosts.shedding)  # [*batch, A, D]
+    kernel = torch.einsum("...sak,...kd->...sad", infected_kinds(hosts, o), hosts.shedding)
     shed = torch.zeros_like(infections[..., 0])
     days = infections.shape[-3]
     for d in range(min(kernel.shape[-1], days - 1)):  # the kernel begins on the day after infection
-        moved = torch.einsum("...tra,...a->...tr", infections[..., : days - d - 1, :, :], kernel[..., d])
+        left = days - d - 1
+        moved = torch.einsum("...tra,...ta->...tr", infections[..., :left, :, :], by_day(kernel[..., d], left))
         shed = shed + torch.nn.functional.pad(moved, (0, 0, d + 1, 0))
     per_person = _weekly(_mean(o.week), shed / o.inhabitants) @ o.area.mT
     level = 1e3 * theta["wastewater_level"][..., None] * torch.exp(WASTEWATER_AREA * theta["wastewater_area_effect"])

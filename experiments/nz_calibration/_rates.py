@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,12 +12,22 @@ from torch import Tensor
 import ode
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, Figures
+from experiments.nz_calibration._immunity import (
+    Ahead,
+    Campaign,
+    after_infection,
+    as_time_goes_on,
+    kinds_of_host,
+    look_ahead,
+    make_campaign,
+)
 from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
 from sim import Population, Rates
 
 EARTH_RADIUS = 6371.0  # km
 GRAVITY_LENGTH = 150.0  # km over which contacts between districts fall by 1/e (chosen)
 KNOT_DAYS = 28
+INFECTIOUS_DAYS = 14
 GENERATION = 3.5
 """Days between generations; the serial interval of Omicron (Backer et al. 2022, Eurosurveillance 27:2200042)."""
 
@@ -31,8 +41,7 @@ class Context:
         between: `[R, R]` where contacts outside the own district fall, rows sum to 1, zero diagonal.
         school_day, weekday, opened: `[T]` 0 or 1. seeding_day: `[T]` day index before `OPEN`, negative after.
         seed_age: `[A]` relative importation by age, mean 1 over people.
-        since: `[T]` days since the archetypes' ages of doses were counted (`DOSES_COUNTED`), and since 5 March `variant_day [T]`.
-        kinds: `[K]` share of an archetype in the people.
+        variant_day: `[T]` days since 5 March. campaign, ahead: how protected the archetypes are as the wave goes on.
         ages, districts: A and R.
     """
 
@@ -44,10 +53,10 @@ class Context:
     opened: Tensor
     seed_age: Tensor
     knot: Tensor
-    since: Tensor
     variant_day: Tensor
-    kinds: Tensor
     archetypes: ode.Archetypes
+    campaign: Campaign
+    ahead: Ahead
     ages: int
     districts: int
 
@@ -56,11 +65,14 @@ class Context:
 class HostTables:
     """What the within-host room gives the epidemic and what is seen of it, all from the same trajectories.
 
-    `infectiousness [*batch, K, D]`, `susceptibility [*batch, K]`, `severity [*batch, K]`, `shedding [*batch, K, D]`, `finite [*batch]`.
+    `infectiousness [*batch, K, D]`, `susceptibility [*batch, K]` on the day `DOSES_COUNTED`, `waning [*batch, K, S]` (over that, by period),
+    `reinfection [*batch, K, E]` (E = T), `severity [*batch, K, S]`, `shedding [*batch, K, D]`, `finite [*batch]`.
     """
 
     infectiousness: Tensor
     susceptibility: Tensor
+    waning: Tensor
+    reinfection: Tensor
     severity: Tensor
     shedding: Tensor
     finite: Tensor
@@ -78,7 +90,8 @@ def make_context(
     since = np.clip(np.arange(days) - calendar.day_of(calendar.DRIFT_FROM), 0, None)
     early = figures.cases_age.loc[: str(calendar.FIRST_WEEK)].to_numpy().sum(0) + 1.0
     per_person = early / people.sum(0)
-    kinds = (figures.vaccination * people[..., None]).sum(0).ravel()
+    kinds = kinds_of_host(figures).to(device, dtype)
+    campaign = make_campaign(figures, days, device, dtype)
     return Context(
         days=days,
         population_share=real((people / people.sum(1, keepdims=True)).ravel()),
@@ -88,10 +101,10 @@ def make_context(
         opened=real((np.arange(days) >= calendar.day_of(calendar.OPEN)).astype(float)),
         seed_age=real(per_person * people.sum() / (per_person * people.sum(0)).sum()),
         knot=torch.as_tensor(np.minimum(since // KNOT_DAYS, len(KNOTS)), device=device),
-        since=real(np.arange(days) - calendar.day_of(calendar.DOSES_COUNTED)),
         variant_day=real(np.arange(days) - calendar.day_of(calendar.VARIANT)),
-        kinds=real(kinds / kinds.sum()),
-        archetypes=ode.archetypes_by_age_and_dose().to(device, dtype),
+        archetypes=kinds,
+        campaign=campaign,
+        ahead=look_ahead(kinds, campaign, days, INFECTIOUS_DAYS),
         ages=len(AGE_BANDS),
         districts=len(DISTRICTS),
     )
@@ -111,14 +124,25 @@ def gravity(figures: Figures) -> np.ndarray:
     return weight / weight.sum(1, keepdims=True)
 
 
-def host_tables(theta: Mapping[str, Tensor], context: Context, infectious_days: int = 14) -> HostTables:
+def with_kinds(context: Context, kinds: ode.Archetypes, campaign: Campaign | None = None) -> Context:
+    """The context with other kinds of host, `[*batch, K]`, and the third doses that they are given."""
+    campaign = context.campaign if campaign is None else campaign
+    ahead = look_ahead(kinds, campaign, context.days, INFECTIOUS_DAYS)
+    return replace(context, archetypes=kinds, campaign=campaign, ahead=ahead)
+
+
+def host_tables(theta: Mapping[str, Tensor], context: Context, solver: ode.Solver = "auto") -> HostTables:
     """Solve the within-host model of each particle; theta holds `[*batch]` scalars."""
     parameters = ode.WithinHostParameters.from_mapping(theta)
-    host = ode.within_host(parameters, context.archetypes, days=infectious_days)
+    host = ode.within_host(parameters, context.archetypes, days=INFECTIOUS_DAYS, solver=solver)
+    shift, load = theta["severity_shift"], theta["severity_load"]
+    waning, severity = as_time_goes_on(host, parameters, context.ahead, shift, load)
     return HostTables(
         ode.infectiousness(host.viral_load),
         ode.susceptibility(host.antibody_at_exposure, parameters),
-        ode.severity(host, parameters, theta["severity_shift"], theta["severity_load"]),
+        waning,
+        after_infection(host, parameters, context.ahead),
+        severity,
         ode.shedding(host.viral_load),
         host.finite,
     )
@@ -129,7 +153,7 @@ def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context)
     c = context
     steps = theta["drift"] * torch.tensor(DRIFT_STEPS).to(theta["drift"])
     walk = torch.nn.functional.pad(steps, (1, 0)).cumsum(-1)
-    everywhere = variant(theta, c) * waning(theta, c)
+    everywhere = variant(theta, c)
     outside = everywhere * c.opened * torch.exp(walk)[..., c.knot]
     transmission = torch.stack(
         [
@@ -148,6 +172,8 @@ def make_rates(theta: Mapping[str, Tensor], hosts: HostTables, context: Context)
         importation=importation(theta, c),
         aversion=theta["aversion"],
         forgetting=theta["forgetting"],
+        reinfection=hosts.reinfection,
+        waning=hosts.waning,
     )
 
 
@@ -159,24 +185,6 @@ def variant(theta: Mapping[str, Tensor], c: Context) -> Tensor:
     advantage = theta["variant_advantage"][..., None]
     share = torch.sigmoid(advantage.log() / GENERATION * (c.variant_day - theta["variant_midpoint"][..., None]))
     return 1 + share * (advantage - 1)
-
-
-def waning(theta: Mapping[str, Tensor], c: Context) -> Tensor:
-    """`[*batch, T]` mean susceptibility of people never infected, over that of the day on which doses were counted.
-
-    Antibody of the vaccinated wanes meanwhile; nobody is boosted. One factor for all: which kinds of people it falls on is not followed.
-    """
-    host = ode.WithinHostParameters.from_mapping({p.name: theta[p.name][..., None] for p in ode.PRIORS})
-    a = c.archetypes
-    # the archetypes may differ by particle: [*batch, K] to [*batch, T, K]
-    ages, doses, days = (x[..., None, :] for x in (a.age_midpoint, a.doses, a.days_since_last_dose))
-    later = (days + c.since[:, None]).clamp_min(0.0)
-
-    def mean(days: Tensor) -> Tensor:
-        kinds = ode.Archetypes(ages.expand_as(days), doses.expand_as(days), days)
-        return (ode.susceptibility(ode.antibody_titre(host, kinds), host) * c.kinds).sum(-1)
-
-    return mean(later) / mean(days)
 
 
 def mixing(theta: Mapping[str, Tensor], c: Context) -> Tensor:

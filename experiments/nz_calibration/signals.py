@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calib._atomic import atomic_write_csv
 from calib._idata import datasets_of, load_inference_data
+from experiments._studies import run_study, side_by_side
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._signals import OPTIONS, SIGNALS, parse_signals
 
-ROOT = Path(__file__).parents[2]
 EVERYTHING = ",".join(OPTIONS)
 COMBINATIONS = (
     "cases", "cases,admissions", "cases,border", "cases,admissions,deaths", "cases,admissions,wastewater",
@@ -83,36 +80,23 @@ def _finished(folder: Path) -> bool:
 
 def _run(jobs: list[tuple[tuple[str, ...], int, Path]], workers: int, threads: int, options: list[str]) -> list[str]:
     """Calibrate; a sentence for each run that failed."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    failed: list[str] = []
+
+    def job(signals: tuple[str, ...], seed: int, folder: Path) -> Callable[[Event], str]:
+        arguments = ["--signals", ",".join(signals), "--seed", str(seed), *options]
+
+        def calibrate(stop: Event) -> str:
+            code, said = run_study(folder, arguments, threads, stop)
+            if code == 0 or code is None:
+                return ""
+            return (
+                f"Signals {','.join(signals)}, seed {seed}: exit code {code}, {said}; see {folder.with_suffix('.log')}."
+            )
+
+        return calibrate
+
     if not jobs:
-        return failed
-    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
-        task = bar.add_task(f"calibrations, {workers} at once", total=len(jobs))
-        made = [pool.submit(_calibrate, one, seed, folder, threads, options) for one, seed, folder in jobs]
-        for job in as_completed(made):
-            said = job.result()
-            failed += [said] if said else []
-            bar.advance(task)
-    return failed
-
-
-def _calibrate(signals: tuple[str, ...], seed: int, folder: Path, threads: int, options: list[str]) -> str:
-    command = [
-        sys.executable, "-m", "experiments.nz_calibration", "--signals", ",".join(signals), "--seed", str(seed),
-        "--output", str(folder.resolve()), *options, "--resume",
-    ]  # fmt: skip
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    log = folder.with_suffix(".log")
-    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")}
-    # compiled kernels are kept once a process: two that write one file at the same time would spoil it
-    limits |= {"NUMBA_CACHE_DIR": str(folder.with_suffix(".kernels").resolve())}
-    with log.open("ab") as stream:
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | limits, stdout=stream, stderr=stream).returncode
-    if code == 0:
-        return ""
-    last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-    return f"Signals {','.join(signals)}, seed {seed}: exit code {code}, {' '.join(last)[:300]}; see {log}."
+        return []
+    return [said for said in side_by_side([job(*one) for one in jobs], workers, "calibrations", console) if said]
 
 
 def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 import sim
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
 from experiments.nz_calibration._model import _usable
-from experiments.nz_calibration._observation import observe
+from experiments.nz_calibration._observation import by_day, observe
 from experiments.nz_calibration._rates import HostTables, host_tables, make_rates
 from experiments.sensitivity._outputs import Output
 from experiments.sensitivity._screen import DOSES, VENUES, iso
@@ -60,7 +60,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         flat = observe(at, each, incidence, s.observation).flat()
         values = [output.value(flat) for output in outputs]
         rows: dict[str, list[Tensor]] = {name: [] for name in (*RATES, "arrival")}
-        share = _exposed(work, composition, leaves.susceptibility.detach(), incidence.detach())
+        share = _exposed(work, composition, leaves.susceptibility.detach(), leaves.waning.detach(), incidence.detach())
         for k, value in enumerate(values):
             tensors = [getattr(leaves, name) for name in RATES]
             slopes = torch.autograd.grad(value.sum(), tensors, retain_graph=k + 1 < len(values))
@@ -87,12 +87,12 @@ def _composition(work: Work) -> Tensor:
     return torch.as_tensor(np.bincount(cell, minlength=groups * kinds).reshape(groups, kinds)).to(s.observation.week)
 
 
-def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, incidence: Tensor) -> Tensor:
+def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, waning: Tensor, incidence: Tensor) -> Tensor:
     """`[P, T, R]` people that a unit of importation hazard in a district infects: still uninfected, times their susceptibility."""
     size = composition.sum(1)
-    mean = susceptibility @ composition.T / size.clamp_min(1.0)
+    mean = (susceptibility[:, None] * by_day(waning.mT, incidence.shape[1])) @ composition.T / size.clamp_min(1.0)
     before = incidence.cumsum(1) - incidence
-    left = (size - before).clamp_min(0) * mean[:, None]
+    left = (size - before).clamp_min(0) * mean
     people = left.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * work.simulator.observation.people
     return people.sum(-1).clamp_min(1.0)
 

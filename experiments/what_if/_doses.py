@@ -49,7 +49,7 @@ class Doses:
     def weekly(self, u: Tensor, at: Tensor, seed: int) -> Tensor:
         """`[len(at), W, A]` the same by week and age."""
         with torch.no_grad():
-            return torch.cat([run.target() for run in self._runs(u, at, seed)]).to(u)
+            return torch.cat([run.target for run in self._runs(u, at, seed)]).to(u)
 
     def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
         """Mean admissions at the draws `at`, and its derivative in `u [R, A]`, pooled over districts and ages by what a dose averts."""
@@ -63,7 +63,7 @@ class Doses:
         """Mean admissions, and the derivative of each draw's in `u`, `[len(at), R, A]`: see `switched`."""
         total, rows = 0.0, []
         for run in self._runs(u, at, seed, track=True):
-            admitted = run.target().sum()
+            admitted = run.target.sum()
             grads = torch.autograd.grad(admitted, run.leaves)
             total += float(admitted.detach())
             with torch.no_grad():
@@ -84,8 +84,9 @@ class Doses:
                 run = next(replace(self, level=None)._runs(nothing, at, seed))
                 theta = {name: value[at].to(run.risk) for name, value in self.theta.items()}
                 hosts = host_tables(theta, self.simulator.context)
-                usual = run.ending.sum((1, 2, 3)) * TARGETS[self.target](theta, hosts, self.simulator.observation)
-                rows.append((usual / run.target().sum(1).clamp_min(1e-9)).to(nothing))
+                usual = TARGETS[self.target](theta, hosts, self.simulator.observation)
+                usual = (run.sent.sum((2, 3)) * usual).sum(1)
+                rows.append((usual / run.target.sum(1).clamp_min(1e-9)).to(nothing))
                 if advance:
                     advance(len(at))
         return replace(self, level=torch.cat(rows))

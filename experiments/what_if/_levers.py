@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._immunity import Campaign
 from experiments.nz_calibration._observation import REPORT_DELAY, Observation
 from experiments.nz_calibration._parameters import prior
-from experiments.nz_calibration._rates import Context, HostTables
+from experiments.nz_calibration._rates import Context, HostTables, with_kinds
 from experiments.what_if._people import HostKinds
 from sim import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
@@ -119,8 +120,21 @@ def moved_context(theta: Mapping[str, Tensor], context: Context, kinds: HostKind
     doses, days = theta["doses"], theta["days_since_dose"]
     age = kinds.hosts.age_midpoint.to(doses).expand_as(doses)
     hosts = replace(kinds.hosts, age_midpoint=age, doses=doses, days_since_last_dose=days)
-    by_age = context.kinds.reshape(context.ages, -1).sum(-1)
-    return replace(context, archetypes=hosts, kinds=by_age @ kinds.share.to(by_age))
+    return with_kinds(context, hosts, moved_campaign(doses, context.campaign, kinds))
+
+
+def moved_campaign(doses: Tensor, campaign: Campaign, kinds: HostKinds) -> Campaign:
+    """The third doses given during the wave in a world with `doses [*batch, K]`.
+
+    Where a kind has its calibrated number of doses they are given as they were, to people told apart and others alike. Where those told
+    apart, who were given them, have another number from the start, nobody else of their age is given one.
+    """
+    as_it_was = doses == kinds.hosts.doses.to(doses)
+    told_apart = as_it_was[..., kinds.soon]
+    as_it_was = as_it_was.index_copy(-1, kinds.two.to(doses.device), as_it_was[..., kinds.two] & told_apart)
+    alike = kinds.alike.to(doses.device)
+    share = campaign.share[..., alike] * as_it_was[..., None, :]
+    return replace(campaign, share=share, days=campaign.days[..., alike].expand_as(share))
 
 
 def moved_observation(o: Observation, kinds: HostKinds) -> Observation:

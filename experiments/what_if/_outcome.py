@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
-from experiments.nz_calibration._observation import Observation, fatality, severity
+from experiments.nz_calibration._observation import Observation, by_day, fatality, severity
 from experiments.nz_calibration._rates import HostTables
 
 
@@ -41,17 +41,15 @@ def outcome(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o
     """Outcome of `incidence [*batch, T, G]` in agents, with the levers and parameters of its world."""
     people = incidence.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * o.people
     on_a_day = o.week / o.week.sum(-1, keepdim=True)
-    infections, admitted, dead, in_hospital = (
-        _by_week(m, people) for m in (o.week, o.week @ o.admit.T, o.week @ o.die.T, on_a_day @ o.stay.T)
-    )
-    risk = severity(theta, hosts, o)[..., None, None, :]
+    admitted, dead = (people * by_day(f(theta, hosts, o), people.shape[-3])[..., None, :] for f in (severity, fatality))
+    infections = _by_week(o.week, people)
     found = theta["ascertainment_rat"][..., None] * infections.sum((-1, -2))
     false = theta["false_positives"] / (1 - theta["false_positives"])
     return Outcome(
         infections=infections,
-        admissions=admitted * risk,
-        deaths=dead * fatality(theta, hosts, o)[..., None, None, :],
-        in_hospital=(in_hospital * risk).sum(-1) * theta["hospital_days"][..., None, None],
+        admissions=_by_week(o.week @ o.admit.T, admitted),
+        deaths=_by_week(o.week @ o.die.T, dead),
+        in_hospital=_by_week(on_a_day @ o.stay.T, admitted).sum(-1) * theta["hospital_days"][..., None, None],
         needless_isolation=found * (false * theta["isolation_days"])[..., None],
     )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import ode
+from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, DOSES, Figures
+from experiments.nz_calibration._immunity import kinds_of_host, third_doses_by
 from sim import Population
 
-THIRD_DOSES = Path(__file__).parent / "third_doses.csv"
-TABLE_DAY, MONTH_LATER = date(2022, 2, 8), date(2022, 3, 8)
-"""Day of the study's table of doses, and four weeks after it."""
-WEEK = 7.0
+EARLIER = 28.0
+"""Days by which the third doses of the four weeks after the table of doses come earlier in the world that asks for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +27,8 @@ class HostKinds:
     Attributes:
         hosts: the 40 kinds as they are in the calibrated world; the last 8 are there as those with two doses.
         share: `[A, K]` share of a kind in the people of its age band, 0 for other bands; rows sum to 1.
-        third_since: `[A]` days before the day of the table of a third dose that was given in the four weeks after it, had it been given
-            four weeks earlier.
+        third_since: `[A]` mean days before the day from which ages of doses count of a third dose that was given in the four weeks after
+            the table, had it been given four weeks earlier.
     """
 
     hosts: ode.Archetypes
@@ -41,6 +39,16 @@ class HostKinds:
     def soon(self) -> slice:
         """The kinds with a third dose within four weeks."""
         return slice(len(AGE_BANDS) * len(DOSES), None)
+
+    @property
+    def two(self) -> Tensor:
+        """`[A]` the kinds with two doses and none within four weeks."""
+        return torch.arange(len(AGE_BANDS)) * len(DOSES) + 2
+
+    @property
+    def alike(self) -> Tensor:
+        """`[K]` the kind of the study that each is in the calibrated world."""
+        return torch.cat((torch.arange(len(AGE_BANDS) * len(DOSES)), self.two))
 
 
 def tell_apart(population: Population, figures: Figures, seed: int) -> tuple[Population, HostKinds]:
@@ -57,7 +65,7 @@ def tell_apart(population: Population, figures: Figures, seed: int) -> tuple[Pop
     chosen = _choose(population, share, np.random.default_rng([seed, 83]))
     age = population.group % len(AGE_BANDS)
     archetype = np.where(chosen, len(AGE_BANDS) * len(DOSES) + age, population.archetype).astype(np.int16)
-    base = ode.archetypes_by_age_and_dose()
+    base = kinds_of_host(figures)
     two_doses = np.arange(len(AGE_BANDS)) * len(DOSES) + 2
     hosts = ode.Archetypes(*(torch.cat((x, x[two_doses])) for x in base.features(torch.zeros((), dtype=torch.float64))))
     return replace(population, archetype=archetype), HostKinds(
@@ -67,31 +75,10 @@ def tell_apart(population: Population, figures: Figures, seed: int) -> tuple[Pop
 
 def share_soon(figures: Figures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`[A]` share of those with two doses who got a third in the four weeks after the table's day, and `[A]` how long ago: `third_since`."""
-    given, since = third_doses_in_month()
-    people = figures.population.astype(float)
-    two, third = ((figures.vaccination[..., doses] * people).sum(0) for doses in (2, 3))
-    # as many more as the register counted, per third dose of the table, but no more than have two doses
-    return np.clip(np.divide(given * third, two, out=np.zeros_like(two), where=two > 0), 0.0, 1.0), since
-
-
-def third_doses_in_month() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Third doses of the four weeks after the table's day, by age.
-
-    Returns:
-        `[A]` third doses of those weeks per third dose before, and `[A]` days between the mean day four weeks before they were given
-        and the table's day.
-    """
-    table = pd.read_csv(THIRD_DOSES, parse_dates=["date"]).pivot(index="date", columns="age_band", values="third_doses")
-    table = table[list(AGE_BANDS)].astype(float)
-    month = table.loc[str(TABLE_DAY) : str(MONTH_LATER)]
-    weekly = month.diff().iloc[1:].to_numpy()
-    # a dose given in the week before a Tuesday was given three and a half days before it, on average
-    ago = (len(weekly) - 1 - np.arange(len(weekly))) * WEEK + WEEK / 2
-    total = weekly.sum(0)
-    before = month.iloc[0].to_numpy()
-    given = np.divide(total, before, out=np.zeros_like(total), where=before > 0)
-    since = np.divide((weekly * ago[:, None]).sum(0), total, out=np.full_like(total, 14.0), where=total > 0)
-    return given, since
+    known = pd.Timestamp(calendar.DOSES_KNOWN)
+    share, ago = third_doses_by(figures, known)
+    counted = (known - pd.Timestamp(calendar.DOSES_COUNTED)).days
+    return share, np.where(share > 0, ago - counted + EARLIER, 0.0)
 
 
 def _choose(population: Population, share: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -43,9 +43,8 @@ register(
         _boosters,
         carries="Those who got a third dose between 8 February and 8 March 2022 have it when the wave starts: they are "
         "infected and infect less often (antibody, within-host model), and fewer of the infected of their age are "
-        "admitted. Third doses given before are four weeks older, so their antibody has waned further.",
-        leaves_out="Doses given later are in neither world. Antibody wanes over the weeks by one factor for all, the mean over each world's "
-        "own hosts; which of them it falls on is not followed. Within a district and age, who got the dose early is anybody with two doses.",
+        "admitted. Their antibody, and that of those who got one before, is four weeks older ever after.",
+        leaves_out="Doses given later are in neither world. Within a district and age, who got the dose early is anybody with two doses.",
     )
 )
 register(

@@ -39,7 +39,8 @@ def test_copies_share_groups_and_no_household_or_venue():
         a, b = ids[: population.agents], ids[population.agents :]
         assert np.array_equal(a, first)
         assert not set(a[a >= 0]) & set(b[b >= 0])
-    make_rates(twice, 2, 30, torch.device("cpu"), torch.float64).check(twice)
+    for immunity in (False, True):
+        make_rates(twice, 2, 30, torch.device("cpu"), torch.float64, immunity).check(twice)
 
 
 def test_peers_are_measured_or_said_to_be_missing():

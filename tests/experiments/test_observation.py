@@ -10,6 +10,7 @@ import torch
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._figures import load_figures
+from experiments.nz_calibration._immunity import periods
 from experiments.nz_calibration._model import SMALLEST_MEAN, figures_law, variance
 from experiments.nz_calibration._observation import (
     LONGEST_DELAY,
@@ -24,8 +25,10 @@ from experiments.nz_calibration._observation import (
 )
 from experiments.nz_calibration._rates import HostTables, host_tables
 from experiments.nz_calibration._signals import AREAS, SIGNALS
+from sim import PERIOD
 
 DAYS = calendar.days_until(calendar.LAST_WEEK)
+PERIODS = periods(DAYS)
 FIRST_COUNTED = calendar.day_of(calendar.FIRST_WEEK) - 6
 
 
@@ -44,7 +47,10 @@ def hosts():
     """Kinds that are all alike: severity and susceptibility 1, everything shed on the third day."""
     shedding = torch.zeros(32, 14)
     shedding[:, 2] = 1.0
-    return HostTables(torch.ones(32, 14), torch.ones(32), torch.ones(32), shedding, torch.tensor(True))
+    return HostTables(
+        torch.ones(32, 14), torch.ones(32), torch.ones(32, PERIODS), torch.zeros(32, DAYS), torch.ones(32, PERIODS), shedding,
+        torch.tensor(True),
+    )  # fmt: skip
 
 
 def one_day(day, group=5, agents=3.0):
@@ -121,12 +127,12 @@ def test_a_batch_is_its_rows(tiny):
 
 def test_severity_in_closed_form(tiny, theta, hosts):
     o = tiny.full.observation
-    torch.testing.assert_close(severity(theta, hosts, o), torch.full((8,), 0.01))
-    older = severity(theta | {"severity_age": torch.tensor(0.5)}, hosts, o)
+    torch.testing.assert_close(severity(theta, hosts, o), torch.full((PERIODS, 8), 0.01))
+    older = severity(theta | {"severity_age": torch.tensor(0.5)}, hosts, o)[3]
     torch.testing.assert_close(older[1:] / older[:-1], torch.full((7,), 0.5).exp())
     assert float(older[3]) == pytest.approx(0.01)  # 35 years is the reference
     band = torch.tensor([0.0, 2.0, 0, 0, 0, 0, 0, 0])
-    lifted = severity(theta | {"severity_band": band}, hosts, o)
+    lifted = severity(theta | {"severity_band": band}, hosts, o)[0]
     torch.testing.assert_close(lifted / 0.01, torch.exp(0.5 * band))
 
 
@@ -135,23 +141,35 @@ def test_severity_is_the_mean_over_who_is_infected(tiny, theta, hosts):
     share = torch.zeros(8, 32)
     share[:, 0], share[:, 1] = 0.5, 0.5
     o = dataclasses.replace(tiny.full.observation, share=share)
-    sigma, risk = torch.ones(32), torch.ones(32)
+    sigma, risk = torch.ones(32), torch.ones(32, PERIODS)
     sigma[1], risk[1] = 0.5, 0.1
-    mixed = dataclasses.replace(hosts, susceptibility=sigma, severity=risk)
-    torch.testing.assert_close(infected_kinds(mixed, o)[:, :2], torch.tensor([[2 / 3, 1 / 3]]).expand(8, -1))
-    torch.testing.assert_close(severity(theta, mixed, o), torch.full((8,), 0.01 * (2 / 3 + 0.1 / 3)))
-    torch.testing.assert_close(fatality(theta, mixed, o), torch.full((8,), 0.001 * (2 / 3 + 0.1 / 3)))
+    waning = torch.ones(32, PERIODS)
+    waning[1, 4] = 2.0  # in the fifth period both are as susceptible
+    mixed = dataclasses.replace(hosts, susceptibility=sigma, severity=risk, waning=waning)
+    kinds, half = infected_kinds(mixed, o)[..., :2], torch.full((8, 2), 0.5)
+    torch.testing.assert_close(kinds[3], torch.tensor([[2 / 3, 1 / 3]]).expand(8, -1))
+    torch.testing.assert_close(kinds[4], half)
+    for law, level in ((severity, 0.01), (fatality, 0.001)):
+        expected = torch.full((PERIODS, 8), level * (2 / 3 + 0.1 / 3))
+        expected[4] = level * 0.55
+        torch.testing.assert_close(law(theta, mixed, o), expected)
+    # infections are admitted by the risk of the day of the infection
+    day = 4 * PERIOD
+    before, after = (observe(theta, mixed, one_day(d), o).admissions_age.sum() for d in (day - 1, day))
+    assert float(after / before) == pytest.approx(0.55 / (0.7))
 
 
 def test_severity_falls_with_antibody(tiny):
     """The within-host tables themselves: every dose protects from severe disease beyond infection."""
     theta = tiny.space.to_theta(torch.zeros(1, tiny.space.dim))
     hosts = host_tables(theta, tiny.full.context)
-    by_dose = hosts.severity.reshape(8, 4)
+    by_dose = hosts.severity[0, :, 1].reshape(8, 4)
     assert bool((by_dose[:, 1:3] < by_dose[:, :1]).all())
     assert bool((by_dose[:, 3] < by_dose[:, 2]).all())
     stronger = host_tables(theta | {"severity_shift": torch.tensor([-1.5])}, tiny.full.context)
-    assert bool((stronger.severity.reshape(8, 4)[:, 1:] < by_dose[:, 1:]).all())
+    assert bool((stronger.severity[0, :, 1].reshape(8, 4)[:, 1:] < by_dose[:, 1:]).all())
+    later = hosts.severity[0, :, -1].reshape(8, 4)
+    assert bool((later[:, 3] > 1.5 * by_dose[:, 3]).all())  # antibody has waned
     torch.testing.assert_close(tiny.full.observation.share.sum(1), torch.ones(8))
 
 
@@ -162,7 +180,7 @@ def test_deaths_follow_infections_by_their_delay(tiny, theta, hosts):
     assert float(deaths.sum()) == pytest.approx(0.001 * people)
     mean = float((deaths * torch.arange(len(deaths))).sum() / deaths.sum())
     assert 1.5 < mean < 3.5  # some nineteen days
-    steeper = fatality(theta | {"fatality_age": torch.tensor(1.2)}, hosts, o)
+    steeper = fatality(theta | {"fatality_age": torch.tensor(1.2)}, hosts, o)[0]
     torch.testing.assert_close(steeper[1:] / steeper[:-1], torch.full((7,), 1.2).exp())
     assert float(steeper[7]) == pytest.approx(0.001)  # 75 years is the reference
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import ode
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._figures import DISTRICTS
 from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
@@ -19,7 +18,6 @@ from experiments.nz_calibration._rates import (
     make_rates,
     mixing,
     variant,
-    waning,
 )
 from sim import COMMUNITY, HOUSEHOLD, VENUES
 
@@ -108,8 +106,7 @@ def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta
     assert not outside[..., :OPEN].any()
     assert bool((rates.transmission[:, COMMUNITY, OPEN:] > 0).all())
     home = rates.transmission[:, HOUSEHOLD]
-    everywhere = variant(theta, context) * waning(theta, context)
-    torch.testing.assert_close(home, theta["transmission_household"][:, None] * everywhere)
+    torch.testing.assert_close(home, theta["transmission_household"][:, None] * variant(theta, context))
     days = torch.arange(rates.days)
     weekend = (days + 3) % 7 >= 5  # day 0 is a Thursday
     assert not rates.transmission[:, SCHOOL:, weekend].any()
@@ -141,24 +138,6 @@ def test_ba2_takes_over_at_the_rate_of_its_advantage(theta, context):
     half = calendar.day_of(calendar.VARIANT)
     at_midpoint = variant(theta | {"variant_midpoint": torch.zeros(3)}, context)[:, half]
     torch.testing.assert_close(at_midpoint, 0.5 * (1 + advantage[:, 0]))
-
-
-def test_waning_is_that_of_the_mean_person_never_infected(theta, context, figures):
-    factor = waning(theta, context)
-    today = calendar.day_of(calendar.DOSES_COUNTED)
-    torch.testing.assert_close(factor[:, today], torch.ones(3))
-    assert bool((factor.diff(dim=1) > 0).all())
-    host = ode.WithinHostParameters.from_mapping(theta)
-    a = ode.archetypes_by_age_and_dose()
-    people = torch.as_tensor((figures.vaccination * figures.population[..., None]).sum(0).ravel())
-
-    def mean(days: float) -> torch.Tensor:
-        aged = ode.Archetypes(a.age_midpoint, a.doses, a.days_since_last_dose + days)
-        return ode.susceptibility(ode.antibody_titre(host, aged), host) @ (people / people.sum())
-
-    torch.testing.assert_close(factor[:, today + 60], mean(60.0) / mean(0.0))
-    unprotected = theta | {"antibody_per_dose": torch.full((3,), 1e-9)}
-    torch.testing.assert_close(waning(unprotected, context), torch.ones(3, context.days))
 
 
 def test_rates_fit_the_population_and_particles_are_alone(rates, theta, context, tiny):

@@ -21,9 +21,9 @@ from experiments.nz_calibration._rates import host_tables
 from experiments.nz_calibration._rebuild import Fitted, rebuild
 from experiments.what_if import __main__ as command
 from experiments.what_if import _run
-from experiments.what_if._levers import ISOLATION_DAYS, TEST_DELAY, isolated
+from experiments.what_if._levers import ISOLATION_DAYS, TEST_DELAY, isolated, moved_campaign
 from experiments.what_if._outcome import MEASURES, outcome
-from experiments.what_if._people import tell_apart, third_doses_in_month
+from experiments.what_if._people import share_soon, tell_apart
 from experiments.what_if._question import Question, check_world, choose, plus, to
 from experiments.what_if._summary import averted, curves, peak_in_hospital
 from experiments.what_if._worlds import run_looped, run_together
@@ -145,12 +145,24 @@ def test_isolation_in_closed_form():
     torch.testing.assert_close(sooner[:-1], day[1:])
 
 
-def test_third_doses_of_the_month_after_are_those_of_the_register():
-    given, since = third_doses_in_month()
-    assert given.shape == since.shape == (8,)
-    assert given[3] == pytest.approx(372002 / 186482 - 1)
-    assert ((since[1:] > 3.5) & (since[1:] < 24.5)).all()
-    assert (given[2:7] > given[3:]).all()  # the young were boosted later
+def test_those_boosted_in_the_month_are_given_it_earlier_and_nobody_else_then(asked, figures):
+    kinds, campaign = asked.simulator.kinds, asked.fitted.simulator.context.campaign
+    share, since = share_soon(figures)
+    torch.testing.assert_close(
+        campaign.share[-1, kinds.two], torch.as_tensor(share)
+    )  # in the study, as the register had it
+    assert ((since[2:] > 10) & (since[2:] < 40)).all()
+    usual = moved_campaign(kinds.hosts.doses, campaign, kinds)
+    torch.testing.assert_close(usual.share, campaign.share[:, kinds.alike])
+    earlier = kinds.hosts.doses.clone()
+    earlier[kinds.soon] = 3.0
+    assert not moved_campaign(earlier, campaign, kinds).share.any()
+    one = kinds.hosts.doses.clone()
+    one[32 + 5] = 3.0  # ages 50-59 alone
+    left = moved_campaign(one, campaign, kinds).share[-1]
+    assert left[5 * 4 + 2] == left[32 + 5] == 0
+    assert left[4 * 4 + 2] == campaign.share[-1, 4 * 4 + 2] > 0
+    assert not moved_campaign(torch.zeros(3, 40), campaign, kinds).share.any()
 
 
 def test_those_boosted_soon_are_told_apart_and_nothing_else(tiny, figures):

@@ -21,7 +21,7 @@ from experiments.what_if._constraints import Constraints
 from experiments.what_if._dose_check import check_doses, directions
 from experiments.what_if._dose_people import GROUPS, KINDS, kind_of_host, who_may
 from experiments.what_if._dose_rules import as_given, oldest_first
-from experiments.what_if._dose_run import AGES, DoseRun, shares, summed_pressure, switched
+from experiments.what_if._dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
 from experiments.what_if._doses import Doses
 from experiments.what_if._pooling import pooled
 from tests.experiments.conftest import SCALE, double_precision
@@ -82,17 +82,6 @@ def test_without_doses_it_is_the_study(tiny, theta, problem):
     assert ((levelled.level > 0.7) & (levelled.level < 1.3)).all()
 
 
-def test_shares_of_kinds_stay_shares(tiny, problem):
-    u = torch.rand(20, 8, generator=torch.Generator().manual_seed(0))
-    kinds = shares(tiny.full.context.kinds, u, problem.people)
-    assert (kinds >= 0).all()
-    assert kinds.sum().item() == pytest.approx(1.0)
-    doses = (problem.people.eligible * u).sum() / problem.people.eligible.sum()
-    assert (kinds[KINDS:].sum() / kinds[[4 * a + 2 for a in range(AGES)]].sum()) == pytest.approx(
-        float(doses / (1 - doses)), rel=0.1
-    )
-
-
 def test_the_pressure_is_found_again():
     s2, s3 = torch.tensor([[0.9, 0.8]]), torch.tensor([[0.4, 0.1]])
     n2, n3, pressure = torch.tensor([100.0, 0.0]), torch.tensor([50.0, 30.0]), torch.tensor([[1.3, 0.7]])
@@ -101,19 +90,29 @@ def test_the_pressure_is_found_again():
     assert summed_pressure(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1), s2[:, :1], s3[:, :1]).item() == 0
 
 
+def test_the_hazards_of_periods_add_up():
+    """Susceptibility changes from period to period; who escaped one meets the next."""
+    s2, s3 = torch.tensor([[[0.9, 0.95, 1.0]]]), torch.tensor([[[0.3, 0.5, 0.7]]])
+    n2, n3, pressure = torch.tensor([100.0]), torch.tensor([50.0]), torch.tensor([0.2, 1.1, 0.4])
+    left2, left3 = (n * torch.exp(-(s * pressure).cumsum(-1)) for n, s in ((n2, s2), (n3, s3)))
+    escaped = torch.cat(((n2 + n3).reshape(1, 1, 1), left2 + left3), -1)
+    hazards = summed_hazards(-escaped.diff(dim=-1), n2, n3, s2, s3)
+    torch.testing.assert_close(torch.cat(hazards), torch.cat(((s2 * pressure).sum(-1), (s3 * pressure).sum(-1))))
+
+
 def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
     """Everybody meets the same pressure and infects `reach * infectiousness` others: the whole step is known in closed form."""
     people = problem.people
     u = torch.full((20, 8), 0.3)
     s2, s3, r2, r3, rho2, rho3, reach, pressure = 0.9, 0.4, 0.02, 0.005, 1.0, 0.6, 0.03, 1.1
     ill2, ill3 = 1 - math.exp(-s2 * pressure), 1 - math.exp(-s3 * pressure)
-    sigma = torch.full((1, KINDS + AGES), s2)
+    sigma = torch.full((1, KINDS + AGES, 1), s2)
     sigma[:, KINDS:] = s3
     rho = torch.full((1, KINDS + AGES, 1), rho2)
     rho[:, KINDS:] = rho3
     n = torch.as_tensor(people.agents).to(u)
-    sick = torch.stack((0 * n, n * (1 - u) * ill2, n * u * ill3))  # [C, R, A]
-    risk = torch.tensor([0.0, r2, r3]).reshape(1, 3, 1).expand(1, 3, AGES)
+    sick = torch.stack((0 * n, n * (1 - u) * ill2, n * u * ill3))[None, None]  # [P, T or S, C, R, A]
+    risk = torch.tensor([0.0, r2, r3]).reshape(1, 1, 3, 1).expand(1, 1, 3, AGES)
     zero = torch.zeros(1, KINDS)
     g_sigma = torch.cat(
         (
@@ -122,11 +121,13 @@ def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
             (n * u * pressure * math.exp(-s3 * pressure) * (r3 + reach * rho3)).reshape(1, -1),
         ),
         1,
-    )
-    g_rho = torch.cat((zero, (reach * sick[1]).reshape(1, -1), (reach * sick[2]).reshape(1, -1)), 1)[..., None]
-    leaves = (torch.zeros(1), torch.zeros(1), torch.zeros(1, 1, KINDS + AGES))
-    run = DoseRun(sick[None, None], sick[None, None], risk, sigma, rho, leaves)
-    got = switched(run, (g_sigma, g_rho, torch.zeros(1, 1, KINDS + AGES)), u, people)
+    )[..., None]
+    g_rho = torch.cat((zero, (reach * sick[0, :, 1]).reshape(1, -1), (reach * sick[0, :, 2]).reshape(1, -1)), 1)[
+        ..., None
+    ]
+    first = torch.full_like(g_sigma, 0.8)  # of which the leaves are factors
+    run = DoseRun(sick, torch.zeros(1), sick, risk, sigma, rho, (torch.zeros(1), torch.zeros(1)), first)
+    got = switched(run, (g_sigma * first, g_rho), u, people)
     step = ill3 * (r3 + reach * rho3) - ill2 * (r2 + reach * rho2)
     torch.testing.assert_close(got[0], n * step)
 
