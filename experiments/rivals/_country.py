@@ -22,8 +22,8 @@ from experiments.sensitivity._workers import Workers
 
 Array = NDArray[np.float64]
 Weeks = Literal["fitted", "all"]
-TOGETHER = 2
-"""Runs at once in this process."""
+TOGETHER = {"cpu": 2, "cuda": 8}
+"""Runs at once where one process makes all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,8 @@ class Country:
         Returns:
             `[P, M]` (`Expected.flat`), NaN where a run failed.
         """
-        points, size = z.detach().double().cpu().numpy(), 1 if self.workers else TOGETHER
+        points = z.detach().double().cpu().numpy()
+        size = 1 if self.here is None else TOGETHER[self.here.fitted.observation.week.device.type]
         parts = [(points[i : i + size], first + i, seed, weeks) for i in range(0, len(points), size)]
         rows = []
         for found, _ in self._each(parts):

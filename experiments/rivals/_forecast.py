@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calib._local_mean import identity
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._chart import make_chart
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._outcome import _score, observations
 from experiments.nz_calibration._rebuild import rebuild
@@ -20,16 +20,21 @@ from experiments.nz_calibration._study import Study, make_simulator, report_fail
 from experiments.rivals._country import Country
 from experiments.rivals._target import data_of
 
+SKETCH = 0.002
+"""Agents per person of a population of which nothing but weeks and places is asked."""
+
 
 def study_of(folder: Path) -> Study:
-    """The study of a finished run, on its sample: weeks, parameters, figures and seeds of the forecast.
+    """The study of a finished run: weeks, parameters, figures and seeds of the forecast; its simulators are sketches, not to be run.
 
     Raises:
         RunFolderError: the folder holds no run.
         StudyError: it is of another study or version, or was fitted to synthetic figures.
     """
-    fitted = rebuild(folder)
-    full, config, figures = fitted.simulator, fitted.config, fitted.figures
+    fitted = rebuild(folder, scale=SKETCH)
+    full, figures = fitted.simulator, fitted.figures
+    own = fitted.run.manifest["configuration"]
+    config = fitted.config.model_copy(update={key: own[key] for key in ("scale", "device")})
     if config.synthetic is not None:
         raise StudyError(
             f"{folder} was fitted to synthetic figures (seed {config.synthetic}), and the rivals are given the real ones; "
@@ -37,7 +42,7 @@ def study_of(folder: Path) -> Study:
         )
     short = make_simulator(config, figures, full.population, full.space, calendar.FORECAST_DATE, "cpu")
     return Study(
-        config, figures, full.population, full.space, short, full, short, full, None, None, make_chart(short), data_of(fitted.run), None
+        config, figures, full.population, full.space, short, full, short, full, None, None, identity, data_of(fitted.run), None
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def prepare(source: Path) -> Ready:
     """
     files = RunFiles(source)
     study = study_of(source)
-    files.require()
+    _ = files.scores  # told now if they are not there
     target = target_of(files, study.short.weeks)
     return Ready(files, study, target, spent(files.manifest), country_scale(study.config))
 
