@@ -11,8 +11,8 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,24 +103,30 @@ def baseline(
         dropped += int((~torch.isfinite(x).all(1)).sum())
         return x
 
+    with quiet(derive_seed(seed, 0, name) % 2**31):
+        z = _run(name, simulate, space.dim, data.float(), budget, draws)
+    return Baseline(
+        space.to_theta(z.detach().double()), budget, dropped, f"sbi {importlib.metadata.version('sbi')} {name}"
+    )
+
+
+@contextmanager
+def quiet(seed: int) -> Iterator[None]:
+    """Seed sbi's random numbers, give it single precision, and keep its progress bars and warnings off the terminal."""
     kept, state = torch.get_default_dtype(), np.random.get_state()  # noqa: NPY002 (sbi's slice sampler draws from it)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        own = derive_seed(seed, 0, name) % 2**31
-        torch.manual_seed(own)
-        np.random.seed(own)  # noqa: NPY002
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
         torch.set_default_dtype(torch.float32)  # sbi's networks are single precision
         logging.disable(logging.WARNING)
         try:
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                z = _run(name, simulate, space.dim, data.float(), budget, draws)
+                yield
         finally:
             logging.disable(logging.NOTSET)
             torch.set_default_dtype(kept)
             np.random.set_state(state)  # noqa: NPY002
-    return Baseline(
-        space.to_theta(z.detach().double()), budget, dropped, f"sbi {importlib.metadata.version('sbi')} {name}"
-    )
 
 
 class _Silent:

@@ -2,8 +2,8 @@
 
 A flow is an approximation, and in tens of dimensions a small mistake in each adds up. Where the likelihood costs no simulation
 (a local mean) there is no need to stop there: in the flow's base noise the posterior is nearly N(0, I), where Hamiltonian
-dynamics mix in a few steps (Parno & Marzouk 2018; "NeuTra", Hoffman et al. 2019, arXiv:1903.03704). Many chains run side by side as
-rows of one tensor, all with one step size.
+dynamics mix in a few steps (Parno & Marzouk 2018; "NeuTra", Hoffman et al. 2019, arXiv:1903.03704). What the flow misses of the covariance a
+metric makes up for, learnt while the chains warm up. Many chains run side by side as rows of one tensor, all with one step size and metric.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ TRAJECTORY = math.pi / 2
 MOST_STEPS = 24
 ACCEPTED = 0.8
 """Acceptance that the step size is tuned to (Betancourt, Byrne & Girolami 2014)."""
+RENEWED = (0.3, 0.65)
+"""After which shares of the warm-up the metric is learnt anew from the draws since, those of all chains together."""
+ENOUGH = 5
+"""Draws for each dimension from which a covariance is believed."""
 WILD = 1000.0  # a change of energy that calls the trajectory divergent, as in Stan
 
 
@@ -75,7 +79,7 @@ def sample_chains(
         log_density: `z [C, D]` to log posterior densities `[C]`, differentiable; NaN counts as impossible.
         flow: maps base noise to z; its weights are not changed.
         chains: C, run side by side.
-        warmup: transitions in which the step size is tuned (dual averaging, Hoffman & Gelman 2014), not kept.
+        warmup: transitions in which step size (dual averaging, Hoffman & Gelman 2014) and metric are tuned, not kept.
         draws: transitions kept.
         generator: of everything random.
         progress: called with transitions done and to do.
@@ -106,8 +110,9 @@ def sample_chains(
     pick = torch.where(alive, torch.arange(chains), alive.nonzero()[0, 0])
     u, value, slope = u[pick], value[pick], slope[pick]
 
-    step = 0.5
+    step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
+    renewals = [round(share * warmup) for share in RENEWED]
     kept, heights, accepted, divergent = [], [], 0.0, 0
     for number in range(warmup + draws):
         length = TRAJECTORY * 2 * float(torch.rand((), generator=generator))
@@ -115,11 +120,11 @@ def sample_chains(
         momentum = torch.randn(u.shape, generator=generator, dtype=u.dtype)
         energy = value - 0.5 * (momentum**2).sum(1)
         at, height, rise = u, value, slope
-        for _ in range(steps):
-            momentum = momentum + 0.5 * step * rise
-            at = at + step * momentum
+        for _ in range(steps):  # in coordinates v, u = metric v
+            momentum = momentum + 0.5 * step * rise @ metric
+            at = at + step * momentum @ metric.mT
             height, rise = target(at)
-            momentum = momentum + 0.5 * step * rise
+            momentum = momentum + 0.5 * step * rise @ metric
         change = (height - 0.5 * (momentum**2).sum(1)) - energy
         chance = change.nan_to_num(-math.inf, posinf=0.0).clamp_max(0.0).exp()
         took = torch.rand(chains, generator=generator, dtype=u.dtype) < chance
@@ -127,12 +132,16 @@ def sample_chains(
         value, slope = torch.where(took, height, value), torch.where(took[:, None], rise, slope)
         rate = float(chance.mean())
         if number < warmup:
-            t = number + 1
+            t = number + 1 - tuned
+            seen.append(u)
             error += (ACCEPTED - rate - error) / (t + 10)
             log_step = mu - math.sqrt(t) / 0.05 * error
             weight = t**-0.75
             smooth = weight * log_step + (1 - weight) * smooth
-            step = math.exp(min(smooth if t == warmup else log_step, 0.7))
+            step = math.exp(min(smooth if number + 1 == warmup else log_step, 0.7))
+            if number + 1 in renewals and len(seen) * chains >= ENOUGH * u.shape[1]:
+                metric, seen, tuned, step = _metric(torch.cat(seen)), [], number + 1, 0.5
+                mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
             accepted += rate / draws
             divergent += int((change < -WILD).sum())
@@ -146,6 +155,13 @@ def sample_chains(
         height = torch.stack(heights) + (log_q + 0.5 * (base.flatten(0, 1) ** 2).sum(1)).reshape(draws, chains)
     z = z.reshape(draws, chains, -1)
     return Chains(z, height, step, accepted, divergent, *_diagnose(z))
+
+
+def _metric(u: Tensor) -> Tensor:
+    """`[D, D]` lower triangular root of the covariance of draws `[N, D]` of all chains, drawn to the identity as Stan does."""
+    count, dim = u.shape
+    pooled = (count * torch.cov(u.mT) + 5.0 * torch.eye(dim, dtype=u.dtype)) / (count + 5.0)
+    return torch.linalg.cholesky(pooled)
 
 
 def _diagnose(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -189,7 +189,7 @@ class Work:
         return derive_seed(self.seed, replicate, "sensitivity")
 
 
-def timed(task: Callable[..., Any], work: Work, *arguments: Any) -> tuple[Any, float]:
+def timed(task: Callable[..., Any], work: Any, *arguments: Any) -> tuple[Any, float]:
     """What a task gives, and the seconds it took."""
     start = time.perf_counter()
     return task(work, *arguments), time.perf_counter() - start

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import torch
@@ -19,6 +19,13 @@ import torch
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.sensitivity._simulate import Work, timed
+
+
+class Builds(Protocol):
+    """What a process needs to build what its tasks are given first; travels to the process."""
+
+    def build(self) -> Any:
+        """What the tasks are given."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,11 @@ class Recipe:
         return Work(simulator, self.seed, self.batch, self.ghosts)
 
 
-_WORK: list[Work] = []
+_WORK: list[Any] = []
 """The model of a worker process; empty elsewhere."""
 
 
-def _start(recipe: Recipe) -> None:
+def _start(recipe: Builds) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     numba.set_num_threads(1)
@@ -64,7 +71,7 @@ def _call(task: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, fl
 class Workers:
     """Processes that wait for batches of runs; a context, at whose end they are gone."""
 
-    def __init__(self, recipe: Recipe, count: int) -> None:
+    def __init__(self, recipe: Builds, count: int) -> None:
         # started anew, not forked: threads of the parent do not survive a fork
         self._pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start, (recipe,))
         self.count = count

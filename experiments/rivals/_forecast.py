@@ -1,0 +1,69 @@
+"""From posterior draws to a scored forecast, by the study's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calib._noise import derive_seed
+from calib._runfolder import RunFolder
+from experiments.nz_calibration import _calendar as calendar
+from experiments.nz_calibration._chart import make_chart
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._outcome import _score, observations
+from experiments.nz_calibration._rebuild import rebuild
+from experiments.nz_calibration._study import Study, make_simulator, report_failed
+from experiments.rivals._country import Country
+from experiments.rivals._target import data_of
+
+
+def study_of(folder: Path) -> Study:
+    """The study of a finished run, on its sample: weeks, parameters, figures and seeds of the forecast.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+        StudyError: it is of another study or version, or was fitted to synthetic figures.
+    """
+    fitted = rebuild(folder)
+    full, config, figures = fitted.simulator, fitted.config, fitted.figures
+    if config.synthetic is not None:
+        raise StudyError(
+            f"{folder} was fitted to synthetic figures (seed {config.synthetic}), and the rivals are given the real ones; "
+            "name a run without --synthetic."
+        )
+    short = make_simulator(config, figures, full.population, full.space, calendar.FORECAST_DATE, "cpu")
+    return Study(
+        config, figures, full.population, full.space, short, full, short, full, None, None, make_chart(short), data_of(fitted.run), None
+    )  # fmt: skip
+
+
+def forecast(
+    study: Study, country: Country, z: Tensor, run: RunFolder, advance: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Run draws `z [S, D]` to the last week, draw figures around them and score these, as the study does with its own.
+
+    Random streams, replicates and the seeds of the scatter are those of the study: its own draws give its own scores.
+
+    Args:
+        study: of `study_of`.
+        country: where runs are made.
+        z: posterior draws.
+        run: folder of `forecast.csv` and `scores.json`.
+        advance: told of runs as they are there.
+
+    Returns:
+        The content of `scores.json`.
+
+    Raises:
+        StudyError: fewer than ten runs were finite.
+    """
+    with run.phase("forecast"):
+        flat = country.expected(z, derive_seed(study.config.seed, 0, "simulate-forecast"), "all", advance=advance)
+        run.count("forecast", len(z))
+        good = torch.isfinite(flat).all(1)
+        report_failed(good, run, "posterior draws")
+        return _score(study, observations(study, z[good].double(), flat[good], "posterior"), run)

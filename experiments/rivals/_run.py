@@ -1,0 +1,195 @@
+"""The comparison from a run's folder to table and figure."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from torch import Tensor
+
+from calib._atomic import atomic_write_csv, atomic_write_text
+from calib._noise import derive_seed
+from calib._runfolder import RunFolder
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._study import Study, steps
+from experiments.rivals._count import spent, words
+from experiments.rivals._country import Country, Recipe, country_scale
+from experiments.rivals._draw import draw
+from experiments.rivals._forecast import forecast, study_of
+from experiments.rivals._methods import METHODS, Drawn, Task
+from experiments.rivals._table import STUDY, markdown, rows
+from experiments.rivals._target import Target, target_of
+from experiments.sensitivity._workers import Workers
+
+TABLE = "table.csv"
+AFTER = ("forecast", "files", "sensitivity", "figures")
+"""Phases of a run that come after its posterior draws."""
+FEWEST = 50
+"""Simulations from which a method can learn anything."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a comparison; `simulations` and `methods` may differ when it is gone on with."""
+
+    source: str
+    methods: tuple[str, ...]
+    simulations: tuple[int, ...]
+    scale: float
+    draws: int
+    workers: int
+    seed: int
+    device: str
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """The calibrated study.
+
+    Attributes:
+        files: of the run.
+        study: on the run's sample.
+        target: figures that it was fitted to.
+        spent: simulations that it made before its forecast.
+        scale: agents per person of its forecast.
+    """
+
+    files: RunFiles
+    study: Study
+    target: Target
+    spent: int
+    scale: float
+
+
+def prepare(source: Path) -> Ready:
+    """Read a finished run.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+        StudyError: it is unfinished, of another study or version, or on synthetic figures.
+    """
+    files = RunFiles(source)
+    study = study_of(source)
+    files.require()
+    target = target_of(files, study.short.weeks)
+    return Ready(files, study, target, spent(files.manifest), country_scale(study.config))
+
+
+def budgets(text: str, same: int) -> tuple[int, ...]:
+    """Numbers of simulations from `"same,5000"`.
+
+    Raises:
+        StudyError: an entry is neither a whole number nor "same", or too small.
+    """
+    found = []
+    for entry in (part.strip() for part in text.split(",")):
+        if entry != "same" and not (entry.isdigit() and int(entry) >= FEWEST):
+            raise StudyError(
+                f"--simulations names {entry!r}; write 'same' or a whole number of at least {FEWEST}, as in same,5000."
+            )
+        found.append(same if entry == "same" else int(entry))
+    return tuple(dict.fromkeys(found))
+
+
+def compare(ready: Ready, settings: Settings, run: RunFolder, console: Console) -> int:
+    """Run every method at every number of simulations that the folder does not hold yet; write table and figure after each.
+
+    Returns:
+        How many failed; the manifest's notices say why.
+    """
+    manifest = ready.files.manifest
+    console.print(f"the run spent {ready.spent:,} simulations: {words(manifest)}", highlight=False)
+    run.update(spent=ready.spent, spent_on=words(manifest), figures=len(ready.target.observed))
+    table, failed = _table(ready, run), 0
+    with ExitStack() as stack:
+        country: Country | None = None
+        for budget in settings.simulations:
+            for name in settings.methods:
+                have = set(zip(table["method"], table["simulations"], strict=True))
+                if (name, 0 if name == "prior" else budget) in have:
+                    continue
+                country = country or _country(settings, stack)
+                try:
+                    found = _one(ready, settings, country, name, budget, run, console)
+                except (StudyError, ValueError, RuntimeError, AssertionError) as error:  # of sbi: one method, not all
+                    failed += 1
+                    run.notice(f"{name} with {budget:,} simulations failed ({type(error).__name__}): {error}")
+                    console.print(
+                        run.manifest["notices"][-1], style="red", highlight=False, markup=False, soft_wrap=True
+                    )
+                    continue
+                table = pd.concat([table, found], ignore_index=True)
+                _write(table, run)
+    _write(table, run)
+    print(markdown(table))
+    return failed
+
+
+def _table(ready: Ready, run: RunFolder) -> pd.DataFrame:
+    """What the folder holds, or the scores of the run that the rivals are compared with."""
+    file = run.path / TABLE
+    if file.is_file():
+        return pd.read_csv(file)
+    timings = ready.files.manifest["timings"]
+    seconds = sum(s for phase, s in timings.items() if not phase.startswith(AFTER))
+    return rows(STUDY, ready.files.scores, ready.spent, seconds)
+
+
+def _write(table: pd.DataFrame, run: RunFolder) -> None:
+    atomic_write_csv(run.file(TABLE), table)
+    atomic_write_text(run.file("table.md"), markdown(table) + "\n")
+    draw(table, run.file("scores.png"))
+
+
+def _country(settings: Settings, stack: ExitStack) -> Country:
+    recipe = Recipe(settings.source, settings.scale, settings.device)
+    if settings.workers > 1:
+        return Country(stack.enter_context(Workers(recipe, settings.workers)), None)
+    return Country(None, recipe.build())
+
+
+def _one(
+    ready: Ready, settings: Settings, country: Country, name: str, budget: int, run: RunFolder, console: Console
+) -> pd.DataFrame:
+    """One method: posterior draws, forecast, scores."""
+    space, weeks = ready.study.space, ready.study.short.weeks
+    label = f"{name}_{0 if name == 'prior' else budget}"
+
+    def simulate_with(advance: Callable[[int], None]) -> Callable[[Tensor, int], Tensor]:
+        def simulate(z: Tensor, seed: int) -> Tensor:
+            z = z.double()
+            flat = country.expected(z, seed, "fitted", advance=advance)
+            run.count(label, len(z))
+            expected = Expected.from_flat(flat, weeks)
+            return ready.target.drawn(space.to_theta(z), expected, derive_seed(seed, 0, "rival-figures"))
+
+        return simulate
+
+    started = time.perf_counter()
+    size = settings.draws if name == "prior" else budget
+    with run.phase(label), steps(console, name, size) as advance:
+        task = Task(space, simulate_with(advance), ready.target.observed, budget, settings.draws, settings.seed)
+        drawn: Drawn = METHODS[name](task)
+        if name == "prior":
+            advance(size)
+    seconds = time.perf_counter() - started
+    folder = run.path / label
+    shutil.rmtree(folder, ignore_errors=True)  # of a comparison that was killed here
+    own = RunFolder.create(folder, "rivals", {"method": name, "simulations": budget, **drawn.told}, settings.seed)
+    with own.running(), steps(console, f"{name}, forecast", len(drawn.z)) as advance:
+        scores = forecast(ready.study, country, drawn.z, own, advance)
+    run.count("forecast", len(drawn.z))
+    return rows(name, scores, drawn.simulations, seconds)

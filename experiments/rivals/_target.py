@@ -1,0 +1,89 @@
+"""The fitted figures as one vector, as the rivals see them: what the likelihood of the study sees, simulated with its scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.nz_calibration._data import Data
+from experiments.nz_calibration._model import figures_law
+from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._run_files import RunFiles
+from experiments.nz_calibration._signals import SIGNALS
+
+NARROWEST = 0.1
+"""Smallest standard deviation of a logarithm by which figures are divided: deaths of children are 0 in nearly all runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Logarithms of the K figures seen, over how widely the prior predictive spreads them.
+
+    Attributes:
+        data: of the fitted weeks.
+        middle, spread: `[K]` mean and standard deviation of the logarithms over the prior predictive of the run.
+    """
+
+    data: Data
+    middle: Tensor
+    spread: Tensor
+
+    @property
+    def observed(self) -> Tensor:
+        """`[K]` the real figures."""
+        return self._standard(self._vector(self.data.counts))
+
+    def drawn(self, theta: Mapping[str, Tensor], expected: Expected, seed: int) -> Tensor:
+        """Figures drawn around the expected ones of runs, `[P, K]`; NaN where a run failed.
+
+        Args:
+            theta: parameters of the runs, `{site: [P, *event]}`.
+            expected: their expected figures of the fitted weeks.
+            seed: of the scatter.
+        """
+        fine = torch.isfinite(expected.flat()).all(1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            drawn = {}
+            for name in self.data.signals:
+                mean = torch.where(fine[:, None, None], getattr(expected, name), 1.0)
+                drawn[name] = figures_law(name, mean, theta).sample()
+        return torch.where(fine[:, None], self._standard(self._vector(drawn)), torch.nan)
+
+    def _vector(self, figures: Mapping[str, Tensor]) -> Tensor:
+        return logarithms(figures, self.data)
+
+    def _standard(self, x: Tensor) -> Tensor:
+        return (x - self.middle) / self.spread
+
+
+def logarithms(figures: Mapping[str, Tensor], data: Data) -> Tensor:
+    """`[*batch, K]` of `{signal: [*batch, W, places]}`: log(1 + count) and log(level) of the figures seen."""
+    parts = []
+    for name in data.signals:
+        x = figures[name][..., data.seen[name]]
+        parts.append(torch.log1p(x) if SIGNALS[name].law == "count" else x.clamp_min(1e-12).log())
+    return torch.cat(parts, -1)
+
+
+def target_of(files: RunFiles, weeks: int) -> Target:
+    """The figures that a run was fitted to.
+
+    Args:
+        files: of the run.
+        weeks: up to the forecast date.
+    """
+    data = data_of(files).until(weeks)
+    prior = {name: torch.tensor(files.predicted(name, "prior_predictive"))[:, :weeks] for name in data.signals}
+    x = logarithms(prior, data)
+    return Target(data, x.mean(0), x.std(0).clamp_min(NARROWEST))
+
+
+def data_of(files: RunFiles) -> Data:
+    """The figures of all weeks that a run knew, and which of them it was fitted to."""
+    counts = {name: torch.tensor(files.observed(name)) for name in SIGNALS}
+    seen = {name: torch.tensor(files.seen(name)) for name in SIGNALS}
+    return Data(counts, seen, torch.tensor(files.fitted))

@@ -1,0 +1,170 @@
+"""Other methods beside the study: what they are given, what is counted, and how their draws are scored."""
+
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from calib._runfolder import RunFolder
+from experiments.nz_calibration._errors import StudyError
+from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._rebuild import rebuild
+from experiments.rivals.__main__ import main
+from experiments.rivals._count import spent, words
+from experiments.rivals._country import Country, Recipe, country_scale
+from experiments.rivals._forecast import forecast, study_of
+from experiments.rivals._methods import METHODS, Drawn, Task
+from experiments.rivals._run import budgets
+from experiments.rivals._summaries import summaries
+from experiments.rivals._table import COLUMNS, SHOWN, STUDY
+from experiments.rivals._target import logarithms, target_of
+
+SBI = importlib.util.find_spec("sbi") is not None
+APP = typer.Typer()
+APP.command()(main)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(APP, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_what_a_run_spent():
+    made = {"prior_predictive": 64, "warm_start": 56, "warm_start_level": 25, "rounds": 160, "fit": 0, "noise": 16}
+    manifest = {"simulations": made | {"forecast": 96, "forecast_jacobian": 24}}
+    assert spent(manifest) == 64 + 4 * 56 + 25 + 160 + 16
+    assert words(manifest) == "64 prior predictive + 56 warm start (x 4) + 25 warm start level + 160 rounds + 16 noise"
+    with pytest.raises(StudyError, match="--simulations"):
+        spent({"simulations": {"forecast": 96}})
+
+
+def test_numbers_of_simulations():
+    assert budgets("same, 5000,489", 489) == (489, 5000)
+    for wrong in ("", "12", "1e4", "same;900"):
+        with pytest.raises(StudyError, match="same,5000"):
+            budgets(wrong, 489)
+
+
+def test_summaries_are_posterior_means_and_leave_out_what_they_predict():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(400, 30, generator=generator)
+    x = z[:, :3] @ torch.randn(3, 50, generator=generator) + 0.5 * torch.randn(400, 50, generator=generator)
+    found = summaries(z, x)
+    assert sorted(found.columns.tolist()) == [0, 1, 2]
+    assert (found.explained > 0.8).all()
+    noise = torch.Generator().manual_seed(1)
+    again = summaries(z, torch.randn(400, 50, generator=noise))
+    assert float(again.explained.max()) < 0.1  # no figure tells of any parameter
+    whole = found(x) - z[:, found.columns]
+    left_out = found.kept - z[:, found.columns]
+    assert float(left_out.square().mean()) > float(whole.square().mean())
+
+
+def test_figures_that_the_rivals_see(finished):
+    study = study_of(finished)
+    target = target_of(rebuild(finished).run, study.short.weeks)
+    seen = study.fit_data
+    assert len(target.observed) == sum(int(seen.seen[s].sum()) for s in seen.signals)
+    assert torch.isfinite(target.observed).all()
+    z = torch.zeros(3, study.space.dim)
+    flat = study.short.bind(0, torch.arange(3))(study.space.to_theta(z)).flat()
+    flat[1] = torch.nan
+    before = torch.get_rng_state()
+    drawn = target.drawn(study.space.to_theta(z), Expected.from_flat(flat, study.short.weeks), 5)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.isfinite(drawn[[0, 2]]).all()
+    assert torch.isnan(drawn[1]).all()
+    counts = torch.expm1(drawn[0] * target.spread + target.middle)
+    first = int(seen.seen["cases_district"].sum())
+    torch.testing.assert_close(counts[:first], counts[:first].round(), atol=1e-6, rtol=1e-9)
+    levels = logarithms(seen.counts, seen)[-1]
+    torch.testing.assert_close(levels.exp(), seen.counts["border_cohort"][-1, 0])
+
+
+def test_the_study_s_own_draws_give_its_own_scores(finished, tmp_path):
+    study = study_of(finished)
+    fitted = rebuild(finished)
+    country = Country(None, Recipe(str(finished), country_scale(study.config)).build())
+    z = study.space.to_z(fitted.theta)
+    found = forecast(study, country, z, RunFolder.create(tmp_path / "own", "rivals", {}, 0))
+    kept = json.loads((finished / "scores.json").read_text())
+    for signal in SHOWN:
+        for horizon, row in kept[signal]["overall"].items():
+            assert found[signal]["overall"][horizon]["wis"] == pytest.approx(row["wis"], rel=1e-6)
+
+
+def test_what_the_command_refuses(tmp_path, finished):
+    assert "There is no method 'nope'" in run("--methods", "nope").stderr
+    gone = run("--from", tmp_path / "gone", "--methods", "prior", "--output", tmp_path / "out")
+    assert gone.exit_code == 2
+    assert not (tmp_path / "out").exists()
+    few = run("--from", finished, "--methods", "prior", "--simulations", "3", "--output", tmp_path / "out")
+    assert few.exit_code == 2
+    assert "same,5000" in few.stderr
+
+
+@pytest.mark.skipif(SBI, reason="sbi is installed")
+def test_missing_sbi_is_named():
+    result = run("--methods", "npe")
+    assert result.exit_code == 2
+    assert "posterity[sbi]" in result.stderr
+
+
+def test_the_command_without_sbi_and_resumed(finished, tmp_path):
+    arguments = ("--from", finished, "--methods", "prior", "--workers", 1, "--draws", 12, "--output", tmp_path / "out")
+    assert run(*arguments).exit_code == 0
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert list(table.columns) == COLUMNS
+    assert list(dict.fromkeys(table["method"])) == [STUDY, "prior"]
+    assert len(table) == 2 * 2 * len(SHOWN)
+    assert np.isfinite(table["relative_wis"]).all()
+    assert run(*arguments).exit_code == 2  # the folder holds this comparison
+    again = run(*arguments, "--resume")
+    assert again.exit_code == 0
+    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "out" / "table.csv"))
+    assert (tmp_path / "out" / "scores.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SBI, reason="needs the extra sbi")
+def test_every_method_end_to_end_in_two_processes(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    result = run(
+        "--from", tmp_path / "run", "--simulations", 80, "--scale", 0.002, "--workers", 2, "--draws", 12, "--output", tmp_path / "out"
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert list(dict.fromkeys(table["method"])) == [STUDY, *METHODS]
+    manifest = RunFolder.open(tmp_path / "out").manifest
+    assert all(manifest["simulations"][f"{m}_80"] <= 80 for m in METHODS if m != "prior")
+
+
+@pytest.mark.skipif(not SBI, reason="needs the extra sbi")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["npe-summaries", "smc-abc-summaries"])
+def test_methods_with_summaries_on_a_linear_model(name, tiny):
+    """Two parameters seen well, the others not at all: the first move to the truth, the others keep their prior."""
+    design = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+
+    def simulate(z, seed):
+        noise = torch.randn(len(z), 40, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return z[:, :2].double() @ design.double() + 0.5 * noise
+
+    truth = torch.zeros(1, tiny.space.dim)
+    truth[0, :2] = torch.tensor([1.0, -0.5])
+    task = Task(tiny.space, simulate, simulate(truth, 1)[0], 800, 200, 0)
+    found: Drawn = METHODS[name](task)
+    assert found.simulations <= 800
+    assert torch.equal(found.z, METHODS[name](task).z)
+    mean, sd = found.z.mean(0), found.z.std(0)
+    assert (mean[:2] - truth[0, :2]).abs().max() < 0.4
+    assert float(sd[:2].max()) < 0.7
+    assert abs(float(sd[5:].mean()) - 1) < 0.1
