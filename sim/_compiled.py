@@ -71,18 +71,23 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
-    """As `_reference.jvp`; a particle is walked by one thread."""
+    """As `_reference.jvp`; a particle is walked by one thread, or by several, each with some of the directions."""
     p, arrays, directions = c.packed, _arrays(rates), _directions(rates, tangents)
-    out = np.zeros((*epidemic.incidence.shape, tangents.mixing.shape[-1]))
+    P, Q = rates.particles, tangents.mixing.shape[-1]
     incidence, on, memory = _double(epidemic.incidence), first_infection(epidemic).numpy(), _double(epidemic.memory)
     again, begin = _by_day(epidemic, rates)
+    threads = numba.get_num_threads()
+    shares = [x for x in np.array_split(np.arange(Q), max(1, threads // P)) if len(x)]
+    some = [tuple(np.ascontiguousarray(x[..., at[0] : at[-1] + 1]) for x in directions) for at in shares]
+    out = [np.zeros((*epidemic.incidence.shape, len(at))) for at in shares]
 
-    def walk(q: int, pool: ThreadPoolExecutor, parts: int) -> None:
-        del pool, parts
-        tangent.jvp(p, arrays, directions, q, incidence[q], on[q], memory[q], again, begin[q], out[q])
+    def walk(job: tuple[int, int]) -> None:
+        q, n = job
+        tangent.jvp(p, arrays, some[n], q, incidence[q], on[q].copy(), memory[q], again, begin[q], out[n][q])
 
-    _each(walk, p, rates.particles)
-    return torch.from_numpy(out).to(tangents.mixing.dtype)
+    with ThreadPoolExecutor(threads) as pool:
+        _wait(pool.map(walk, [(q, n) for q in range(P) for n in range(len(shares))]))
+    return torch.from_numpy(np.concatenate(out, -1)).to(tangents.mixing.dtype)
 
 
 def _run_together(

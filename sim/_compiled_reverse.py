@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim._columns import Packed
+from sim._compiled_again import take_back, waned
 from sim._compiled_day import (
     BLOCK,
     CELL,
@@ -151,14 +152,6 @@ def change(p: Packed, sigma: np.ndarray, s: int, h: int, by: float, on: np.ndarr
 
 
 @jit
-def take_back(p: Packed, rows: np.ndarray, on: np.ndarray, day: Day, a: int) -> None:
-    """Put the infection before in the place of the day's reinfections."""
-    for e in range(len(rows)):
-        if p.household_start[day.part[a]] <= rows[e, 0] < p.household_start[day.part[a + 1]]:
-            on[rows[e, 0]] = rows[e, 2]
-
-
-@jit
 def read_out(
     p: Packed,
     rates: tuple,
@@ -206,7 +199,7 @@ def hazards(
     p: Packed, rates: tuple, q: int, t: int, rows: np.ndarray, on: np.ndarray, day: Day, w: Back, a: int
 ) -> None:
     """From scores to hazards: of those infected on the day, of those infected before, of the uninfected near the infectious."""
-    s, home, after, D = period(rates, t), rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
+    s, home, after = period(rates, t), rates[2][q, HOUSEHOLD, t], rates[7][q]
     sigma = rates[1][q, s]
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
@@ -225,11 +218,8 @@ def hazards(
             i = chosen[e]
             hazard = sigma[p.cell_archetype[p.place[i, CELL]]] * pressure(p, home, i, day)
             one(p, sigma, s, home, i, 1.0 / np.expm1(max(hazard, 1e-300)), 1.0, day, w, a)
-        if after.shape[1]:
-            for e in range(infected_between(on, block, min(block + BLOCK, last), 0, t - 1 - D, chosen)):
-                i = chosen[e]
-                k, since = p.cell_archetype[p.place[i, CELL]], min(t - 1 - on[i], after.shape[1] - 1)
-                w.againG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, -1.0, after[k, since], day, w, a)
+    if after.shape[1]:
+        waned(p, rates, q, t, on, day, w, a)
     for e in range(len(rows)):
         i = rows[e, 0]
         if first <= i < last:  # counted above as if not infected: take that back

@@ -293,7 +293,7 @@ def households(
         for z in range(Z):
             change[z] = taken[z] = 0.0
         for i in range(first, last):
-            if on[i] < t and not lasting:
+            if on[i] < t and (not lasting or t - 1 - on[i] < D):
                 continue
             c = place[i, CELL]
             k, relative, w, since, outside = archetype[c], 1.0, -1.0, -1, 0.0
@@ -306,7 +306,7 @@ def households(
             if on[i] == t or (on[i] < t and hit[i]):
                 w = 1.0 / np.expm1(max(relative * sigma[k] * X, 1e-300))
             f = w * relative
-            if since >= D:
+            if since >= 0:
                 for z in range(Z):
                     change[z] += w * dafter[k, since, z] * sigma[k] * X
             through_home += f * sigma[k]

@@ -57,7 +57,7 @@ def make_rates(
     Transmission, mixing, aversion, forgetting and seeding are the medians of `experiments.nz_calibration._parameters`; schools
     and workplaces close at weekends. Infectiousness rises for four days and fades (a gamma curve that sums to 1), and
     each dose takes away a part of it and of the susceptibility. With `immunity`, what doses took wanes by half within some
-    months, and the infected become susceptible again, to a fifth in the end.
+    months, and the infected become susceptible again, to a half in three months.
     """
     day, since = torch.arange(days, dtype=torch.float64), torch.arange(1, INFECTIOUS_DAYS + 1, dtype=torch.float64)
     curve = since**3 * torch.exp(-since / 1.2)
@@ -86,7 +86,7 @@ def make_rates(
         lost = 0.5 * (1 - torch.exp(-period / 6))
         more["waning"] = each(1 + lost * (0.1 * doses / (1 - 0.1 * doses))[:, None])
         age = torch.arange(1, days + 1, dtype=torch.float64)
-        more["reinfection"] = each((0.2 * ((age - 28) / 150).clamp(0, 1)).expand(len(doses), -1))
+        more["reinfection"] = each((0.5 * ((age - 28) / 60).clamp(0, 1)).expand(len(doses), -1))
     return Rates(
         infectiousness=each(curve / curve.sum() * (1 - 0.05 * doses)[:, None]),
         susceptibility=each(1 - 0.1 * doses),
