@@ -111,7 +111,10 @@ def compare(ready: Ready, settings: Settings, run: RunFolder, console: Console) 
         How many failed; the manifest's notices say why.
     """
     manifest = ready.files.manifest
-    console.print(f"the run spent {ready.spent:,} simulations: {words(manifest)}", highlight=False)
+    spent_on = (
+        f"the run spent {ready.spent:,} simulations: {words(manifest)}; {len(ready.target.observed)} figures are fitted"
+    )
+    console.print(spent_on, highlight=False, soft_wrap=True)
     run.update(spent=ready.spent, spent_on=words(manifest), figures=len(ready.target.observed))
     table, failed = _table(ready, run), 0
     with ExitStack() as stack:
