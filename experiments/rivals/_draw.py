@@ -54,7 +54,7 @@ def _figure(table: pd.DataFrame) -> Figure:
 def _panel(axes: Axes, rows: pd.DataFrame, names: list[tuple[str, int]], measure: str, value: float) -> None:
     axes.axvline(value, color=GREY, linewidth=0.8, zorder=0)
     for place, (method, simulations) in enumerate(names):
-        colour = ACCENT if method == STUDY else INK
+        colour = ACCENT if method.startswith(STUDY) else INK
         part = rows[(rows["method"] == method) & (rows["simulations"] == simulations)].set_index("horizon")[measure]
         axes.plot(part.loc[list(HORIZONS)], [place] * 2, color=colour, linewidth=0.6, alpha=0.5, zorder=1)
         for horizon, face in zip(HORIZONS, (colour, "white"), strict=True):

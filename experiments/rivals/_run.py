@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._observation import Expected
+from experiments.nz_calibration._rebuild import posterior_draws
 from experiments.nz_calibration._run_files import RunFiles
 from experiments.nz_calibration._study import Study, steps
 from experiments.rivals._count import spent, words
@@ -33,6 +33,8 @@ from experiments.sensitivity._workers import Workers
 TABLE = "table.csv"
 AFTER = ("forecast", "files", "sensitivity", "figures")
 """Phases of a run that come after its posterior draws."""
+AGAIN = "this study, rivals' scale"
+"""Forecast of the study's own draws on the rivals' population, where that is not its own."""
 FEWEST = 50
 """Simulations from which a method can learn anything."""
 
@@ -65,6 +67,8 @@ class Ready:
         target: figures that it was fitted to.
         spent: simulations that it made before its forecast.
         scale: agents per person of its forecast.
+        seconds: that it took before its forecast.
+        draws: `[S, D]` its posterior draws in z.
     """
 
     files: RunFiles
@@ -72,6 +76,8 @@ class Ready:
     target: Target
     spent: int
     scale: float
+    seconds: float
+    draws: Tensor
 
 
 def prepare(source: Path) -> Ready:
@@ -85,7 +91,11 @@ def prepare(source: Path) -> Ready:
     study = study_of(source)
     _ = files.scores  # told now if they are not there
     target = target_of(files, study.short.weeks)
-    return Ready(files, study, target, spent(files.manifest), country_scale(study.config))
+    seconds = sum(s for phase, s in files.manifest["timings"].items() if not phase.startswith(AFTER))
+    theta = posterior_draws(files, {p.name: p.shape for p in study.space.parameters})
+    return Ready(
+        files, study, target, spent(files.manifest), country_scale(study.config), seconds, study.space.to_z(theta)
+    )
 
 
 def budgets(text: str, same: int) -> tuple[int, ...]:
@@ -119,26 +129,28 @@ def compare(ready: Ready, settings: Settings, run: RunFolder, console: Console) 
     table, failed = _table(ready, run), 0
     with ExitStack() as stack:
         country: Country | None = None
-        for budget in settings.simulations:
-            for name in settings.methods:
-                have = set(zip(table["method"], table["simulations"], strict=True))
-                if (name, 0 if name == "prior" else budget) in have:
-                    continue
-                country = country or _country(settings, stack)
-                try:
-                    found = _one(ready, settings, country, name, budget, run, console)
-                except (StudyError, ValueError, RuntimeError, AssertionError) as error:  # of sbi: one method, not all
-                    failed += 1
-                    run.notice(f"{name} with {budget:,} simulations failed ({type(error).__name__}): {error}")
-                    console.print(
-                        run.manifest["notices"][-1], style="red", highlight=False, markup=False, soft_wrap=True
-                    )
-                    continue
-                table = pd.concat([table, found], ignore_index=True)
-                _write(table, run)
+        for name, budget in _left(ready, settings, table):
+            country = country or _country(settings, stack)
+            try:
+                found = _one(ready, settings, country, name, budget, run, console)
+            except (StudyError, ValueError, RuntimeError, AssertionError) as error:  # of sbi: one method, not all
+                failed += 1
+                run.notice(f"{name} with {budget:,} simulations failed ({type(error).__name__}): {error}")
+                console.print(run.manifest["notices"][-1], style="red", highlight=False, markup=False, soft_wrap=True)
+                continue
+            table = pd.concat([table, found], ignore_index=True)
+            _write(table, run)
     _write(table, run)
     print(markdown(table))
     return failed
+
+
+def _left(ready: Ready, settings: Settings, table: pd.DataFrame) -> list[tuple[str, int]]:
+    """Methods and numbers of simulations that the table lacks; the study's own draws too if the rivals run another population."""
+    wanted = [] if settings.scale == ready.scale else [(AGAIN, ready.spent)]
+    wanted += [(name, 0 if name == "prior" else budget) for budget in settings.simulations for name in settings.methods]
+    have = set(zip(table["method"], table["simulations"], strict=True))
+    return [entry for entry in dict.fromkeys(wanted) if entry not in have]
 
 
 def _table(ready: Ready, run: RunFolder) -> pd.DataFrame:
@@ -146,9 +158,7 @@ def _table(ready: Ready, run: RunFolder) -> pd.DataFrame:
     file = run.path / TABLE
     if file.is_file():
         return pd.read_csv(file)
-    timings = ready.files.manifest["timings"]
-    seconds = sum(s for phase, s in timings.items() if not phase.startswith(AFTER))
-    return rows(STUDY, ready.files.scores, ready.spent, seconds)
+    return rows(STUDY, ready.files.scores, ready.spent, ready.seconds)
 
 
 def _write(table: pd.DataFrame, run: RunFolder) -> None:
@@ -168,27 +178,14 @@ def _one(
     ready: Ready, settings: Settings, country: Country, name: str, budget: int, run: RunFolder, console: Console
 ) -> pd.DataFrame:
     """One method: posterior draws, forecast, scores."""
-    space, weeks = ready.study.space, ready.study.short.weeks
-    label = f"{name}_{0 if name == 'prior' else budget}"
-
-    def simulate_with(advance: Callable[[int], None]) -> Callable[[Tensor, int], Tensor]:
-        def simulate(z: Tensor, seed: int) -> Tensor:
-            z = z.double()
-            flat = country.expected(z, seed, "fitted", advance=advance)
-            run.count(label, len(z))
-            expected = Expected.from_flat(flat, weeks)
-            return ready.target.drawn(space.to_theta(z), expected, derive_seed(seed, 0, "rival-figures"))
-
-        return simulate
-
-    started = time.perf_counter()
-    size = settings.draws if name == "prior" else budget
-    with run.phase(label), steps(console, name, size) as advance:
-        task = Task(space, simulate_with(advance), ready.target.observed, budget, settings.draws, settings.seed)
-        drawn: Drawn = METHODS[name](task)
-        if name == "prior":
-            advance(size)
-    seconds = time.perf_counter() - started
+    label = "study" if name == AGAIN else f"{name}_{budget}"
+    if name == AGAIN:
+        drawn, seconds = Drawn(ready.draws[: settings.draws], budget, {}), ready.seconds
+    else:
+        started = time.perf_counter()
+        with run.phase(label):
+            drawn = _calibrated(ready, settings, country, name, budget, run, console)
+        seconds = time.perf_counter() - started
     folder = run.path / label
     shutil.rmtree(folder, ignore_errors=True)  # of a comparison that was killed here
     own = RunFolder.create(folder, "rivals", {"method": name, "simulations": budget, **drawn.told}, settings.seed)
@@ -196,3 +193,22 @@ def _one(
         scores = forecast(ready.study, country, drawn.z, own, advance)
     run.count("forecast", len(drawn.z))
     return rows(name, scores, drawn.simulations, seconds)
+
+
+def _calibrated(
+    ready: Ready, settings: Settings, country: Country, name: str, budget: int, run: RunFolder, console: Console
+) -> Drawn:
+    """Posterior draws of a method."""
+    space, weeks = ready.study.space, ready.study.short.weeks
+    with steps(console, name, max(1, budget)) as advance:
+
+        def simulate(z: Tensor, seed: int) -> Tensor:
+            z = z.double()
+            flat = country.expected(z, seed, "fitted", advance=advance)
+            run.count(f"{name}_{budget}", len(z))
+            expected = Expected.from_flat(flat, weeks)
+            return ready.target.drawn(space.to_theta(z), expected, derive_seed(seed, 0, "rival-figures"))
+
+        found = METHODS[name](Task(space, simulate, ready.target.observed, budget, settings.draws, settings.seed))
+        advance(0 if budget else 1)
+    return found

@@ -20,7 +20,7 @@ from experiments.rivals._count import spent, words
 from experiments.rivals._country import Country, Recipe, country_scale
 from experiments.rivals._forecast import forecast, study_of
 from experiments.rivals._methods import METHODS, Drawn, Task
-from experiments.rivals._run import budgets
+from experiments.rivals._run import AGAIN, budgets
 from experiments.rivals._summaries import summaries
 from experiments.rivals._table import COLUMNS, SHOWN, STUDY
 from experiments.rivals._target import logarithms, target_of
@@ -142,7 +142,7 @@ def test_every_method_end_to_end_in_two_processes(finished, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     table = pd.read_csv(tmp_path / "out" / "table.csv")
-    assert list(dict.fromkeys(table["method"])) == [STUDY, *METHODS]
+    assert list(dict.fromkeys(table["method"])) == [STUDY, AGAIN, *METHODS]
     manifest = RunFolder.open(tmp_path / "out").manifest
     assert all(manifest["simulations"][f"{m}_80"] <= 80 for m in METHODS if m != "prior")
 
