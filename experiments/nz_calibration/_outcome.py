@@ -156,7 +156,7 @@ def conclude(
         _save_posterior(study, inference, z, flat, log_q, predicted, prior, run)
         with atomic_path(run.file("signals.csv")) as temporary:
             taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
-        scores = _score(study, predicted, run)
+        scores = score_unseen(study, predicted, run)
     with run.phase("sensitivity"):
         _sensitivity(study, run)
     if study.truth is not None:
@@ -315,7 +315,7 @@ def _joined(tree: Any, part: Any) -> Any:
     return tree
 
 
-def _score(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:
+def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:
     """Score the weeks that the fit never saw, and write the forecast in hub columns."""
     import pandas as pd
 

@@ -14,7 +14,7 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._outcome import _score, observations
+from experiments.nz_calibration._outcome import observations, score_unseen
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.nz_calibration._study import Study, make_simulator, report_failed
 from experiments.rivals._country import Country
@@ -71,4 +71,4 @@ def forecast(
         run.count("forecast", len(z))
         good = torch.isfinite(flat).all(1)
         report_failed(good, run, "posterior draws")
-        return _score(study, observations(study, z[good].double(), flat[good], "posterior"), run)
+        return score_unseen(study, observations(study, z[good].double(), flat[good], "posterior"), run)
