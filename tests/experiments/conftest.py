@@ -93,3 +93,15 @@ def finished(tmp_path_factory) -> Path:
         result = command(*TINY, "--output", folder)
     assert result.code == 0, result.stderr
     return folder
+
+
+@pytest.fixture
+def context(tiny: SimpleNamespace) -> object:
+    """The fixed part of the rates of the tiny country."""
+    return tiny.full.context
+
+
+@pytest.fixture
+def theta(tiny: SimpleNamespace) -> dict[str, torch.Tensor]:
+    """Three draws of the prior; modules with parameters of their own shadow it."""
+    return tiny.space.to_theta(torch.randn(3, tiny.space.dim, generator=torch.Generator().manual_seed(4)))

@@ -15,16 +15,6 @@ TWO = torch.arange(8) * 4 + 2
 
 
 @pytest.fixture
-def context(tiny):
-    return tiny.full.context
-
-
-@pytest.fixture
-def theta(tiny):
-    return tiny.space.to_theta(torch.randn(3, tiny.space.dim, generator=torch.Generator().manual_seed(4)))
-
-
-@pytest.fixture
 def host(theta):
     return ode.WithinHostParameters.from_mapping(theta)
 

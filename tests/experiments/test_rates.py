@@ -26,16 +26,6 @@ OPEN = calendar.day_of(calendar.OPEN)
 
 
 @pytest.fixture
-def context(tiny):
-    return tiny.full.context
-
-
-@pytest.fixture
-def theta(tiny):
-    return tiny.space.to_theta(torch.randn(3, tiny.space.dim, generator=torch.Generator().manual_seed(4)))
-
-
-@pytest.fixture
 def rates(theta, context):
     return make_rates(theta, host_tables(theta, context), context)
 

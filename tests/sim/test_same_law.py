@@ -2,31 +2,20 @@
 
 from dataclasses import replace
 
-import numba
 import pytest
 import torch
 
 import sim
-from sim import _compiled
 from sim._columns import columns
 from tests.sim.test_triton import interpreted
-from tests.sim.worlds import small_population, some_rates
+from tests.sim.worlds import by_threads, small_population, some_rates
 
 
 @pytest.mark.parametrize("particles", [1, 2, 3])
 def test_threads_change_no_bit(particles):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one thread is all there is")
     population = small_population(households=2_000)  # more agents than the kernels take at a time
     rates, c = some_rates(population, particles, days=15), columns(population, torch.device("cpu"))
-    before, runs, bars = numba.get_num_threads(), [], []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            runs.append(_compiled.run(c, rates, 3, torch.arange(particles)))
-            bars.append(_compiled.vjp(c, rates, runs[-1], torch.ones_like(runs[-1].incidence)))
-    finally:
-        numba.set_num_threads(before)
+    runs, bars = by_threads(c, rates)
     assert runs[0].incidence.sum() > 100
     assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
     for x, y in zip(*(b.tensors() for b in bars), strict=True):

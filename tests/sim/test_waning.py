@@ -3,7 +3,6 @@
 import itertools
 from dataclasses import replace
 
-import numba
 import pytest
 import torch
 
@@ -13,7 +12,7 @@ from sim._columns import columns
 from tests.sim.test_bad_input import Cramped
 from tests.sim.test_exactness import chain_binomial
 from tests.sim.test_reinfection import waning_rates
-from tests.sim.worlds import random_tangents, small_population, some_rates
+from tests.sim.worlds import by_threads, random_tangents, small_population, some_rates
 
 CPU = torch.device("cpu")
 
@@ -74,18 +73,9 @@ def test_transposes_and_agreement(world):
 
 @pytest.mark.parametrize("particles", [1, 2])
 def test_threads_change_no_bit(particles):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one thread is all there is")
     population = small_population(households=2_000)  # more agents than the kernels take at a time
     rates, c = with_waning(waning_rates(population, particles, days=17)), columns(population, CPU)
-    before, runs, bars = numba.get_num_threads(), [], []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            runs.append(_compiled.run(c, rates, 3, torch.arange(particles)))
-            bars.append(_compiled.vjp(c, rates, runs[-1], torch.ones_like(runs[-1].incidence)))
-    finally:
-        numba.set_num_threads(before)
+    runs, bars = by_threads(c, rates)
     assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
     for x, y in zip(*(b.tensors() for b in bars), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-8)

@@ -1,9 +1,11 @@
 """Small populations and rates for the tests of the epidemic."""
 
+import numba
 import numpy as np
+import pytest
 import torch
 
-from sim import Population, Rates
+from sim import Population, Rates, _compiled
 
 
 def small_population(
@@ -66,3 +68,18 @@ def some_rates(population, particles=2, days=20, infectious_days=6, seed=0, leve
 def random_tangents(rates, directions, seed=1) -> Rates:
     g = torch.Generator().manual_seed(seed)
     return rates.map(lambda x: x[..., None] * torch.randn(*x.shape, directions, generator=g))
+
+
+def by_threads(columns, rates):
+    """Runs and reverse gradients of the compiled kernels by one thread and by two."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("one thread is all there is")
+    before, runs, bars = numba.get_num_threads(), [], []
+    try:
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            runs.append(_compiled.run(columns, rates, 3, torch.arange(rates.particles)))
+            bars.append(_compiled.vjp(columns, rates, runs[-1], torch.ones_like(runs[-1].incidence)))
+    finally:
+        numba.set_num_threads(before)
+    return runs, bars
