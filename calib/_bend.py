@@ -7,7 +7,7 @@ kernel is a polynomial of second degree, so that curvature is looked for first i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ LINEAR = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 QUADRATIC = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 CONSTANT = 100.0
 """Prior variance of the constant over that of the noise: the level is learnt from the runs alone."""
+SUREST = 1e-9
+"""Smallest variance of the mean over that of the noise: rounding must not make it negative."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,11 @@ class Bend:
         near = _kernel(at @ self.points.mT, self.linear, self.quadratic)
         here = _kernel((at**2).sum(-1), self.linear, self.quadratic)
         unsure = here - ((near @ self.inverse) * near).sum(-1)
-        return (unsure.clamp_min(1e-9)[..., None] * self.noise).sqrt()
+        return (unsure.clamp_min(SUREST)[..., None] * self.noise).sqrt()
+
+    def of(self, which: Tensor) -> Bend:
+        """The same for some outputs, a mask or an index into M."""
+        return replace(self, weight=self.weight[:, which], noise=self.noise[which], stray=self.stray[:, which])
 
     @property
     def typical_error(self) -> Tensor:

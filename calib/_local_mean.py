@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from calib._bend import Bend, learn_bend
+from calib._bend import CONSTANT, SUREST, Bend, learn_bend
 
 Chart = Callable[[Tensor], Tensor]
 """Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
@@ -57,6 +59,30 @@ class LocalMean:
             return self.relative_error.expand(*z.shape[:-1], -1)
         return self.bend.error(self.chart(z) - self.centre)
 
+    def of(self, which: Tensor) -> LocalMean:
+        """The same for some outputs, a mask or an index into M."""
+        bend = None if self.bend is None else self.bend.of(which)
+        return LocalMean(self.centre, self.log_mean[which], self.slope[which], self.stray[:, which], self.chart, bend)
+
+    def with_error(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean outputs `[P, M]` at `z [P, D]` and their relative variance, as two factors `[P]` and `[M]`, in one pass.
+
+        As `self(z)` and `relative_error_at(z) ** 2` to rounding, at less than half the work; differentiable once.
+        """
+        x = self.chart(z) - self.centre
+        bend = self.bend
+        if bend is None:
+            return torch.exp(self.log_mean + x @ self.slope.mT), torch.ones_like(x[..., 0]), self.relative_error**2
+        log_mean, unsure = _Bent.apply(x, self.log_mean, *self._together, bend.scale, bend.linear, bend.quadratic)
+        return log_mean.exp(), unsure.clamp_min(SUREST), bend.noise
+
+    @cached_property
+    def _together(self) -> tuple[Tensor, Tensor]:
+        """What x and what the kernel are multiplied with, side by side: `[E, M + V]` and `[V, M + V]`."""
+        assert self.bend is not None
+        first = torch.cat([self.slope, self.bend.points * self.bend.scale]).mT
+        return first.contiguous(), torch.cat([self.bend.weight, self.bend.inverse], 1)
+
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
         x = self.chart(z) - self.centre
@@ -71,6 +97,45 @@ class LocalMean:
     def jacobian(self, z: Tensor) -> Tensor:
         """Derivatives of the means in z, `[*batch, M, D]`."""
         return self(z)[..., None] * self.log_slope(z)
+
+
+class _Bent(torch.autograd.Function):
+    """Log means and the variance of the mean over that of the noise, with the derivative that shares their products.
+
+    With a = (x scale).points, k = kernel(a) and K the runs' covariance: `log_mean + slope x + k weight` and `kernel(|x scale|^2) - k K^-1 k`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        log_mean: Tensor,
+        first: Tensor,
+        second: Tensor,
+        scale: Tensor,
+        linear: float,
+        quadratic: float,
+    ) -> tuple[Tensor, Tensor]:
+        sizes = [len(log_mean), first.shape[1] - len(log_mean)]
+        line, inner = (x @ first).split(sizes, -1)
+        rise = linear + quadratic * inner
+        near = torch.addcmul(torch.full_like(rise, CONSTANT), inner, rise)
+        bend, solved = (near @ second).split(sizes, -1)
+        here = (x * scale).square().sum(-1)
+        ctx.save_for_backward(
+            x, first, second, scale, rise.add_(inner, alpha=quadratic), solved, linear + 2 * quadratic * here
+        )
+        ctx.sizes = sizes
+        unsure = CONSTANT + here * (linear + quadratic * here) - (solved * near).sum(-1)
+        return line + bend + log_mean, unsure
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, mean: Tensor, unsure: Tensor) -> tuple[Tensor | None, ...]:
+        x, first, second, scale, rise, solved, here = ctx.saved_tensors
+        near = torch.addcmul(mean @ second[:, : ctx.sizes[0]].mT, unsure[:, None], solved, value=-2)
+        moved = torch.cat([mean, near * rise], -1) @ first.mT
+        return torch.addcmul(moved, (2 * unsure * here)[:, None], x * scale**2), *[None] * 6
 
 
 def identity(z: Tensor) -> Tensor:

@@ -168,6 +168,8 @@ def _transformed(name: str, prior: torch.distributions.TransformedDistribution) 
     kinds = [type(t) for t in prior.transforms if not isinstance(t, tf.AffineTransform)]
     known: dict[type, str] = {tf.ExpTransform: "LogNormal", tf.SigmoidTransform: "LogitNormal"}
     family = known.get(kinds[0], name) if len(kinds) == 1 else name
+    if all(type(t) in known for t in prior.transforms):  # they hold no tensors that would have to move
+        return NormalMap(family, lambda z: chain(core.forward(z)), lambda x: core.inverse(chain.inv(x)))
     return NormalMap(
         family, lambda z: _moved(chain, z)(core.forward(z)), lambda x: core.inverse(_moved(chain, x).inv(x))
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 import ode
 from calib import ParameterSpace
+from calib._maps import NormalMap
 from calib._noise import base_noise
 from experiments.nz_calibration._model import Simulator
 from experiments.nz_calibration._parameters import HIERARCHY
@@ -16,6 +18,8 @@ from experiments.nz_calibration._rates import host_tables
 
 LOGGED = ("ascertainment_pcr", "ascertainment_rat")
 VENUES = ("transmission_household", "transmission_school", "transmission_work", "transmission_community")
+CURVED = (*LOGGED, *VENUES, *HIERARCHY, *HIERARCHY.values())
+"""Parameters that stand in the chart as something else than their z."""
 HOSTS = 1024
 """Hosts from whose solutions the strength of transmission is learnt,"""
 SPREAD = 1.5
@@ -40,21 +44,46 @@ class StudyChart:
     strength: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        theta, parts = self.space.to_theta(z), []
-        strength = torch.exp(_cubic(_host(self.space, z)) @ self.strength.to(z))
-        medians = self.space.to_theta(z.new_zeros(z.shape[-1]))
-        for name in (p.name for p in self.space.parameters):
-            if name in HIERARCHY.values():
-                continue
+        # one split has one derivative; slices would each fill a whole vector with zeros
+        names, sizes = self._blocks
+        blocks = dict(zip(names, z.split(sizes, -1), strict=True))
+        strength = torch.exp(_polynomial(_host(self.space, z), *(x.to(z) for x in self._forms)))[..., None]
+        value = {name: self._maps[name].forward(blocks[name]) for name in CURVED}
+        parts = []
+        for name, block in blocks.items():
             if name in HIERARCHY:
-                parts.append(theta[HIERARCHY[name]][..., None] * theta[name])
+                parts.append(value[HIERARCHY[name]] * value[name])
             elif name in LOGGED:
-                parts.append(theta[name].log()[..., None])
+                parts.append(value[name].log())
             elif name in VENUES:
-                parts.append((theta[name] / medians[name] * strength)[..., None])
-            else:
-                parts.append(z[..., self.space.slice_of(name)])
+                parts.append(value[name] / self._medians[name].to(z) * strength)
+            elif name not in HIERARCHY.values():
+                parts.append(block)
         return torch.cat(parts, dim=-1)
+
+    @cached_property
+    def _blocks(self) -> tuple[list[str], list[int]]:
+        """Blocks of z, names and sizes: one for each curved parameter, one for each run of others between them."""
+        names, sizes = list[str](), list[int]()
+        for p in self.space.parameters:
+            if p.name in CURVED or not names or names[-1] in CURVED:
+                names.append(p.name)
+                sizes.append(p.size)
+            else:
+                sizes[-1] += p.size
+        return names, sizes
+
+    @cached_property
+    def _maps(self) -> dict[str, NormalMap]:
+        return {p.name: p.map for p in self.space.parameters}
+
+    @cached_property
+    def _medians(self) -> dict[str, Tensor]:
+        return self.space.to_theta(torch.zeros(self.space.dim, dtype=torch.float64))
+
+    @cached_property
+    def _forms(self) -> tuple[Tensor, Tensor, Tensor]:
+        return _forms(self.strength, len(ode.PRIORS))
 
 
 def make_chart(simulator: Simulator) -> StudyChart:
@@ -79,7 +108,8 @@ def make_chart(simulator: Simulator) -> StudyChart:
 
 
 def _host(space: ParameterSpace, z: Tensor) -> Tensor:
-    return torch.cat([z[..., space.slice_of(p.name)] for p in ode.PRIORS], dim=-1)
+    at = [space.slice_of(p.name).start for p in ode.PRIORS]
+    return z.index_select(-1, torch.tensor(at, device=z.device))
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -89,3 +119,22 @@ def _cubic(x: Tensor) -> Tensor:
     pairs = x[..., first] * x[..., second]
     triples = [pairs[..., first >= i] * x[..., i : i + 1] for i in range(n)]
     return torch.cat([x, pairs, *triples], dim=-1)
+
+
+def _forms(coefficients: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The coefficients of `_cubic` as forms of one, two and three vectors, `[n]`, `[n, n]` and `[n, n, n]`."""
+    row, column = torch.triu_indices(n, n)
+    later = [(row[row >= i], column[row >= i]) for i in range(n)]
+    first, second, *third = coefficients.split([n, len(row), *(len(j) for j, _ in later)])
+    square, cube = coefficients.new_zeros(n, n), coefficients.new_zeros(n, n, n)
+    square[row, column] = second
+    for i, ((j, k), some) in enumerate(zip(later, third, strict=True)):
+        cube[i, j, k] = some
+    return first, square, cube
+
+
+def _polynomial(x: Tensor, line: Tensor, square: Tensor, cube: Tensor) -> Tensor:
+    """`_cubic(x) @ coefficients`, `[*batch]` of `x [*batch, n]`: one product a power, no table of all products."""
+    n = x.shape[-1]
+    inner = square + (x @ cube.reshape(n, n * n)).unflatten(-1, (n, n))
+    return ((line + (inner * x[..., None, :]).sum(-1)) * x).sum(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from experiments.nz_calibration._model import (
     variance,
 )
 from experiments.nz_calibration._observation import PLACES, Expected
+from experiments.nz_calibration._seen import Seen, make_seen
 from experiments.nz_calibration._signals import AREAS, SIGNALS
 
 COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
@@ -83,8 +85,11 @@ class Inference:
         local = self.local
         if local is None:
             raise ValueError("a fit without simulations needs a local mean; set `local` first.")
+        seen = self._seen
+        fitted = local.of(seen.which)
         return replace(
-            self.problem(fingerprint), log_likelihood=lambda z, seed, gradient: self.likelihood_of_means(z, local(z))
+            self.problem(fingerprint),
+            log_likelihood=lambda z, seed, gradient: seen.log_likelihood(z, *fitted.with_error(z)),
         )
 
     def log_likelihood(self, z: Tensor, seed: int, gradient: Gradient) -> Tensor:
@@ -126,7 +131,12 @@ class Inference:
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""
-        return self._likelihood(z, lambda _: Expected.from_flat(flat, self.simulator.weeks))
+        seen, error = self._seen, () if self.local is None else self.local.of(self._seen.which).with_error(z)[1:]
+        return seen.log_likelihood(z, flat[:, seen.which], *error)
+
+    @cached_property
+    def _seen(self) -> Seen:
+        return make_seen(self.simulator.space, self.data)
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
         sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error(z))

@@ -61,16 +61,29 @@ def figures_law(
     variance `variance`: small counts have a variance proportional to their mean (cases come in outbreaks), large ones a constant
     relative standard deviation (Cameron and Trivedi 1986, J Appl Econom 1:29, has both).
     """
-    # NaN stays NaN: a failed simulation must not pass for a small one
-    mean = torch.where(mean < SMALLEST_MEAN, SMALLEST_MEAN + 0 * mean, mean)
+    mean, relative = floored(mean), _relative(signal, theta, error)
     if SIGNALS[signal].law == "level":
-        scale = _relative(signal, theta, error).sqrt().expand_as(mean)
-        # unchecked: a trajectory that runs away must end with a likelihood of nothing, not with an exception
-        log = dist.Normal(mean.log(), scale, validate_args=False)
-        return dist.TransformedDistribution(log, [ExpTransform()], validate_args=False)
-    excess = variance(signal, mean, theta, error) - mean
-    concentration = mean**2 / excess
-    return dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log(), validate_args=False)
+        return law_of_levels(mean, relative)
+    return law_of_counts(mean, _cluster(signal, theta), relative)
+
+
+def floored(mean: Tensor) -> Tensor:
+    """Expected figures, those too small as the smallest that is told from zero."""
+    # NaN stays NaN: a failed simulation must not pass for a small one
+    return torch.where(mean < SMALLEST_MEAN, SMALLEST_MEAN + 0 * mean, mean)
+
+
+def law_of_levels(mean: Tensor, relative: Tensor) -> dist.TorchDistribution:
+    """Log-normal around `mean`, its logarithm with the variance `relative`."""
+    # unchecked: a trajectory that runs away must end with a likelihood of nothing, not with an exception
+    log = dist.Normal(mean.log(), relative.sqrt().expand_as(mean), validate_args=False)
+    return dist.TransformedDistribution(log, [ExpTransform()], validate_args=False)
+
+
+def law_of_counts(mean: Tensor, cluster: Tensor, relative: Tensor) -> dist.TorchDistribution:
+    """Negative binomial with the variance `cluster * mean + relative * mean^2`."""
+    odds = cluster - 1 + relative * mean  # variance over mean, less one
+    return dist.NegativeBinomial(mean / odds, logits=odds.log(), validate_args=False)
 
 
 def variance(signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tensor | None = None) -> Tensor:
@@ -79,10 +92,12 @@ def variance(signal: str, mean: Tensor, theta: Mapping[str, Tensor], error: Tens
     Of a level, to first order, the second term alone.
     """
     relative = _relative(signal, theta, error) * mean**2
-    if SIGNALS[signal].law == "level":
-        return relative
-    cluster = theta["cluster_size"] if SIGNALS[signal].clustered else torch.ones_like(theta["cluster_size"])
-    return cluster[..., None, None].clamp_min(1.0) * mean + relative
+    return relative if SIGNALS[signal].law == "level" else _cluster(signal, theta) * mean + relative
+
+
+def _cluster(signal: str, theta: Mapping[str, Tensor]) -> Tensor:
+    cluster = theta["cluster_size"][..., None, None]
+    return cluster.clamp_min(1.0) if SIGNALS[signal].clustered else torch.ones_like(cluster)
 
 
 def _relative(signal: str, theta: Mapping[str, Tensor], error: Tensor | None) -> Tensor:

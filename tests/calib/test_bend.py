@@ -71,6 +71,22 @@ def test_local_mean_bends_to_runs_without_jacobians(truth):
     assert bent.relative_error_at(new).shape == (200, M)
 
 
+@pytest.mark.parametrize("bent", [False, True])
+def test_mean_and_error_in_one_pass_for_some_outputs(truth, bent):
+    _, z, log_mean, g = truth
+    noisy = (log_mean(z) + 0.1 * torch.randn(RUNS, M, generator=g)).exp()
+    jacobian = noisy[:10, :, None] * torch.randn(M, D, generator=g)
+    local = local_mean(z[:10], noisy[:10], jacobian, floor=1e-6, values=(z, noisy), bent=bent)
+    which, new = torch.tensor([4, 0, 2]), torch.randn(7, D, generator=g).requires_grad_()
+    mean, unsure, noise = local.of(which).with_error(new)
+    found, wanted = (mean, unsure[:, None] * noise), (local(new)[:, which], local.relative_error_at(new)[:, which] ** 2)
+    weight = torch.randn(7, 3, generator=g)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    slopes = [torch.autograd.grad((weight * (pair[0] + pair[1])).sum(), new)[0] for pair in (found, wanted)]
+    torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-9)
+
+
 def test_one_run_is_not_enough():
     with pytest.raises(ValueError, match="1 run was given"):
         learn_bend(torch.zeros(1, D), torch.zeros(1, M), torch.ones(D))
