@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,7 +38,6 @@ class Chains:
     Attributes:
         z: `[draw, chain, D]`. log_density: `[draw, chain]`, of z, up to a constant.
         step: size of a leapfrog step. accepted: mean acceptance. divergent: trajectories whose energy ran away.
-        r_hat, effective: `[D]` rank-normalised split R-hat and bulk effective sample size (Vehtari et al. 2021).
     """
 
     z: Tensor
@@ -45,8 +45,24 @@ class Chains:
     step: float
     accepted: float
     divergent: int
-    r_hat: Tensor
-    effective: Tensor
+
+    @cached_property
+    def r_hat(self) -> Tensor:
+        """`[D]` rank-normalised split R-hat (Vehtari et al. 2021)."""
+        return self._by_dimension("rhat")
+
+    @cached_property
+    def effective(self) -> Tensor:
+        """`[D]` bulk effective sample size (the same)."""
+        return self._by_dimension("ess")
+
+    def _by_dimension(self, name: str) -> Tensor:
+        import arviz as az
+        import xarray as xr
+
+        # [chain, draw, D]; as a dataset, since of bare arrays ArviZ asks whether many short chains were meant
+        data = xr.Dataset({"z": (("chain", "draw", "dim"), self.z.transpose(0, 1).cpu().numpy())})
+        return torch.tensor(getattr(az, name)(data)["z"].to_numpy())
 
     def draws(self, count: int, generator: torch.Generator) -> Tensor:
         """`[count, D]` draws, without repetition and evenly from all chains.
@@ -120,11 +136,11 @@ def sample_chains(
         momentum = torch.randn(u.shape, generator=generator, dtype=u.dtype)
         energy = value - 0.5 * (momentum**2).sum(1)
         at, height, rise = u, value, slope
-        for _ in range(steps):  # in coordinates v, u = metric v
-            momentum = momentum + 0.5 * step * rise @ metric
+        momentum = momentum + 0.5 * step * rise @ metric  # in coordinates v, u = metric v
+        for left in reversed(range(steps)):
             at = at + step * momentum @ metric.mT
             height, rise = target(at)
-            momentum = momentum + 0.5 * step * rise @ metric
+            momentum = momentum + (step if left else 0.5 * step) * rise @ metric
         change = (height - 0.5 * (momentum**2).sum(1)) - energy
         chance = change.nan_to_num(-math.inf, posinf=0.0).clamp_max(0.0).exp()
         took = torch.rand(chains, generator=generator, dtype=u.dtype) < chance
@@ -154,7 +170,7 @@ def sample_chains(
         z, log_q = flow.sample_with_log_prob(base.flatten(0, 1))
         height = torch.stack(heights) + (log_q + 0.5 * (base.flatten(0, 1) ** 2).sum(1)).reshape(draws, chains)
     z = z.reshape(draws, chains, -1)
-    return Chains(z, height, step, accepted, divergent, *_diagnose(z))
+    return Chains(z, height, step, accepted, divergent)
 
 
 def _metric(u: Tensor) -> Tensor:
@@ -162,13 +178,3 @@ def _metric(u: Tensor) -> Tensor:
     count, dim = u.shape
     pooled = (count * torch.cov(u.mT) + 5.0 * torch.eye(dim, dtype=u.dtype)) / (count + 5.0)
     return torch.linalg.cholesky(pooled)
-
-
-def _diagnose(z: Tensor) -> tuple[Tensor, Tensor]:
-    import arviz as az
-    import xarray as xr
-
-    # [chain, draw, D]; as a dataset, since of bare arrays ArviZ asks whether many short chains were meant
-    data = xr.Dataset({"z": (("chain", "draw", "dim"), z.transpose(0, 1).cpu().numpy())})
-    r_hat, effective = (torch.tensor(found(data)["z"].to_numpy()) for found in (az.rhat, az.ess))
-    return r_hat, effective
