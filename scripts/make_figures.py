@@ -105,6 +105,15 @@ def population(source: Source) -> pd.DataFrame:
     return wide.loc[list(DISTRICTS), list(AGE_BANDS)].rename_axis(columns=None).reset_index()
 
 
+def ages(source: Source) -> pd.DataFrame:
+    """People of the country by five-year band, named by its first year, with the 10-year band that it is part of; 90 is open."""
+    table = source["population_district_age"]
+    table = table.assign(from_age=table["age_band"].str.extract(r"^(\d+)", expand=False).astype(int))
+    people = table.groupby(["from_age", "age_band"], as_index=False)["population"].sum()
+    people["age_band"] = people["age_band"].map(ten_year_band)
+    return people.rename(columns={"population": "people"})[["age_band", "from_age", "people"]]
+
+
 def households(source: Source) -> pd.DataFrame:
     """Household types: members in each 10-year band, and the number of such households."""
     return source["household_composition_age"].rename(columns=lambda c: c.removeprefix("n_"))
@@ -258,7 +267,7 @@ def vaccination(source: Source) -> pd.DataFrame:
 
 
 MAKERS = (
-    cases_district, cases_age, admissions_age, occupancy, wastewater, border_cohort, population, households,
+    cases_district, cases_age, admissions_age, occupancy, wastewater, border_cohort, population, ages, households,
     schools, work, vaccination, third_doses, districts, policy,
 )  # fmt: skip
 

@@ -21,7 +21,8 @@ from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
 
 SETTINGS = "settings.json"
-STEPS = "--max-steps 400 --max-seconds 100000"
+OPTIONS = "--max-steps 400 --max-seconds 100000 --level-scale 0.1 --jacobian-draws 2"
+"""Steps end a fit, not time, else a busy machine would decide; and populations are small, else a hundred calibrations take days."""
 console = Console(stderr=True)
 
 
@@ -35,8 +36,8 @@ def main(
     first: Annotated[int, typer.Option(help="Seed of the first epidemic; the others follow.")] = 0,
     options: Annotated[
         str,
-        typer.Option(help="Options of the study; steps end a fit, not time, else a busy machine would decide."),
-    ] = STEPS,
+        typer.Option(help="Options of the study."),
+    ] = OPTIONS,
     retry: Annotated[bool, typer.Option("--retry", help="Try again the epidemics that failed.")] = False,
     output: Annotated[Path, typer.Option(help="Folder of the benchmark; what is finished there is kept.")] = Path(
         "results/coverage"

@@ -41,6 +41,12 @@ def main(
     scale: Annotated[
         float | None, typer.Option(help="Agents per person, up to 1; default 0.03 on a CPU, 1 on a GPU.")
     ] = None,
+    level_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Agents per person of the population that sets the level and makes the forecast; default 0.5."
+        ),
+    ] = None,
     balance: Annotated[float | None, typer.Option(help="Over-sampling of small districts, 0 to 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -57,7 +63,10 @@ def main(
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of the fit.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time limit of the fit.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Posterior draws to forecast from, each with its Jacobian.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Posterior draws to forecast from.")] = None,
+    jacobian_draws: Annotated[
+        int | None, typer.Option(help="How many of them with their Jacobian, for the sensitivity ranking.")
+    ] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Folder with the study's tables, for figures of your own.")
     ] = None,
@@ -66,10 +75,10 @@ def main(
     team: Team | None = None
     try:
         config = make_config(
-            smoke=smoke, device=device, signals=signals, synthetic=synthetic, scale=scale, balance=balance, seed=seed,
+            smoke=smoke, device=device, signals=signals, synthetic=synthetic, scale=scale, level_scale=level_scale, balance=balance, seed=seed,
             gradient=gradient, flow=flow, particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
             max_steps=max_steps, max_seconds=max_seconds,
-            draws=draws, figures=str(figures) if figures else None,
+            draws=draws, jacobian_draws=jacobian_draws, figures=str(figures) if figures else None,
         )  # fmt: skip
         # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own
         torch.set_num_threads(1)

@@ -120,7 +120,7 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
     if device == "cuda":
-        values["jacobian_scale"] = GPU_JACOBIAN_SCALE
+        values["jacobian_scale"] = SMOKE["scale"] if smoke else GPU_JACOBIAN_SCALE
     values |= {key: value for key, value in settings.items() if value is not None}
     if values.get("signals") is not None:
         values["signals"] = parse_signals(values["signals"])

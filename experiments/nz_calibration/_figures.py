@@ -51,6 +51,7 @@ class Figures:
         wastewater: rows `week, region, genome_copies_per_person_per_day, population_covered`.
         border_cohort: rows `week, region, border_workers_per_1000, general_population_reported_per_1000`.
         population: `[d, a]` people (int64).
+        ages: rows `age_band, from_age, people`, five-year bands of the country, each with the band a that it is part of.
         household_types: `[type, a]` members of each household type by age (int64).
         household_counts: `[type]` households of each type in the 2018 census (int64).
         schools: rows `district, type, age_min, age_max, size, schools`.
@@ -72,6 +73,7 @@ class Figures:
     wastewater: pd.DataFrame
     border_cohort: pd.DataFrame
     population: NDArray[np.int64]
+    ages: pd.DataFrame
     household_types: NDArray[np.int64]
     household_counts: NDArray[np.int64]
     schools: pd.DataFrame
@@ -120,6 +122,7 @@ def load_figures(folder: Path | str | None = None) -> Figures:
             folder, "border_cohort.csv", ("border_workers_per_1000", "general_population_reported_per_1000")
         ),
         population=_population(folder),
+        ages=_ages(folder),
         household_types=types,
         household_counts=counts,
         schools=_schools(folder),
@@ -185,6 +188,26 @@ def _population(folder: Path) -> NDArray[np.int64]:
             f"{name}, line {row + 2}, column {AGE_BANDS[column]!r}: found 0 people, expected at least one; correct it."
         )
     return people
+
+
+def _ages(folder: Path) -> pd.DataFrame:
+    name = "ages.csv"
+    table = tables.read_table(folder, name, ("age_band", "from_age", "people"), text=("age_band",))
+    tables.known(table, name, "age_band", AGE_BANDS)
+    table = tables.whole_numbers(table, name, ("from_age", "people"))
+    first = table["age_band"].str.extract(r"^(\d+)", expand=False).astype(np.int64)
+    bad = (
+        (table["from_age"] < first) | ((table["from_age"] >= first + 10) & (table["age_band"] != AGE_BANDS[-1]))
+    ).to_numpy()
+    if bad.any():
+        line = int(np.flatnonzero(bad)[0])
+        raise FiguresError(
+            f"{name}, line {line + 2}: found people from {table['from_age'][line]} on in the band {table['age_band'][line]}; correct the row."
+        )
+    empty = [band for band in AGE_BANDS if not table.loc[table["age_band"] == band, "people"].sum()]
+    if empty:
+        raise FiguresError(f"{name}: found nobody in the age band {empty[0]}, expected people in every band; add rows.")
+    return table
 
 
 def _households(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

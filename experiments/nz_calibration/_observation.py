@@ -50,7 +50,8 @@ class Observation:
             a day (column). stay: the same for people in hospital, of whom there is one on one day for each admission.
         week: `[W, T]`. day: `[W, T]` 1 over the days of the week on which people in hospital were counted. rapid: `[T]` 1 on report
             dates with rapid tests.
-        age: `[A]` decades from age 35. share: `[*batch, A, K]` kinds of host in an age band, rows sum to 1.
+        age: `[Y]` decades from age 35 to the middles of five-year bands. within: `[A, Y]` their share in the people of an age band, rows
+            sum to 1. share: `[*batch, A, K]` kinds of host in an age band, rows sum to 1.
         area: `[area, R]` people of a district over those of the area. inhabitants: `[R]`. workers: `[A]` share of people of working
             age in all people of the band over their number, per 1,000.
     """
@@ -66,6 +67,7 @@ class Observation:
     day: Tensor
     rapid: Tensor
     age: Tensor
+    within: Tensor
     share: Tensor
     area: Tensor
     inhabitants: Tensor
@@ -140,7 +142,8 @@ def make_observation(
         week=real(week),
         day=real(np.where(counted.any(1, keepdims=True), counted, week)),
         rapid=real((np.arange(days) >= calendar.day_of(calendar.RAPID_TESTS)).astype(float)),
-        age=real((np.arange(len(AGE_BANDS)) * 10 + 5 - REFERENCE_AGE) / 10),
+        age=real((figures.ages["from_age"].to_numpy(float) + 2.5 - REFERENCE_AGE) / 10),
+        within=real(ages_within(figures)),
         share=real(kinds_by_age(figures)),
         area=real(
             np.array([[(d in districts) * n for d, n in zip(DISTRICTS, inhabitants, strict=True)] for districts, _ in AREAS.values()])
@@ -160,6 +163,14 @@ def kinds_by_age(figures: Figures) -> NDArray[np.float64]:
     for a in range(ages):
         out[a, a * doses : (a + 1) * doses] = national[a]
     return out
+
+
+def ages_within(figures: Figures) -> NDArray[np.float64]:
+    """`[A, Y]` share of five-year bands in the people of an age band. Who is 70 and more is of many ages, and risk grows steeply."""
+    part = figures.ages["age_band"].to_numpy() == np.array(AGE_BANDS)[:, None]
+    people = part * figures.ages["people"].to_numpy(float)
+    shares: NDArray[np.float64] = people / people.sum(1, keepdims=True)
+    return shares
 
 
 def delay_matrix(days: int, mean: float, sd: float, longest: int = LONGEST_DELAY) -> NDArray[np.float64]:
@@ -251,15 +262,23 @@ def mean_severity(hosts: HostTables, o: Observation) -> Tensor:
 
 def severity(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
     """`[*batch, S, A]` admissions per infection: log-linear in age but for an effect of each band, lowered by antibody."""
-    line = theta["severity_level"][..., None] * torch.exp(theta["severity_age"][..., None] * o.age)
+    line = theta["severity_level"][..., None] * _of_bands(theta["severity_age"], o.age, o)
     return (line * torch.exp(SEVERITY_BAND * theta["severity_band"]))[..., None, :] * mean_severity(hosts, o)
 
 
 def fatality(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation) -> Tensor:
     """`[*batch, S, A]` deaths per infection: log-linear in age, lowered by antibody as admissions are."""
     decades = o.age - (FATALITY_AGE - REFERENCE_AGE) / 10
-    line = theta["fatality_level"][..., None] * torch.exp(theta["fatality_age"][..., None] * decades)
+    line = theta["fatality_level"][..., None] * _of_bands(theta["fatality_age"], decades, o)
     return line[..., None, :] * mean_severity(hosts, o)
+
+
+def _of_bands(slope: Tensor, decades: Tensor, o: Observation) -> Tensor:
+    """`[*batch, A]` of what grows as `exp(slope * decades)`: the mean over the people of a band, all infected alike.
+
+    With the slope of deaths it is 2.0 for those of 70 and more over that at 75, the middle of their first ten years.
+    """
+    return torch.exp(slope[..., None] * decades) @ o.within.mT
 
 
 def wastewater(theta: Mapping[str, Tensor], hosts: HostTables, infections: Tensor, o: Observation) -> Tensor:

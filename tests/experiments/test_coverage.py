@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
-from experiments.coverage.__main__ import STEPS, main
+from experiments.coverage.__main__ import OPTIONS, main
 from experiments.coverage._collect import collect, group_of, groups, judge, overall, wilson
 from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
@@ -50,7 +50,7 @@ def leave(folder: Path, spread: float, count: int = 60, failed: int = 0) -> Path
         if seed >= count:
             kept = {"seed": seed, "seconds": 1.0, "failed": "not finished after 40 minutes"}
         (folder / "epidemics" / f"{seed:04d}.json").write_text(json.dumps(kept))
-    (folder / "settings.json").write_text(json.dumps(Settings(options=tuple(STEPS.split())).identity()))
+    (folder / "settings.json").write_text(json.dumps(Settings(options=tuple(OPTIONS.split())).identity()))
     return folder
 
 
