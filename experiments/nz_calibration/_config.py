@@ -72,7 +72,7 @@ class Config(BaseModel):
     max_seconds: float = Field(default=300.0, gt=0)
     chain_draws: int = Field(default=200, ge=4)
     draws: int = Field(default=96, ge=10)
-    jacobian_draws: int = Field(default=24, ge=2)
+    jacobian_draws: int = Field(default=24, ge=10)
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)
