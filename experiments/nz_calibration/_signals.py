@@ -82,7 +82,7 @@ SIGNALS: dict[str, Signal] = {
 OPTIONS = tuple(dict.fromkeys(s.option for s in SIGNALS.values()))
 """What `--signals` may name."""
 
-DEFAULT = ("cases", "admissions", "deaths", "border")
+DEFAULT = ("cases", "admissions", "deaths")
 """No combination forecast better, and of those that forecast alike it leaves least open (docs/signals.md)."""
 
 
