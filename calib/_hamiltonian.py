@@ -23,7 +23,7 @@ TRAJECTORY = math.pi / 2
 """Mean length of a trajectory: a quarter turn makes N(0, I) forget where it was."""
 MOST_STEPS = 24
 ACCEPTED = 0.8
-"""Acceptance that the step size is tuned to (Betancourt, Byrne & Girolami 2014)."""
+"""Acceptance that the step size is tuned to unless told otherwise (Betancourt, Byrne & Girolami 2014)."""
 RENEWED = (0.3, 0.65)
 """After which shares of the warm-up the metric is learnt anew from the draws since, those of all chains together."""
 ENOUGH = 5
@@ -87,6 +87,7 @@ def sample_chains(
     warmup: int,
     draws: int,
     generator: torch.Generator,
+    accepted: float = ACCEPTED,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chains:
     """Hamiltonian Monte Carlo on `log_density` in the base noise of `flow`, started at draws of the flow.
@@ -98,6 +99,7 @@ def sample_chains(
         warmup: transitions in which step size (dual averaging, Hoffman & Gelman 2014) and metric are tuned, not kept.
         draws: transitions kept.
         generator: of everything random.
+        accepted: acceptance that the step size is tuned to; higher, the steps are shorter and fewer chains stick in narrow corners.
         progress: called with transitions done and to do.
 
     Returns:
@@ -129,7 +131,7 @@ def sample_chains(
     step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
     renewals = [round(share * warmup) for share in RENEWED]
-    kept, heights, accepted, divergent = [], [], 0.0, 0
+    kept, heights, rates, divergent = [], [], 0.0, 0
     for number in range(warmup + draws):
         length = TRAJECTORY * 2 * float(torch.rand((), generator=generator))
         steps = min(max(1, math.ceil(length / step)), MOST_STEPS)
@@ -150,7 +152,7 @@ def sample_chains(
         if number < warmup:
             t = number + 1 - tuned
             seen.append(u)
-            error += (ACCEPTED - rate - error) / (t + 10)
+            error += (accepted - rate - error) / (t + 10)
             log_step = mu - math.sqrt(t) / 0.05 * error
             weight = t**-0.75
             smooth = weight * log_step + (1 - weight) * smooth
@@ -159,7 +161,7 @@ def sample_chains(
                 metric, seen, tuned, step = _metric(torch.cat(seen)), [], number + 1, 0.5
                 mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
-            accepted += rate / draws
+            rates += rate / draws
             divergent += int((change < -WILD).sum())
             kept.append(u)
             heights.append(value)
@@ -170,7 +172,7 @@ def sample_chains(
         z, log_q = flow.sample_with_log_prob(base.flatten(0, 1))
         height = torch.stack(heights) + (log_q + 0.5 * (base.flatten(0, 1) ** 2).sum(1)).reshape(draws, chains)
     z = z.reshape(draws, chains, -1)
-    return Chains(z, height, step, accepted, divergent)
+    return Chains(z, height, step, rates, divergent)
 
 
 def _metric(u: Tensor) -> Tensor:

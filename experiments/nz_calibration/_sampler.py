@@ -18,6 +18,9 @@ from experiments.nz_calibration._study import steps
 CHAINS = 64
 ROUND = 20
 """Draws kept of each chain where they only choose points to simulate at."""
+QUICK, CAREFUL = 0.8, 0.95
+"""Acceptance of such chains, and of those whose draws are the posterior: with longer steps one chain in 64 sticks now and then, for
+a hundred transitions, where much antibody is left or protection is steep, and R-hat tells of it."""
 
 
 def chains(inference: Inference, flow: Flow, seed: int, console: Console, draws: int) -> Chains:
@@ -47,6 +50,7 @@ def chains(inference: Inference, flow: Flow, seed: int, console: Console, draws:
             warmup=warmup,
             draws=draws,
             generator=generator,
+            accepted=QUICK if draws <= ROUND else CAREFUL,
             progress=lambda done, of: advance(1),
         )
 

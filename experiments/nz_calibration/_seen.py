@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from calib import ParameterSpace
-from calib._counts import log_counts
+from calib._laws import log_counts, log_levels
+from calib._maps import NormalMap, normal_map
 from experiments.nz_calibration._data import Data
-from experiments.nz_calibration._model import floored, law_of_levels
+from experiments.nz_calibration._model import floored
 from experiments.nz_calibration._observation import PLACES
 from experiments.nz_calibration._signals import SIGNALS
 
@@ -23,22 +25,20 @@ class Seen:
     """The figures seen, side by side: counts, then levels.
 
     Attributes:
-        space: the parameters that the figures scatter by.
-        at: where they stand in z.
+        at: where the size of outbreaks and then the parameters that figures scatter by stand in z.
+        prior: of these parameters.
         which: `[F]` where each stands among the expected figures (`Expected.flat`).
         figures: `[F]` what was seen.
         counts: how many of them are counts.
-        dispersions: names of the parameters that the figures scatter by.
-        scatter: `[dispersion, F]` 1 where a figure scatters by a parameter, else 0.
+        scatter: `[parameter, F]` 1 where a figure scatters by a parameter, else 0.
         clustered: `[counts]` which come in outbreaks.
     """
 
-    space: ParameterSpace
     at: Tensor
+    prior: NormalMap
     which: Tensor
     figures: Tensor
     counts: int
-    dispersions: tuple[str, ...]
     scatter: Tensor
     clustered: Tensor
 
@@ -53,16 +53,16 @@ class Seen:
             unsure: `[P]`, and
             noise: `[F]`, whose product is the relative variance of the expected figures; None where they are exact.
         """
-        theta = self.space.to_theta(z.index_select(-1, self.at))
-        relative = torch.stack([theta[name] for name in self.dispersions], -1) ** 2 @ self.scatter
+        scale = self.prior.forward(z.index_select(-1, self.at))
+        relative = scale[:, 1:] ** 2 @ self.scatter
         if unsure is not None and noise is not None:
-            relative = relative + unsure[:, None] * noise
-        mean, parts = floored(mean), [self.counts, len(self.figures) - self.counts]
+            relative = torch.addcmul(relative, unsure[:, None], noise)
+        parts = [self.counts, len(self.figures) - self.counts]
         (count, level), (of_count, of_level), (counted, measured) = (
-            x.split(parts, -1) for x in (mean, relative, self.figures)
+            x.split(parts, -1) for x in (floored(mean), relative, self.figures)
         )
-        cluster = torch.where(self.clustered, theta["cluster_size"].clamp_min(1.0)[:, None], 1.0)
-        return log_counts(counted, count, cluster, of_count) + law_of_levels(level, of_level).log_prob(measured).sum(-1)
+        cluster = torch.where(self.clustered, scale[:, :1].clamp_min(1.0), 1.0)
+        return log_counts(counted, count, cluster, of_count) + log_levels(measured, level, of_level)
 
 
 def make_seen(space: ParameterSpace, data: Data) -> Seen:
@@ -77,14 +77,26 @@ def make_seen(space: ParameterSpace, data: Data) -> Seen:
     outbreaks = [torch.full((len(seen[name]),), SIGNALS[name].clustered) for name in signals]
     counts = sum(len(seen[name]) for name in signals if SIGNALS[name].law == "count")
     figures = torch.cat([data.counts[name].flatten()[seen[name]] for name in signals])
-    names = (*dispersions, "cluster_size")
+    names = ("cluster_size", *dispersions)
     return Seen(
-        space.subset(names),
         torch.tensor([space.slice_of(name).start for name in names]),
+        _together(space.subset(names)),
         torch.cat([offset[name] + seen[name] for name in signals]),
         figures,
         counts,
-        dispersions,
         torch.nn.functional.one_hot(torch.cat(by), len(dispersions)).mT.to(figures),
         torch.cat(outbreaks)[:counts],
     )
+
+
+def _together(space: ParameterSpace) -> NormalMap:
+    """The map of several log-normal priors as one, of `[..., parameter]`."""
+    loc, scale = list[Tensor](), list[Tensor]()
+    for p in space.parameters:
+        if not isinstance(p.prior, dist.LogNormal):
+            raise ValueError(
+                f"the prior of {p.name!r}, by which figures scatter, is {p.map.family}; make it log-normal."
+            )
+        loc.append(p.prior.loc)
+        scale.append(p.prior.scale)
+    return normal_map("scatter", dist.LogNormal(torch.stack(loc), torch.stack(scale)))

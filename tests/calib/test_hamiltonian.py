@@ -77,6 +77,25 @@ def test_same_seed_same_draws_and_impossible_regions_are_left():
     assert bool((runs[0][..., 0] > 0).all())
 
 
+def test_the_step_follows_the_acceptance_asked_for():
+    log_density, _, _ = gaussian()
+    flow = make_flow("gaussian", D, seed=0, init_scale=0.5)
+    found = [
+        sample_chains(
+            log_density,
+            flow,
+            chains=32,
+            warmup=100,
+            draws=50,
+            generator=torch.Generator().manual_seed(1),
+            accepted=rate,
+        )
+        for rate in (0.7, 0.95)
+    ]
+    assert found[1].step < found[0].step
+    assert 0.9 < found[1].accepted < 0.99
+
+
 def test_draws_are_distinct_and_too_many_are_refused():
     log_density, _, _ = gaussian()
     flow = make_flow("gaussian", D, seed=0)

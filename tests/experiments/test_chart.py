@@ -3,7 +3,7 @@
 import torch
 
 from calib._local_mean import chart_slope
-from experiments.nz_calibration._chart import HOSTS, VENUES, _cubic, make_chart
+from experiments.nz_calibration._chart import HOSTS, VENUES, _cubic, _forms, _polynomial, make_chart
 from experiments.nz_calibration._rates import host_tables
 
 
@@ -30,3 +30,10 @@ def test_strength_of_transmission_is_that_of_the_hosts(tiny):
     wrong = (told - log_strength) - (told - log_strength).mean()
     assert float(wrong.std()) < 0.1 * float(log_strength.std())
     assert 2 * _cubic(torch.zeros(7)).numel() < HOSTS
+
+
+def test_forms_are_the_cubic():
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(5, 7, generator=g)
+    coefficients = torch.randn(_cubic(x).shape[1], generator=g)
+    torch.testing.assert_close(_polynomial(x, *_forms(coefficients, 7)), _cubic(x) @ coefficients)

@@ -1,9 +1,9 @@
-"""Negative binomial counts in closed form against Pyro's distribution and finite differences."""
+"""Counts and levels in closed form against Pyro's distributions and finite differences."""
 
 import pyro.distributions as dist
 import torch
 
-from calib._counts import log_counts
+from calib._laws import log_counts, log_levels
 
 
 def some(particles=4, figures=9):
@@ -45,3 +45,14 @@ def test_a_failed_mean_stays_failed():
     count, mean, cluster, relative = (x.detach() for x in some())
     mean[1, 3] = torch.nan
     assert torch.isfinite(log_counts(count, mean, cluster, relative)).tolist() == [True, False, True, True]
+
+
+def test_levels_are_log_normal():
+    _, mean, _, relative = some()
+    level = torch.linspace(0.2, 80.0, 9)
+    wanted = dist.LogNormal(mean.log(), relative.sqrt()).log_prob(level).sum(-1)
+    found = log_levels(level, mean, relative)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    slopes = [torch.autograd.grad(x.sum(), (mean, relative)) for x in (found, wanted)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -1,7 +1,8 @@
-"""Log density of overdispersed counts with its derivative in closed form."""
+"""Log densities of overdispersed counts and of levels around their means, in few steps: they are asked for many thousands of times."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -26,6 +27,22 @@ def log_counts(count: Tensor, mean: Tensor, cluster: Tensor, relative: Tensor) -
     """
     value: Tensor = _LogCounts.apply(count, mean, cluster, relative)
     return value
+
+
+def log_levels(level: Tensor, mean: Tensor, relative: Tensor) -> Tensor:
+    """Log density of log-normal levels around `mean`, their logarithms with the variance `relative`, summed over the last axis.
+
+    Args:
+        level: `[F]`, positive.
+        mean: `[P, F]`.
+        relative: `[P, F]`.
+
+    Returns:
+        `[P]`.
+    """
+    log = level.log()
+    value = (log - mean.log()) ** 2 / relative + relative.log()
+    return -0.5 * value.sum(-1) - (log + 0.5 * math.log(2 * math.pi)).sum()
 
 
 class _LogCounts(torch.autograd.Function):
