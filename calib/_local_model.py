@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calib._compiled import blend
+
 NEAREST = 8  # pieces blended at a point, at most
 RIDGE = 1e-6  # relative, of the least-squares fits
 SMALLEST = 1e-12  # absolute: neighbours may stand on one point
@@ -83,6 +85,7 @@ class LocalModel:
             self.slope, self.bend, self.reach = self._from_values(curvature)
         self.pairs = torch.tril_indices(self.dim, self.dim).unbind(0)
         self.pieces = self._coefficients()
+        self.columns = self.z.mT.contiguous()
 
     def _whiten(self, z: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.scale, z.mT, upper=False).mT
@@ -134,6 +137,11 @@ class LocalModel:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Outputs `[P, M]` at `z [P, D]`, differentiable in z."""
+        if _plain(z, self.pieces, self.columns) and len(z):
+            reach = self.columns[0] if self.reach is None else self.reach
+            arrays = (self._whiten(z).contiguous(), self.columns, self.pieces, reach.contiguous())
+            curved = self.reach is not None
+            return torch.from_numpy(blend(*(a.detach().numpy() for a in arrays), self.nearest, curved))
         block = max(1, LARGEST // (self.nearest * self.pieces.shape[1]))
         return torch.cat([self._some(part) for part in z.split(block)])
 
@@ -171,3 +179,9 @@ class LocalModel:
     def distance(self, z: Tensor) -> Tensor:
         """Distance to the nearest run, `[P]`, in units of the scale."""
         return torch.cdist(self._whiten(z), self.z).amin(-1)
+
+
+def _plain(*given: Tensor) -> bool:
+    """Whether compiled loops may take these: float64 on the CPU, no derivative wanted."""
+    wanted = torch.is_grad_enabled() and any(a.requires_grad for a in given)
+    return not wanted and all(a.dtype == torch.float64 and a.device.type == "cpu" for a in given)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from calib._compiled import log_parts, maximise
 
 TURNS = 12
 PRIOR = 1.0  # draws' worth of the common covariance in each component's
@@ -38,11 +41,7 @@ class Mixture:
 
     def log_parts(self, x: Tensor) -> Tensor:
         """Log of share times density of each component, `[S, K]`."""
-        dim = x.shape[-1]
-        away = (x[None] - self.centre[:, None]).mT  # [K, D, S]
-        unit = torch.linalg.solve_triangular(self.factor, away, upper=False)
-        scale = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return (self.share - scale - 0.5 * dim * math.log(2 * math.pi) - 0.5 * (unit**2).sum(-2).T).to(x)
+        return torch.from_numpy(log_parts(_columns(x), *_arrays(self.share, self.centre, self.factor)).T).to(x)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draws `[count, D]`."""
@@ -69,16 +68,19 @@ def fit_mixture(x: Tensor, generator: torch.Generator, components: int | None = 
     centre = _spread_centres(x, number, torch.linalg.cholesky(common + small), generator)
     covariance = (common * number ** (-2.0 / dim) + small).expand(number, dim, dim)
     share = torch.full((number,), -math.log(number)).to(x)
-    for _ in range(TURNS if number > 1 else 1):
-        parts = Mixture(share, centre, torch.linalg.cholesky(covariance)).log_parts(x)
-        weight = torch.softmax(parts, -1)  # [S, K]
-        mass = weight.sum(0) + 1e-9
-        share = (mass / mass.sum()).log()
-        centre = (weight.T @ x) / mass[:, None]
-        away = x[None] - centre[:, None]
-        scatter = (away * weight.T[..., None]).mT @ away
-        covariance = (scatter + PRIOR * common * number ** (-2.0 / dim)) / (mass + PRIOR)[:, None, None] + small
-    return Mixture(share, centre, torch.linalg.cholesky(covariance))
+    pull = common * number ** (-2.0 / dim)
+    turns = TURNS if number > 1 else 1
+    found = maximise(_columns(x), *_arrays(share, centre, covariance, pull, small), turns, PRIOR)
+    return Mixture(*(torch.from_numpy(a).to(x) for a in found))
+
+
+def _columns(x: Tensor) -> np.ndarray:
+    """Draws `[S, D]` as `[D, S]`."""
+    return np.ascontiguousarray(x.detach().numpy().T, dtype=np.float64)
+
+
+def _arrays(*given: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(a.detach().numpy(), dtype=np.float64) for a in given)
 
 
 def _spread_centres(x: Tensor, number: int, factor: Tensor, generator: torch.Generator) -> Tensor:

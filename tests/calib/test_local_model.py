@@ -52,3 +52,14 @@ def test_derivative_is_that_of_the_function():
 def test_one_run_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
         LocalModel(Runs(torch.zeros(1, 2), torch.zeros(1, 1), None))
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_compiled_loops_give_what_tensors_give(jacobian):
+    f, slope = quadratic(3, 2)
+    z = torch.randn(80, 3, generator=torch.Generator().manual_seed(1))
+    model = LocalModel(
+        Runs(z, f(z).sin(), slope(z) if jacobian else None), torch.eye(3) + 0.2 * torch.ones(3, 3).tril()
+    )
+    at = torch.randn(50, 3, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(model(at), model(at.requires_grad_()).detach(), atol=1e-12, rtol=1e-12)
