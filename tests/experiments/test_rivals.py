@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from calib._runfolder import RunFolder
+from experiments.nz_calibration._data import observed
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._rebuild import rebuild
@@ -85,8 +86,11 @@ def test_figures_that_the_rivals_see(finished):
     counts = torch.expm1(drawn[0] * target.spread + target.middle)
     first = int(seen.seen["cases_district"].sum())
     torch.testing.assert_close(counts[:first], counts[:first].round(), atol=1e-6, rtol=1e-9)
-    levels = logarithms(seen.counts, seen)[-1]
-    torch.testing.assert_close(levels.exp(), seen.counts["border_cohort"][-1, 0])
+    deaths = logarithms(seen.counts, seen)[-1]
+    torch.testing.assert_close(torch.expm1(deaths), seen.counts["deaths_age"][-1, -1])
+    border = observed(study.figures, study.full.observation.weeks, ("cases", "border")).until(study.short.weeks)
+    levels = logarithms(border.counts, border)[-1]
+    torch.testing.assert_close(levels.exp(), border.counts["border_cohort"][-1, 0])
 
 
 def test_the_study_s_own_draws_give_its_own_scores(finished, tmp_path):

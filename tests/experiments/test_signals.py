@@ -139,7 +139,7 @@ def test_a_parameter_that_only_a_signal_sees_is_taught_by_it_alone(table):
 
 def test_a_row_of_the_table_of_combinations(finished):
     row = row_of(DEFAULT, 0, finished)
-    assert row["signals"] == "cases admissions deaths border"
+    assert row["signals"] == " ".join(DEFAULT)
     assert row["cases_district 1-4"] > 0
     assert row["score"] > 0
     assert row["occupancy_district 1-4"] is None  # no baseline: its figures begin at the forecast date
