@@ -196,13 +196,13 @@ def _ages(folder: Path) -> pd.DataFrame:
     tables.known(table, name, "age_band", AGE_BANDS)
     table = tables.whole_numbers(table, name, ("from_age", "people"))
     first = table["age_band"].str.extract(r"^(\d+)", expand=False).astype(np.int64)
-    bad = (
-        (table["from_age"] < first) | ((table["from_age"] >= first + 10) & (table["age_band"] != AGE_BANDS[-1]))
-    ).to_numpy()
+    beyond = (table["from_age"] >= first + 10) & (table["age_band"] != AGE_BANDS[-1])
+    bad = ((table["from_age"] < first) | beyond | table.duplicated("from_age")).to_numpy()
     if bad.any():
         line = int(np.flatnonzero(bad)[0])
         raise FiguresError(
-            f"{name}, line {line + 2}: found people from {table['from_age'][line]} on in the band {table['age_band'][line]}; correct the row."
+            f"{name}, line {line + 2}: found people from {table['from_age'][line]} on in the band {table['age_band'][line]}, expected each age "
+            "once and in its band; correct the row."
         )
     empty = [band for band in AGE_BANDS if not table.loc[table["age_band"] == band, "people"].sum()]
     if empty:

@@ -83,7 +83,7 @@ OPTIONS = tuple(dict.fromkeys(s.option for s in SIGNALS.values()))
 """What `--signals` may name."""
 
 DEFAULT = ("cases", "admissions", "deaths")
-"""No combination forecast better, and of those that forecast alike it leaves least open (docs/signals.md)."""
+"""The lowest mean score of two seeds among the combinations that were run (docs/signals.md)."""
 
 
 def parse_signals(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -170,6 +170,17 @@ def test_number_that_is_none(folder, name, column, value):
 WEEKLY = ["cases_district.csv", "cases_age.csv", "admissions_age.csv", "occupancy.csv"]
 
 
+@pytest.mark.parametrize("age", ["5", "15", "0"])
+def test_age_that_stands_elsewhere(folder, age):
+    damage(folder, "ages.csv", put(2, "from_age", age))  # the band 10-19, whose rows are 10 and 15
+    assert f"ages.csv, line {5 if age == '15' else 4}" in refused(folder)
+
+
+def test_age_band_without_people(folder):
+    damage(folder, "ages.csv", lambda table: table[table["age_band"] != "30-39"])
+    assert "nobody in the age band 30-39" in refused(folder)
+
+
 @pytest.mark.parametrize("name", [*WEEKLY, "wastewater.csv", "border_cohort.csv"])
 def test_gap_in_the_weeks(folder, name):
     damage(folder, name, lambda table: table[table["week_ending"] != "2022-04-10"])
