@@ -4,7 +4,7 @@ A small agent-based model scatters around its expectation far more than the real
 data lets that chance into the likelihood, where it can only widen the fitted dispersion. What belongs there is the
 expectation over random streams: here estimated by carrying every run of a pool, with its own Jacobian, to the point asked
 for and averaging. Outputs are positive and grow multiplicatively, so runs are carried on the log scale, and along the coordinates
-in which the logs are straightest (the chart). What is left of curvature is learnt from runs without Jacobians (`calib._bend`).
+in which the logs are straightest (the chart). What is left of curvature is learnt from more runs around (`calib._bend`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calib._bend import CONSTANT, SUREST, Bend, learn_bend
+from calib._bend import SUREST, Bend, learn_bend
 
 Chart = Callable[[Tensor], Tensor]
 """Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
@@ -73,15 +73,16 @@ class LocalMean:
         bend = self.bend
         if bend is None:
             return torch.exp(self.log_mean + x @ self.slope.mT), torch.ones_like(x[..., 0]), self.relative_error**2
-        log_mean, unsure = _Bent.apply(x, self.log_mean, *self._together, bend.scale, bend.linear, bend.quadratic)
+        log_mean, unsure = _Bent.apply(x, self.log_mean + bend.constant, *self._together, bend)
         return log_mean.exp(), unsure.clamp_min(SUREST), bend.noise
 
     @cached_property
     def _together(self) -> tuple[Tensor, Tensor]:
-        """What x and what the kernel are multiplied with, side by side: `[E, M + V]` and `[V, M + V]`."""
-        assert self.bend is not None
-        first = torch.cat([self.slope, self.bend.points * self.bend.scale]).mT
-        return first.contiguous(), torch.cat([self.bend.weight, self.bend.inverse], 1)
+        """What x is multiplied with, side by side, `[E, M + V]`, and the points' curved coordinates, `[K, V]`."""
+        bend = self.bend
+        assert bend is not None
+        first = torch.cat([self.slope.mT + bend.rise * bend.scale[:, None], (bend.points * bend.scale).mT], 1)
+        return first.contiguous(), bend.points[:, bend.curved].mT.contiguous()
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
@@ -100,42 +101,40 @@ class LocalMean:
 
 
 class _Bent(torch.autograd.Function):
-    """Log means and the variance of the mean over that of the noise, with the derivative that shares their products.
-
-    With a = (x scale).points, k = kernel(a) and K the runs' covariance: `log_mean + slope x + k weight` and `kernel(|x scale|^2) - k K^-1 k`.
-    """
+    """Log means and the variance of the mean over that of the noise, with the derivative that shares their products."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        log_mean: Tensor,
-        first: Tensor,
-        second: Tensor,
-        scale: Tensor,
-        linear: float,
-        quadratic: float,
+        ctx: Any, x: Tensor, log_mean: Tensor, first: Tensor, points: Tensor, bend: Bend
     ) -> tuple[Tensor, Tensor]:
-        sizes = [len(log_mean), first.shape[1] - len(log_mean)]
-        line, inner = (x @ first).split(sizes, -1)
-        rise = linear + quadratic * inner
-        near = torch.addcmul(torch.full_like(rise, CONSTANT), inner, rise)
-        bend, solved = (near @ second).split(sizes, -1)
-        here = (x * scale).square().sum(-1)
-        ctx.save_for_backward(
-            x, first, second, scale, rise.add_(inner, alpha=quadratic), solved, linear + 2 * quadratic * here
-        )
-        ctx.sizes = sizes
-        unsure = CONSTANT + here * (linear + quadratic * here) - (solved * near).sum(-1)
-        return line + bend + log_mean, unsure
+        line, inner = (x @ first).split([len(log_mean), first.shape[1] - len(log_mean)], -1)
+        y = x * bend.scale
+        bent = y[..., bend.curved]
+        one, other = bend.pairs
+        line = torch.addmm(line, bent[..., one] * bent[..., other], bend.curve)
+        close = bent @ points
+        near, here = bend.kernel(inner, close), bend.kernel((y**2).sum(-1), (bent**2).sum(-1))
+        solved = near @ bend.inverse
+        ctx.save_for_backward(y, bent, first, points, close, solved)
+        ctx.bend = bend
+        return line + log_mean, bend.sure * (here - (solved * near).sum(-1))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, mean: Tensor, unsure: Tensor) -> tuple[Tensor | None, ...]:
-        x, first, second, scale, rise, solved, here = ctx.saved_tensors
-        near = torch.addcmul(mean @ second[:, : ctx.sizes[0]].mT, unsure[:, None], solved, value=-2)
-        moved = torch.cat([mean, near * rise], -1) @ first.mT
-        return torch.addcmul(moved, (2 * unsure * here)[:, None], x * scale**2), *[None] * 6
+        y, bent, first, points, close, solved = ctx.saved_tensors
+        bend: Bend = ctx.bend
+        unsure = bend.sure * unsure[:, None]
+        one, other = bend.pairs
+        square = bent.new_zeros(len(bent), bent.shape[1], bent.shape[1])
+        square[:, one, other] = mean @ bend.curve.mT
+        by_near = -2 * unsure * solved
+        by_bent = (bent[:, :, None] * square).sum(1) + (square * bent[:, None, :]).sum(2)
+        by_bent += 2 * bend.quadratic * ((by_near * close) @ points.mT)
+        by_bent += 4 * bend.quadratic * unsure * (bent**2).sum(-1, keepdim=True) * bent
+        by_x = torch.cat([mean, bend.linear * by_near], -1) @ first.mT + 2 * bend.linear * unsure * y * bend.scale
+        by_x.index_add_(1, bend.curved, by_bent * bend.scale[bend.curved])
+        return by_x, *[None] * 4
 
 
 def identity(z: Tensor) -> Tensor:
@@ -172,6 +171,7 @@ def local_mean(
     chart: Chart = identity,
     values: tuple[Tensor, Tensor] | None = None,
     bent: bool = False,
+    slopes: tuple[Tensor, Tensor, Tensor] | None = None,
     passes: int = 3,
 ) -> LocalMean:
     """Estimate the mean outputs around the mean of `z`.
@@ -189,7 +189,10 @@ def local_mean(
         floor: outputs are treated as at least this.
         chart: coordinates in which log outputs are taken as straight lines.
         values: `[V, D]` and `[V, M]`, runs that set the level; None for the runs with Jacobians themselves.
-        bent: learn from these runs what straight lines miss; they should lie as the posterior does.
+        bent: learn from these runs what straight lines miss; they should lie as the posterior does. They are regressed on the log scale,
+            and the mean of the exponentials of what they stray puts the level back at the mean (smearing, Duan 1983, JASA 78:605).
+        slopes: `[N, D]`, `[N, M]` and `[N, M, D]`, as z, outputs and jacobian, of runs that lie as the posterior does: where these are
+            given, a bent mean takes its lines from them, and learns its curvature from them too.
         passes: refinements of slope and mean by one another.
 
     Returns:
@@ -203,20 +206,23 @@ def local_mean(
         raise ValueError(
             f"{min(len(z), len(level[0]))} run was given for a local mean; at least 2 are needed to tell mean from chance."
         )
-    if not all(torch.isfinite(x).all() for x in (outputs, jacobian, level[1])):
+    lines = slopes if bent and slopes is not None else (z, outputs, jacobian)
+    if not all(torch.isfinite(x).all() for x in (*lines, level[1])):
         raise ValueError("outputs or Jacobians of the pool are not finite; leave out the runs that failed.")
-    eta, value = chart(z), outputs.clamp_min(floor)
+    eta, value, derivative = chart(lines[0]), lines[1].clamp_min(floor), to_chart(chart, lines[0], lines[2])
     at, reached = chart(level[0]), level[1].clamp_min(floor)
-    centre, slopes = at.mean(0) if bent else eta.mean(0), to_chart(chart, z, jacobian)
+    centre = at.mean(0) if bent else eta.mean(0)
     weight = torch.ones_like(value)
     for _ in range(passes):
         total = (weight * value).sum(0)
-        slope = torch.einsum("sm,sme->me", weight, slopes) / total[:, None]
+        slope = torch.einsum("sm,sme->me", weight, derivative) / total[:, None]
         weight = _carry(eta, centre, slope)
     if bent:
         rest = reached.log() - (at - centre) @ slope.mT
-        bend = learn_bend(at - centre, rest - rest.mean(0), slope.square().mean(0).sqrt())
-        return LocalMean(centre, rest.mean(0), slope, torch.expm1(bend.stray), chart, bend)
+        known = None if slopes is None else (eta - centre, derivative / value[..., None] - slope)
+        bend = learn_bend(at - centre, rest - rest.mean(0), slope.square().mean(0).sqrt(), known)
+        smear = bend.unit.clamp(-LARGEST_STRAY, LARGEST_STRAY).exp().mean(0).log()
+        return LocalMean(centre, rest.mean(0) + smear, slope, torch.expm1(bend.stray), chart, bend)
     carried = _carry(at, centre, slope) * reached
     mean = carried.mean(0)
     return LocalMean(centre, mean.log(), slope, carried / mean - 1, chart)

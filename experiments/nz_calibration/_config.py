@@ -29,6 +29,8 @@ class Config(BaseModel):
         level_runs: how many of them the warm start makes; 0 takes level, curvature and forecast from the sample itself.
         rounds: how often such runs are made at draws of the fit, which then goes on.
         round_runs: runs of a round.
+        round_jacobians: runs of a round with their Jacobian, at some of the same draws.
+        slope_scale: agents per person of the sample on which these Jacobians are taken, on the CPU; not below that of the others.
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
@@ -56,8 +58,10 @@ class Config(BaseModel):
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
     level_scale: float = Field(default=0.5, gt=0, le=1)
     level_runs: int = Field(default=24, ge=0)
-    rounds: int = Field(default=2, ge=0)
-    round_runs: int = Field(default=80, ge=10)
+    rounds: int = Field(default=3, ge=0)
+    round_runs: int = Field(default=60, ge=10)
+    round_jacobians: int = Field(default=14, ge=4)
+    slope_scale: float = Field(default=0.1, gt=0, le=1)
     balance: float = Field(default=0.75, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -95,8 +99,8 @@ DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
     "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 20.0,
-    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "chain_draws": 10, "draws": 16,
-    "jacobian_draws": 10, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
+    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "round_jacobians": 4, "slope_scale": 0.006, "chain_draws": 10,
+    "draws": 16, "jacobian_draws": 10, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 
 

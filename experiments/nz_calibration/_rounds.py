@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calib import Flow, fit, rich_progress
 from calib._kept_tensors import load_tensors, save_tensors
+from calib._local_mean import LocalMean
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart
@@ -20,6 +21,10 @@ from experiments.nz_calibration._sampler import ROUND, chains
 from experiments.nz_calibration._study import Study, fit_settings, report_failed, steps
 
 FILE = "rounds.safetensors"
+RUNS = ("z", "values", "slope_z", "slope_values", "slopes")
+WIDER = 1.6
+"""Runs are made this much further from the centre than draws lie: curvature shows there, and the posterior that is believed when a round
+begins may lie beside the one that its runs lead to."""
 ROUND_STEPS = 500
 """Steps of the fits between rounds, which only tell where to simulate next."""
 
@@ -29,19 +34,28 @@ class Pool:
     """What the rounds have come to.
 
     Attributes:
-        z: `[V, D]` and values `[V, M]`, runs of the country without Jacobians. flow: weights of the flow. rounds: how many are done.
+        z: `[V, D]` and values `[V, M]`, runs of the country without Jacobians.
+        slope_z: `[N, D]`, slope_values `[N, M]` and slopes `[N, M, D]`, runs with Jacobians.
+        flow: weights of the flow. rounds: how many are done.
     """
 
     z: Tensor
     values: Tensor
+    slope_z: Tensor
+    slope_values: Tensor
+    slopes: Tensor
     flow: dict[str, Tensor]
     rounds: int
+
+    def local(self, study: Study, warm: WarmStart) -> LocalMean:
+        """What all these runs and those of the warm start know of the mean."""
+        return study.local(warm, (self.z, self.values), (self.slope_z, self.slope_values, self.slopes.double()))
 
 
 def explore(
     study: Study, inference: Inference, warm: WarmStart, flow: Flow, run: RunFolder, console: Console
 ) -> tuple[Inference, Flow]:
-    """Fit, draw from the posterior of the local mean, run the country there, learn from these runs, and again.
+    """Fit, draw from the posterior of the local mean, run the country around there, some runs with Jacobians, learn from these, and again.
 
     A killed run goes on with the round that it was in.
 
@@ -49,13 +63,11 @@ def explore(
         The likelihood by the local mean that the last round left, and the flow to go on from.
     """
     config, file, problem = study.config, run.path / FILE, study.fingerprint()
-    pool = (
-        _load(file, problem) if file.exists() else Pool(warm.z.new_zeros(0, len(warm.z)), warm.z.new_zeros(0, 0), {}, 0)
-    )
-    if pool.rounds:
+    pool = _load(file, problem) if file.exists() else None
+    if pool is not None:
         flow.load_state_dict(pool.flow)
-        inference = replace(inference, local=study.local(warm, (pool.z, pool.values)))
-    for number in range(pool.rounds, config.rounds):
+        inference = replace(inference, local=pool.local(study, warm))
+    for number in range(0 if pool is None else pool.rounds, config.rounds):
         settings = replace(fit_settings(config, local=True), max_steps=min(ROUND_STEPS, config.max_steps))
         with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress:
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
@@ -68,15 +80,25 @@ def explore(
                 console,
                 min(ROUND, config.chain_draws),
             )
-            z = found.draws(config.round_runs, generator)
+            centre = found.z.flatten(0, 1).mean(0)
+            z = centre + WIDER * (found.draws(config.round_runs, generator) - centre)
         with run.phase(f"round_{number + 1}"):
             values = _simulate(inference, z, number, run, console, problem, config.seed)
         good = torch.isfinite(values).all(1)
         report_failed(good, run, "runs of a round")
-        both = (torch.cat([pool.z, z[good]]), torch.cat([pool.values, values[good]]) if pool.rounds else values[good])
-        pool = Pool(*both, flow.state_dict(), number + 1)
+        with run.phase(f"slopes_{number + 1}"):
+            at = z[: config.round_jacobians]
+            outputs, slopes = _differentiate(study, at, number, run, console)
+        fine = torch.isfinite(outputs).all(1) & torch.isfinite(slopes).flatten(1).all(1)
+        report_failed(fine, run, "runs of a round with Jacobians", fewest=2)
+        new = (z[good], values[good], at[fine], outputs[fine], slopes[fine].float())
+        if pool is not None:
+            kept = (pool.z, pool.values, pool.slope_z, pool.slope_values, pool.slopes)
+            new = tuple(torch.cat(pair) for pair in zip(kept, new, strict=True))  # type: ignore[assignment]
+        pool = Pool(*new, flow.state_dict(), number + 1)
         _save(pool, file, problem)
-        inference = replace(inference, local=study.local(warm, both))
+        with run.phase(f"learn_{number + 1}"):
+            inference = replace(inference, local=pool.local(study, warm))
         flow.requires_grad_(True)
     local = inference.local
     assert local is not None
@@ -113,12 +135,26 @@ def _simulate(
         )
 
 
+def _differentiate(study: Study, z: Tensor, number: int, run: RunFolder, console: Console) -> tuple[Tensor, Tensor]:
+    """Outputs `[N, M]` at `z [N, D]` and their Jacobians `[N, M, D]`."""
+    seed, batch, rows = derive_seed(study.config.seed, number, "round-slopes"), study.config.warm_particles, []
+    with steps(console, f"slopes {number + 1}", len(z)) as advance, torch.no_grad():
+        for start in range(0, len(z), batch):
+            part = z[start : start + batch]
+            rows.append(study.slope_short.jacobian(part, seed, torch.arange(start, start + len(part))))
+            run.count("round_jacobians", len(part))
+            advance(len(part))
+    outputs, slopes = zip(*rows, strict=True)
+    return torch.cat(outputs), torch.cat(slopes)
+
+
 def _save(pool: Pool, file: Path, problem: str) -> None:
     weights = {f"flow/{name}": x.detach() for name, x in pool.flow.items()}
-    save_tensors(file, {"z": pool.z, "values": pool.values, "rounds": torch.tensor(pool.rounds), **weights}, problem)
+    runs = {name: getattr(pool, name).contiguous() for name in RUNS}
+    save_tensors(file, {**runs, "rounds": torch.tensor(pool.rounds), **weights}, problem)
 
 
 def _load(file: Path, problem: str) -> Pool:
-    kept = load_tensors(file, problem, ("z", "values", "rounds"), "remove it, and the rounds are done again")
+    kept = load_tensors(file, problem, (*RUNS, "rounds"), "remove it, and the rounds are done again")
     flow = {name.removeprefix("flow/"): x for name, x in kept.items() if name.startswith("flow/")}
-    return Pool(kept["z"], kept["values"], flow, int(kept["rounds"]))
+    return Pool(**{name: kept[name] for name in RUNS}, flow=flow, rounds=int(kept["rounds"]))

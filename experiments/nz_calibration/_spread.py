@@ -88,6 +88,7 @@ def spread(study: _study.Study, team: Team) -> _study.Study:
         sample_full=over(study.sample_full),
         country_short=study.country_short and over(study.country_short),
         country_full=study.country_full and over(study.country_full),
+        slope_short=over(study.slope_short),
     )
 
 

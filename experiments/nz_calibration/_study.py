@@ -67,6 +67,7 @@ class Study:
         sample_short, sample_full: the same on the CPU, for Jacobians; on a CPU they are `short` and `full` unless asked otherwise.
         country_short, country_full: on the population whose runs set level and curvature of the local mean and make the forecast;
             None if that is `short` and `full` and no other sample.
+        slope_short: over the fitted weeks, on the CPU, for the Jacobians of the rounds.
         chart: coordinates along which runs are carried.
         data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
@@ -82,6 +83,7 @@ class Study:
     sample_full: Simulator
     country_short: Simulator | None
     country_full: Simulator | None
+    slope_short: Simulator
     chart: Chart
     data: Data
     truth: Tensor | None
@@ -101,9 +103,14 @@ class Study:
             chart=self.chart,
         )
 
-    def local(self, warm: WarmStart, more: tuple[Tensor, Tensor] | None = None) -> LocalMean:
-        """The mean expected counts that a warm start, and `more` runs of the country, came to know."""
-        return warm.local(SMALLEST_MEAN, self.chart, more)
+    def local(
+        self,
+        warm: WarmStart,
+        more: tuple[Tensor, Tensor] | None = None,
+        slopes: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> LocalMean:
+        """The mean expected counts that a warm start, `more` runs of the country and Jacobians around came to know."""
+        return warm.local(SMALLEST_MEAN, self.chart, more, slopes)
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
@@ -120,6 +127,8 @@ class Study:
             "level_runs",
             "rounds",
             "round_runs",
+            "round_jacobians",
+            "slope_scale",
             "balance",
             "seed",
             "synthetic",
@@ -188,6 +197,13 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         country_short, country_full = (
             simulator(country, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
+    slope_short = sample_short
+    if config.rounds and config.slope_scale > (config.jacobian_scale or config.scale):
+        if country_short is not None and config.device == "cpu" and config.slope_scale == config.level_scale:
+            slope_short = country_short
+        else:
+            wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)
+            slope_short = simulator(wider, calendar.FORECAST_DATE, "cpu")
     weeks = full.observation.weeks
     data, truth = observed(figures, weeks, config.signals), None
     if not data.signals:
@@ -224,6 +240,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         sample_full,
         country_short,
         country_full,
+        slope_short,
         make_chart(sample_short),
         data,
         truth,
@@ -412,15 +429,15 @@ def steps(console: Console, label: str, total: int) -> Iterator[Callable[[int], 
         yield lambda n: bar.advance(task, n)
 
 
-def report_failed(good: Tensor, run: RunFolder, what: str) -> None:
-    """Count draws whose simulation was not finite, and refuse to go on with fewer than ten."""
+def report_failed(good: Tensor, run: RunFolder, what: str, fewest: int = 10) -> None:
+    """Count draws whose simulation was not finite, and refuse to go on with fewer than `fewest`."""
     count = int(good.sum())
     if count < len(good):
         run.skip(what, len(good) - count)
         run.notice(
             f"{len(good) - count} of {len(good)} {what} gave a simulation that was not finite and were left out."
         )
-    if count < 10:
+    if count < fewest:
         raise StudyError(
             f"Only {count} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
         )

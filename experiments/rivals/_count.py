@@ -7,7 +7,15 @@ from typing import Any
 
 from experiments.nz_calibration._errors import StudyError
 
-COST = {"prior_predictive": 1, "warm_start": 4, "warm_start_level": 1, "rounds": 1, "fit": 4, "noise": 1}
+COST = {
+    "prior_predictive": 1,
+    "warm_start": 4,
+    "warm_start_level": 1,
+    "rounds": 1,
+    "round_jacobians": 4,
+    "fit": 4,
+    "noise": 1,
+}
 """What a run of each purpose before the forecast counts: 4 with a Jacobian or a reverse pass, else 1."""
 
 

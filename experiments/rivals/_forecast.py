@@ -42,7 +42,7 @@ def study_of(folder: Path) -> Study:
         )
     short = make_simulator(config, figures, full.population, full.space, calendar.FORECAST_DATE, "cpu")
     return Study(
-        config, figures, full.population, full.space, short, full, short, full, None, None, identity, data_of(fitted.run), None
+        config, figures, full.population, full.space, short, full, short, full, None, None, short, identity, data_of(fitted.run), None
     )  # fmt: skip
 
 

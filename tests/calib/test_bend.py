@@ -71,12 +71,55 @@ def test_local_mean_bends_to_runs_without_jacobians(truth):
     assert bent.relative_error_at(new).shape == (200, M)
 
 
-@pytest.mark.parametrize("bent", [False, True])
+def slope_at(log_mean, z):
+    return torch.func.vmap(torch.func.jacrev(lambda x: log_mean(x[None])[0]))(z)
+
+
+def test_derivatives_teach_the_curvature_that_few_noisy_runs_do_not(truth):
+    slope, z, log_mean, g = truth
+    noise, few = 0.3, 30
+    rest = log_mean(z[:few]) - z[:few] @ slope.mT + noise * torch.randn(few, M, generator=g)
+    effect, new = slope.square().mean(0).sqrt(), torch.randn(300, D, generator=g)
+    # chance moves a derivative by a share of what it is
+    known = slope_at(log_mean, z[few : few + 12]) - slope + noise * effect * torch.randn(12, M, D, generator=g)
+    expected = log_mean(new) - new @ slope.mT
+    wrong, said = [], []
+    for slopes in (None, (z[few : few + 12], known)):
+        bend = learn_bend(z[:few], rest - rest.mean(0), effect, slopes)
+        off = bend(new) + rest.mean(0) - expected
+        wrong.append(float((off - off.mean(0)).square().mean().sqrt()))
+        said.append(float(bend.typical_error.mean()))
+        direct = torch.func.vmap(torch.func.jacfwd(bend))(new[:5])
+        torch.testing.assert_close(bend.slope(new[:5]), direct)
+    assert wrong[1] < 0.6 * wrong[0]
+    assert said[1] < said[0]
+
+
+def test_derivatives_alone_give_the_quadratic_exactly(truth):
+    slope, z, log_mean, _ = truth
+    rest, at = log_mean(z) - z @ slope.mT, z[:40]
+    bend = learn_bend(z, rest - rest.mean(0), slope.square().mean(0).sqrt(), (at, slope_at(log_mean, at) - slope))
+    torch.testing.assert_close(bend(z) + rest.mean(0), rest, atol=0.02, rtol=0)
+    torch.testing.assert_close(bend.slope(at), slope_at(log_mean, at) - slope, atol=0.05, rtol=0)
+
+
+def test_local_mean_is_the_mean_and_not_the_median(truth):
+    slope, z, log_mean, g = truth
+    noise = 0.6
+    value = (log_mean(z) + noise * torch.randn(RUNS, M, generator=g)).exp()
+    outputs = log_mean(z[:10]).exp()
+    local = local_mean(z[:10], outputs, outputs[..., None] * slope, floor=1e-6, values=(z, value), bent=True)
+    over = (local(z).log() - log_mean(z)).mean()
+    assert float(over) == pytest.approx(noise**2 / 2, abs=0.06)  # E exp(noise x) = exp(noise^2 / 2)
+
+
+@pytest.mark.parametrize("bent", [False, True, "slopes"])
 def test_mean_and_error_in_one_pass_for_some_outputs(truth, bent):
     _, z, log_mean, g = truth
     noisy = (log_mean(z) + 0.1 * torch.randn(RUNS, M, generator=g)).exp()
     jacobian = noisy[:10, :, None] * torch.randn(M, D, generator=g)
-    local = local_mean(z[:10], noisy[:10], jacobian, floor=1e-6, values=(z, noisy), bent=bent)
+    slopes = (z[:10], noisy[:10], jacobian) if bent == "slopes" else None
+    local = local_mean(z[:10], noisy[:10], jacobian, floor=1e-6, values=(z, noisy), bent=bool(bent), slopes=slopes)
     which, new = torch.tensor([4, 0, 2]), torch.randn(7, D, generator=g).requires_grad_()
     mean, unsure, noise = local.of(which).with_error(new)
     found, wanted = (mean, unsure[:, None] * noise), (local(new)[:, which], local.relative_error_at(new)[:, which] ** 2)
