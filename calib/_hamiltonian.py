@@ -12,11 +12,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from calib._flows import Flow
+
+class Coordinates(Protocol):
+    """Where chains run: base noise, and the map to what is drawn; a `Flow` is one."""
+
+    def noise(self, particles: int, generator: torch.Generator) -> Tensor:
+        """Starts, `[P, D]`."""
+        ...
+
+    def sample_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`[P, D]` and their log density `[P]` if the noise is N(0, I)."""
+        ...
+
 
 LogDensity = Callable[[Tensor], Tensor]
 TRAJECTORY = math.pi / 2
@@ -81,7 +93,7 @@ class Chains:
 
 def sample_chains(
     log_density: LogDensity,
-    flow: Flow,
+    flow: Coordinates,
     *,
     chains: int,
     warmup: int,

@@ -49,6 +49,11 @@ class LocalMean:
         return len(self.stray)
 
     @property
+    def unit(self) -> Tensor:
+        """`[S, M]` strays with the variance of one run's."""
+        return self.stray * (self.runs / (self.runs - 1)) ** 0.5 if self.bend is None else self.bend.unit
+
+    @property
     def relative_error(self) -> Tensor:
         """`[M]` standard error of the mean relative to it, typical of the runs."""
         return self.stray.std(0) / self.runs**0.5 if self.bend is None else self.bend.typical_error
@@ -67,12 +72,14 @@ class LocalMean:
     def with_error(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean outputs `[P, M]` at `z [P, D]` and their relative variance, as two factors `[P]` and `[M]`, in one pass.
 
-        As `self(z)` and `relative_error_at(z) ** 2` to rounding, at less than half the work; differentiable once.
+        The second factor is the variance of one run's stray, the first that of the mean over it. As `self(z)` and
+        `relative_error_at(z) ** 2` to rounding, at less than half the work; differentiable once.
         """
         x = self.chart(z) - self.centre
         bend = self.bend
         if bend is None:
-            return torch.exp(self.log_mean + x @ self.slope.mT), torch.ones_like(x[..., 0]), self.relative_error**2
+            mean = torch.exp(self.log_mean + x @ self.slope.mT)
+            return mean, torch.full_like(x[..., 0], 1 / self.runs), self.stray.var(0)
         log_mean, unsure = _Bent.apply(x, self.log_mean + bend.constant, *self._together, bend)
         return log_mean.exp(), unsure.clamp_min(SUREST), bend.noise
 
@@ -230,26 +237,3 @@ def local_mean(
 
 def _carry(eta: Tensor, centre: Tensor, slope: Tensor) -> Tensor:
     return torch.exp((-(eta - centre) @ slope.mT).clamp(-LONGEST, LONGEST))
-
-
-def chance_covariance(local: LocalMean, z: Tensor, covariance: Tensor, weight: Tensor, share: Tensor) -> Tensor:
-    """How far chance moves an estimate that was made as if outputs strayed from their means independently.
-
-    One run of the real system strays from its mean in all weeks together, and so does the local mean from the true one. A
-    likelihood of independent counts does not know that. To first order an output that is off by the relative amount r moves
-    the estimate by `covariance slope' weight r`; the strays of the runs say how r is distributed. (The middle of the sandwich
-    covariance of Huber 1967 and White 1982, with chance simulated instead of estimated from the data.)
-
-    Args:
-        local: slopes and strays.
-        z: `[D]` the estimate.
-        covariance: `[D, D]` of the estimate without chance.
-        weight: `[M]` information about the log of each output, `mean^2 / variance`; 0 where it is not fitted.
-        share: `[M]` variance of r as a share of the variance of a run's stray.
-
-    Returns:
-        `[D, D]`, to be added to `covariance`.
-    """
-    influence = covariance @ (local.log_slope(z) * weight[:, None]).mT  # [D, M]
-    moves = (local.stray.clamp(-LARGEST_STRAY, LARGEST_STRAY) * share.sqrt()) @ influence.mT
-    return moves.mT @ moves / (local.runs - 1)

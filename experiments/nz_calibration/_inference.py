@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from calib import Gradient, Problem, log_likelihood
-from calib._local_mean import Chart, LocalMean, chance_covariance, identity
+from calib._common_error import CommonError, common_error
+from calib._local_mean import Chart, LocalMean, identity
 from calib._warm_start import Outputs
 from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._figures import DISTRICTS
@@ -26,6 +27,8 @@ from experiments.nz_calibration._seen import Seen, make_seen
 from experiments.nz_calibration._signals import AREAS, SIGNALS
 
 COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
+ERRORS = 48
+"""Errors that the figures seen share: leading components of the strays of runs."""
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
@@ -87,10 +90,55 @@ class Inference:
             raise ValueError("a fit without simulations needs a local mean; set `local` first.")
         seen = self._seen
         fitted = local.of(seen.which)
-        return replace(
-            self.problem(fingerprint),
-            log_likelihood=lambda z, seed, gradient: seen.log_likelihood(z, *fitted.with_error(z)),
-        )
+
+        def log_likelihood(z: Tensor, seed: int, gradient: Gradient) -> Tensor:
+            mean, unsure, noise = fitted.with_error(z)
+            return seen.log_likelihood(z, mean, unsure[:, None] * noise)
+
+        return replace(self.problem(fingerprint), log_likelihood=log_likelihood)
+
+    def common_error(self, z: Tensor) -> CommonError:
+        """Errors that the figures seen share, weighed by what these tell at `z [D]`."""
+        at, seen, weeks = z[None], self._seen, self.simulator.weeks
+        local = self._fitted
+        mean, theta = self._local(at), self.simulator.space.to_theta(at)
+        expected, relative = Expected.from_flat(mean, weeks), Expected.from_flat(torch.ones_like(mean), weeks)
+        weight = {f.name: getattr(relative, f.name) for f in fields(Expected)}
+        for signal in self.data.signals:
+            m = getattr(expected, signal)
+            weight[signal] = m**2 / variance(signal, m, theta)
+        share = 1 / people_per_agent(self.country or self.simulator, weeks)
+        return common_error(local, Expected(**weight).flat()[0, seen.which], share[seen.which], ERRORS)
+
+    def joint(self, errors: CommonError) -> Callable[[Tensor], Tensor]:
+        """Log likelihood `[P]` at parameters and errors `[P, D + K]` by the local mean, the errors' log density included."""
+        seen, dim = self._seen, self.simulator.space.dim
+
+        def log_density(both: Tensor) -> Tensor:
+            z, e = both.split([dim, errors.count], -1)
+            return seen.log_likelihood(z, *self.off_by(z, errors, e)) - 0.5 * e.square().sum(-1)
+
+        return log_density
+
+    def off_by(self, z: Tensor, errors: CommonError, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected figures seen, `[P, F]`, at `z [P, D]` and errors `drawn [P, K]`, and the relative variance that remains of them."""
+        mean, unsure, _ = self._fitted.with_error(z)
+        return errors.of(mean, unsure, drawn)
+
+    @property
+    def which(self) -> Tensor:
+        """`[F]` where the figures seen stand among the expected ones (`Expected.flat`)."""
+        return self._seen.which
+
+    @cached_property
+    def _fitted(self) -> LocalMean:
+        return self._local.of(self._seen.which)
+
+    @property
+    def _local(self) -> LocalMean:
+        if self.local is None:
+            raise ValueError("errors are those of a local mean; set `local` first.")
+        return self.local
 
     def log_likelihood(self, z: Tensor, seed: int, gradient: Gradient) -> Tensor:
         """`[P]` log likelihood at `z [P, D]`; particle p uses random stream p of the seed."""
@@ -131,8 +179,11 @@ class Inference:
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""
-        seen, error = self._seen, () if self.local is None else self.local.of(self._seen.which).with_error(z)[1:]
-        return seen.log_likelihood(z, flat[:, seen.which], *error)
+        seen, error = self._seen, None
+        if self.local is not None:
+            _, unsure, noise = self._fitted.with_error(z)
+            error = unsure[:, None] * noise
+        return seen.log_likelihood(z, flat[:, seen.which], error)
 
     @cached_property
     def _seen(self) -> Seen:
@@ -168,26 +219,6 @@ class Inference:
             return Expected(*(m + (r - r.detach()) for r, m in pairs))
 
         return with_mean
-
-    def chance(self, z: Tensor) -> Tensor:
-        """Covariance `[D, D]` by which chance, in the country and in the local mean, moves the estimate `z [D]`."""
-        local, at = self.local, z[None]
-        if local is None:
-            raise ValueError("chance is told from the runs of a local mean; set `local` first.")
-        mean, weeks = local(at), self.simulator.weeks
-        expected, theta, error = (
-            Expected.from_flat(mean, weeks),
-            self.simulator.space.to_theta(at),
-            self.error(at) or {},
-        )
-        places = people_per_agent(self.country or self.simulator, weeks)
-        weight = {f.name: torch.zeros_like(getattr(expected, f.name)) for f in fields(Expected)}
-        for signal in self.data.signals:
-            m = getattr(expected, signal)
-            weight[signal] = self.data.seen[signal].to(m) * m**2 / variance(signal, m, theta, error.get(signal))
-        information = self._information(at, mean, local.jacobian(at))[0]
-        covariance = torch.linalg.inv(torch.eye(len(z)).to(z) + information)
-        return chance_covariance(local, z, covariance, Expected(**weight).flat()[0], 1 / local.runs + 1 / places)
 
     def _information(self, z: Tensor, flat: Tensor, jacobian: Tensor) -> Tensor:
         """Fisher information of all figures seen, `[P, D, D]`."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from calib import FitResult, Flow, judge_k_hat
 from calib._atomic import atomic_path, atomic_write_json
+from calib._common_error import CommonError
 from calib._hub import hub_rows, quantile_table
 from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
@@ -29,7 +30,7 @@ from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._model import figures_law
 from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._parameters import KNOTS
-from experiments.nz_calibration._sampler import chains, summary
+from experiments.nz_calibration._sampler import centre_of, chains, summary
 from experiments.nz_calibration._signals import AREAS, SIGNALS
 from experiments.nz_calibration._study import JUDGED, Study, judge_flow, report_failed, steps
 from experiments.nz_calibration._synthetic import recovery
@@ -127,23 +128,24 @@ def conclude(
         run.notice(
             "The fit had no warm start, so there is no local mean to judge it by importance weights or to draw from."
         )
+        errors = None
         with torch.no_grad():
             z, many = flow.sample(config.draws, generator), flow.sample(JUDGED, generator)
     else:
         _judge(inference, flow, run, config.seed)
+        errors = inference.common_error(centre_of(flow, config.seed))
         with run.phase("draws"):
-            found = chains(inference, flow, config.seed, console, config.chain_draws)
-        run.update(sampler=summary(found))
+            found = chains(inference, flow, errors, config.seed, console, config.chain_draws)
+        run.update(sampler=summary(found), common_errors=_shares(errors))
         z, many = (found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, JUDGED))
-        extra = _widen(inference, many, run)
-        z, many = (x + torch.randn(x.shape, generator=generator, dtype=x.dtype) @ extra.mT for x in (z, many))
+    z, off, many = z[:, : study.space.dim], z[:, study.space.dim :], many[:, : study.space.dim]
     with torch.no_grad():
         log_q = flow.log_prob(z)
     country = replace(study, full=study.country_full or study.full)
     flat = simulate_draws(country, z, run, console, purpose="forecast")
     good = torch.isfinite(flat).all(1)
     report_failed(good, run, "posterior draws")
-    z, log_q, flat = z[good], log_q[good], flat[good]
+    z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
     some = z[: config.jacobian_draws]
     sampled, jacobian = jacobian_draws(study, some, run, console, purpose="forecast_jacobian")
     again, second = jacobian_draws(study, some, run, console, purpose="forecast_jacobian_second")
@@ -153,7 +155,8 @@ def conclude(
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
         _save_jacobian(study, some[fine], sampled[fine], jacobian[fine], second[fine], run)
-        _save_posterior(study, inference, z, flat, log_q, predicted, prior, run)
+        pointwise = _pointwise(study, inference, z, flat, None if errors is None else (errors, off))
+        _save_posterior(study, z, flat, log_q, pointwise, predicted, prior, run)
         with atomic_path(run.file("signals.csv")) as temporary:
             taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
         scores = score_unseen(study, predicted, run)
@@ -197,33 +200,30 @@ def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     )
 
 
-def _widen(inference: Inference, draws: Tensor, run: RunFolder) -> Tensor:
-    """`[D, D]` factor of the covariance by which chance moves the estimate (`calib._local_mean.chance_covariance`)."""
-    extra = inference.chance(draws.mean(0))
-    ratio = (1 + extra.diagonal() / draws.var(0)).sqrt()
-    widest = int(ratio.argmax())
-    run.update(
-        widened_by_chance={
-            "median": float(ratio.median()),
-            "largest": float(ratio[widest]),
-            "largest_parameter": inference.simulator.space.names[widest],
-        }
-    )
-    value, vector = torch.linalg.eigh(extra)
-    return vector * value.clamp_min(0.0).sqrt()
+def _shares(errors: CommonError) -> dict[str, float | int]:
+    """What a manifest keeps of the errors that figures share."""
+    shared = errors.loading.square().sum(1)
+    return {"count": errors.count, "share_of_variance": float((shared / (shared + errors.rest)).median())}
 
 
-def _pointwise(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> dict[str, Tensor]:
-    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the local mean, or of single runs if there is none."""
-    theta, data = study.space.to_theta(z), study.fit_data
-    if inference.local is None:
+def _pointwise(
+    study: Study, inference: Inference, z: Tensor, flat: Tensor, errors: tuple[CommonError, Tensor] | None
+) -> dict[str, Tensor]:
+    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the local mean with its errors, or of single runs if there is none."""
+    theta, data, weeks = study.space.to_theta(z), study.fit_data, study.short.weeks
+    if errors is None:
         every = Expected.from_flat(flat, study.full.weeks)
-        expected = Expected(*(getattr(every, f.name)[:, : study.short.weeks] for f in fields(Expected)))
+        expected = Expected(*(getattr(every, f.name)[:, :weeks] for f in fields(Expected)))
+        variance: dict[str, Tensor | None] = dict.fromkeys(data.signals)
     else:
-        expected = Expected.from_flat(inference.local(z), study.short.weeks)
-    error = inference.error(z) or {}
+        fitted = inference.fitted_mean
+        both = [torch.ones(len(z), len(fitted)).to(z) for _ in range(2)]
+        for row, seen in zip(both, inference.off_by(z, *errors), strict=True):
+            row[:, inference.which] = seen
+        expected, relative = (Expected.from_flat(row, weeks) for row in both)
+        variance = {s: getattr(relative, s).sqrt() for s in data.signals}
     return {
-        s: figures_law(s, getattr(expected, s), theta, error.get(s)).log_prob(data.counts[s].nan_to_num(1.0))[
+        s: figures_law(s, getattr(expected, s), theta, variance[s]).log_prob(data.counts[s].nan_to_num(1.0))[
             :, data.seen[s]
         ]
         for s in data.signals
@@ -247,10 +247,10 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, seco
 
 def _save_posterior(
     study: Study,
-    inference: Inference,
     z: Tensor,
     flat: Tensor,
     log_q: Tensor,
+    pointwise: dict[str, Tensor],
     predicted: dict[str, np.ndarray],
     prior: tuple[Tensor, Tensor],
     run: RunFolder,
@@ -263,7 +263,6 @@ def _save_posterior(
     def sites(z: Tensor) -> dict[str, np.ndarray]:
         return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
 
-    pointwise = _pointwise(study, inference, z, flat)
     joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
     joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     people = study.figures.population

@@ -17,7 +17,7 @@ from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart
 from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
 from experiments.nz_calibration._kept_runs import kept_runs
-from experiments.nz_calibration._sampler import ROUND, chains
+from experiments.nz_calibration._sampler import ROUND, centre_of, chains
 from experiments.nz_calibration._study import Study, fit_settings, report_failed, steps
 
 FILE = "rounds.safetensors"
@@ -76,12 +76,13 @@ def explore(
             found = chains(
                 inference,
                 flow,
+                inference.common_error(centre_of(flow, config.seed)),
                 derive_seed(config.seed, number, "round-draws"),
                 console,
                 min(ROUND, config.chain_draws),
             )
             centre = found.z.flatten(0, 1).mean(0)
-            z = centre + WIDER * (found.draws(config.round_runs, generator) - centre)
+            z = (centre + WIDER * (found.draws(config.round_runs, generator) - centre))[:, : study.space.dim]
         with run.phase(f"round_{number + 1}"):
             values = _simulate(inference, z, number, run, console, problem, config.seed)
         good = torch.isfinite(values).all(1)

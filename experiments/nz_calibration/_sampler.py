@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import torch
@@ -10,6 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from calib import Flow
+from calib._common_error import Beside, CommonError
 from calib._hamiltonian import Chains, sample_chains
 from calib._noise import derive_seed
 from experiments.nz_calibration._inference import Inference
@@ -23,20 +23,27 @@ QUICK, CAREFUL = 0.8, 0.95
 a hundred transitions, where much antibody is left or protection is steep, and R-hat tells of it."""
 
 
-def chains(inference: Inference, flow: Flow, seed: int, console: Console, draws: int) -> Chains:
-    """Draw from the posterior of the local mean.
+def centre_of(flow: Flow, seed: int) -> Tensor:
+    """`[D]` mean of a fitted flow."""
+    with torch.no_grad():
+        return flow.sample(256, torch.Generator().manual_seed(derive_seed(seed, 0, "centre"))).mean(0)
+
+
+def chains(inference: Inference, flow: Flow, errors: CommonError, seed: int, console: Console, draws: int) -> Chains:
+    """Draw from the posterior of the local mean: parameters and, beside them, errors `[draw, chain, D + K]`.
 
     Args:
         inference: with its local mean.
         flow: fitted to it; the chains run in its base noise.
+        errors: that the figures seen share.
         seed: of the draws.
         console: for progress.
         draws: kept of each chain; before them 10 to 100 more tune the step.
     """
-    log_likelihood = inference.local_problem("").log_likelihood
+    log_likelihood, dim = inference.joint(errors), inference.simulator.space.dim
 
-    def log_density(z: Tensor) -> Tensor:
-        return log_likelihood(z, 0, "reverse") - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    def log_density(both: Tensor) -> Tensor:
+        return log_likelihood(both) - 0.5 * both[:, :dim].square().sum(1)
 
     warmup = min(100, max(10, 2 * draws if draws <= ROUND else draws // 2))
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
@@ -45,7 +52,7 @@ def chains(inference: Inference, flow: Flow, seed: int, console: Console, draws:
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         return sample_chains(
             log_density,
-            flow,
+            Beside(flow, errors.count),
             chains=CHAINS,
             warmup=warmup,
             draws=draws,

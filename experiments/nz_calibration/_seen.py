@@ -42,21 +42,18 @@ class Seen:
     scatter: Tensor
     clustered: Tensor
 
-    def log_likelihood(
-        self, z: Tensor, mean: Tensor, unsure: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
+    def log_likelihood(self, z: Tensor, mean: Tensor, error: Tensor | None = None) -> Tensor:
         """`[P]` log likelihood at `z [P, D]`.
 
         Args:
             z: `[P, D]`.
             mean: `[P, F]` the expected figures.
-            unsure: `[P]`, and
-            noise: `[F]`, whose product is the relative variance of the expected figures; None where they are exact.
+            error: `[P, F]` their relative variance; None where they are exact.
         """
         scale = self.prior.forward(z.index_select(-1, self.at))
         relative = scale[:, 1:] ** 2 @ self.scatter
-        if unsure is not None and noise is not None:
-            relative = torch.addcmul(relative, unsure[:, None], noise)
+        if error is not None:
+            relative = relative + error
         parts = [self.counts, len(self.figures) - self.counts]
         (count, level), (of_count, of_level), (counted, measured) = (
             x.split(parts, -1) for x in (floored(mean), relative, self.figures)

@@ -241,6 +241,12 @@ def k_hat_words(run: RunFiles) -> str:
             f" The mean of the model that they rest on was learnt from {emulator['runs']:,} runs of the country; it is off by "
             f"{emulator['error_median']:.0%} in the median count, which enters as noise."
         )
+    shared = run.manifest.get("common_errors")
+    if shared:
+        sentence += (
+            f" {shared['count']} errors of that mean, and of chance in the country, that move figures together are drawn along with the "
+            f"parameters: {shared['share_of_variance']:.0%} of the error of the median figure."
+        )
     widened = run.manifest.get("widened_by_chance")
     if widened:
         sentence += (

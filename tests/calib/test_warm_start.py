@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calib._flows import make_flow
-from calib._local_mean import chance_covariance, local_mean
+from calib._local_mean import local_mean
 from calib._warm_start import Outputs, cold_start, gauss_newton, start_flow
 
 DIM, OUT, SD = 4, 12, 0.1
@@ -101,19 +101,3 @@ def test_must_fail_without_finite_runs_or_a_full_rank_layer():
         start_flow(make_flow("maf", DIM, seed=0), walk(log_linear()[0], 1))
     with pytest.raises(ValueError, match="at least 2"):
         local_mean(torch.zeros(1, 2), torch.ones(1, 3), torch.ones(1, 3, 2), floor=1.0)
-
-
-def test_chance_that_strikes_all_outputs_together_widens_the_estimate():
-    """Data shifted by one common chance: least squares that thinks them independent must be widened to the truth."""
-    outputs, _, precision = log_linear()
-    g = torch.Generator().manual_seed(5)
-    z = torch.zeros(4000, DIM)
-    value, jacobian = outputs.jacobian(z, 0)
-    common = 0.2 * torch.randn(4000, 1, generator=g)  # the same in every output of a run
-    local = local_mean(z, value * (1 + common), jacobian * (1 + common)[..., None], floor=1e-9)
-    covariance, weight = torch.linalg.inv(precision), torch.full((OUT,), SD**-2)
-    extra = chance_covariance(local, z[0], covariance, weight, torch.ones(OUT))
-    move = covariance @ local.slope.mT @ weight  # of the estimate, for a relative shift of 1 in every output
-    torch.testing.assert_close(extra, 0.04 * torch.outer(move, move), rtol=0.1, atol=1e-4)
-    quarter = chance_covariance(local, z[0], covariance, weight, torch.full((OUT,), 0.25))
-    torch.testing.assert_close(quarter, extra / 4)

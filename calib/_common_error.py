@@ -1,0 +1,92 @@
+"""What all outputs of a local mean are off by together, as errors drawn along with the parameters.
+
+One run of a system strays from its mean in all weeks together; so does the real system, which ran once, and so does a mean that was
+learnt from such runs. A likelihood that takes these errors for independent noise believes the data too much where errors add up,
+and its fitted scatter is too small by what it takes them for. Here the leading components of the strays are errors of their own,
+`log output = log mean + sd loading e`, e ~ N(0, I), drawn with the parameters (the covariance of a Gaussian process for many outputs,
+Conti & O'Hagan 2010, J Stat Plan Inference 140:640); what these components leave remains independent noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calib._flows import Flow
+from calib._local_mean import LocalMean
+
+NARROW = 0.3
+"""Standard deviation of the errors that chains start with: of 1, all start far off."""
+
+
+@dataclass(frozen=True, eq=False)
+class CommonError:
+    """Log errors of outputs for a run's own variance: `loading e` and independent noise.
+
+    Attributes:
+        loading: `[M, K]`. rest: `[M]` variance that the K components leave. share: `[M]` variance of the real system's own stray over
+            that of a run of the simulator.
+    """
+
+    loading: Tensor
+    rest: Tensor
+    share: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of errors K."""
+        return self.loading.shape[1]
+
+    def of(self, mean: Tensor, unsure: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs off by given errors.
+
+        Args:
+            mean: `[P, M]` mean outputs.
+            unsure: `[P]` variance of the mean over that of a run's stray (`LocalMean.with_error`).
+            errors: `[P, K]`.
+
+        Returns:
+            Outputs `[P, M]` and what remains of their relative variance `[P, M]`.
+        """
+        variance = unsure[:, None] + self.share
+        return mean * torch.exp(variance.sqrt() * (errors @ self.loading.mT)), variance * self.rest
+
+
+def common_error(local: LocalMean, weight: Tensor, share: Tensor, count: int) -> CommonError:
+    """The components of the strays that tell most of what data can tell.
+
+    Args:
+        local: of the outputs seen.
+        weight: `[M]` information of the data about the log of each output.
+        share: `[M]`, see `CommonError`.
+        count: components wanted; fewer if there are fewer runs.
+
+    Returns:
+        The errors.
+    """
+    rows = local.unit / local.runs**0.5
+    left, _, _ = torch.linalg.svd(rows * weight.sqrt(), full_matrices=False)
+    loading = rows.mT @ left[:, :count]
+    rest = (rows.square().sum(0) - loading.square().sum(1)).clamp_min(0.0)
+    return CommonError(loading, rest, share)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Coordinates of a flow and, beside them, K errors that stand for themselves: where chains run."""
+
+    flow: Flow
+    count: int
+
+    def noise(self, particles: int, generator: torch.Generator) -> Tensor:
+        """Starts `[P, D + K]`."""
+        z = self.flow.noise(particles, generator)
+        return torch.cat([z, NARROW * torch.randn(particles, self.count, generator=generator, dtype=z.dtype)], 1)
+
+    def sample_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`[P, D + K]` and, up to a constant, their log density `[P]` under flow and N(0, I)."""
+        own, errors = noise.split([noise.shape[1] - self.count, self.count], -1)
+        z, log_q = self.flow.sample_with_log_prob(own)
+        return torch.cat([z, errors], -1), log_q - 0.5 * errors.square().sum(-1)
