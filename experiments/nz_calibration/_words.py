@@ -247,11 +247,4 @@ def k_hat_words(run: RunFiles) -> str:
             f" {shared['count']} errors of that mean, and of chance in the country, that move figures together are drawn along with the "
             f"parameters: {shared['share_of_variance']:.0%} of the error of the median figure."
         )
-    widened = run.manifest.get("widened_by_chance")
-    if widened:
-        sentence += (
-            " For what chance in the country and in the simulator's mean does to the estimate, intervals were widened: "
-            f"by {widened['median'] - 1:.0%} in the median, at most by {widened['largest'] - 1:.0%} "
-            f"({label(widened['largest_parameter'])})."
-        )
     return sentence
