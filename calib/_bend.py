@@ -124,7 +124,8 @@ def learn_bend(x: Tensor, residual: Tensor, effect: Tensor, slopes: tuple[Tensor
 
     The variances of linear and quadratic terms and of the noise of derivatives, over that of the noise, are chosen for all outputs
     together by the predictive density of each run's outputs from everything else (leave-one-out, Sundararajan & Keerthi 2001, Neural
-    Computation 13:1103), the noise for each output by itself. Where runs say nothing of a curvature, none is chosen.
+    Computation 13:1103), the noise for each output by itself. Where runs say nothing of a curvature, none is
+    chosen; with derivatives, next to none.
 
     Args:
         x: `[V, E]` where the runs were made, measured from the centre.

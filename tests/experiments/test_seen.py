@@ -10,6 +10,7 @@ from calib._local_mean import LocalMean
 from experiments.nz_calibration._chart import make_chart
 from experiments.nz_calibration._data import Data, observed
 from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._model import figures_law
 from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._signals import DEFAULT, OPTIONS
 
@@ -54,6 +55,26 @@ def test_value_and_gradient_are_those_of_the_trace(tiny, figures, chart, bent, s
     for value, slope in found:
         torch.testing.assert_close(value, wanted[0], rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(slope, wanted[1], rtol=1e-10, atol=1e-10 * float(wanted[1].abs().max()))
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, chart, bent):
+    data = observed(figures, tiny.full.observation.weeks, OPTIONS).until(tiny.short.weeks)
+    inference = Inference(tiny.short, data, local=around(tiny, chart, bent), chart=chart)
+    g = torch.Generator().manual_seed(7)
+    z = 0.3 * torch.randn(3, tiny.space.dim, generator=g)
+    errors = inference.common_error(z[0])
+    drawn = torch.randn(3, errors.count, generator=g)
+    mean, left = (torch.ones(3, len(inference.fitted_mean)) for _ in range(2))
+    mean[:, inference.which], left[:, inference.which] = inference.off_by(z, errors, drawn)
+    expected, relative = (Expected.from_flat(x, tiny.short.weeks) for x in (mean, left))
+    theta = tiny.space.to_theta(z)
+    wanted = -0.5 * drawn.square().sum(1)
+    for name in data.signals:
+        law = figures_law(name, getattr(expected, name), theta, getattr(relative, name).sqrt())
+        wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
+    torch.testing.assert_close(inference.joint(errors)(torch.cat([z, drawn], 1)), wanted, rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(mean[:, inference.which], inference.local(z)[:, inference.which])
 
 
 def test_exact_means_and_a_particle_that_failed(tiny, figures):
