@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from calib._bend import SUREST, Bend, learn_bend
+from calib._bend import Bend
+from calib._bend_fit import learn_bend
 
 Chart = Callable[[Tensor], Tensor]
 """Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
@@ -72,24 +71,13 @@ class LocalMean:
     def with_error(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean outputs `[P, M]` at `z [P, D]` and their relative variance, as two factors `[P]` and `[M]`, in one pass.
 
-        The second factor is the variance of one run's stray, the first that of the mean over it. As `self(z)` and
-        `relative_error_at(z) ** 2` to rounding, at less than half the work; differentiable once.
+        The second factor is the variance of one run's stray, the first that of the mean over it.
         """
         x = self.chart(z) - self.centre
-        bend = self.bend
-        if bend is None:
-            mean = torch.exp(self.log_mean + x @ self.slope.mT)
-            return mean, torch.full_like(x[..., 0], 1 / self.runs), self.stray.var(0)
-        log_mean, unsure = _Bent.apply(x, self.log_mean + bend.constant, *self._together, bend)
-        return log_mean.exp(), unsure.clamp_min(SUREST), bend.noise
-
-    @cached_property
-    def _together(self) -> tuple[Tensor, Tensor]:
-        """What x is multiplied with, side by side, `[E, M + V]`, and the points' curved coordinates, `[K, V]`."""
-        bend = self.bend
-        assert bend is not None
-        first = torch.cat([self.slope.mT + bend.rise * bend.scale[:, None], (bend.points * bend.scale).mT], 1)
-        return first.contiguous(), bend.points[:, bend.curved].mT.contiguous()
+        line = self.log_mean + x @ self.slope.mT
+        if self.bend is None:
+            return line.exp(), torch.full_like(x[..., 0], 1 / self.runs), self.stray.var(0)
+        return (line + self.bend(x)).exp(), self.bend.unsure(x), self.bend.noise
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""
@@ -105,43 +93,6 @@ class LocalMean:
     def jacobian(self, z: Tensor) -> Tensor:
         """Derivatives of the means in z, `[*batch, M, D]`."""
         return self(z)[..., None] * self.log_slope(z)
-
-
-class _Bent(torch.autograd.Function):
-    """Log means and the variance of the mean over that of the noise, with the derivative that shares their products."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, log_mean: Tensor, first: Tensor, points: Tensor, bend: Bend
-    ) -> tuple[Tensor, Tensor]:
-        line, inner = (x @ first).split([len(log_mean), first.shape[1] - len(log_mean)], -1)
-        y = x * bend.scale
-        bent = y[..., bend.curved]
-        one, other = bend.pairs
-        line = torch.addmm(line, bent[..., one] * bent[..., other], bend.curve)
-        close = bent @ points
-        near, here = bend.kernel(inner, close), bend.kernel((y**2).sum(-1), (bent**2).sum(-1))
-        solved = near @ bend.inverse
-        ctx.save_for_backward(y, bent, first, points, close, solved)
-        ctx.bend = bend
-        return line + log_mean, bend.sure * (here - (solved * near).sum(-1))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, mean: Tensor, unsure: Tensor) -> tuple[Tensor | None, ...]:
-        y, bent, first, points, close, solved = ctx.saved_tensors
-        bend: Bend = ctx.bend
-        unsure = bend.sure * unsure[:, None]
-        one, other = bend.pairs
-        square = bent.new_zeros(len(bent), bent.shape[1], bent.shape[1])
-        square[:, one, other] = mean @ bend.curve.mT
-        by_near = -2 * unsure * solved
-        by_bent = (bent[:, :, None] * square).sum(1) + (square * bent[:, None, :]).sum(2)
-        by_bent += 2 * bend.quadratic * ((by_near * close) @ points.mT)
-        by_bent += 4 * bend.quadratic * unsure * (bent**2).sum(-1, keepdim=True) * bent
-        by_x = torch.cat([mean, bend.linear * by_near], -1) @ first.mT + 2 * bend.linear * unsure * y * bend.scale
-        by_x.index_add_(1, bend.curved, by_bent * bend.scale[bend.curved])
-        return by_x, *[None] * 4
 
 
 def identity(z: Tensor) -> Tensor:
@@ -179,6 +130,7 @@ def local_mean(
     values: tuple[Tensor, Tensor] | None = None,
     bent: bool = False,
     slopes: tuple[Tensor, Tensor, Tensor] | None = None,
+    wanted: Tensor | None = None,
     passes: int = 3,
 ) -> LocalMean:
     """Estimate the mean outputs around the mean of `z`.
@@ -200,6 +152,7 @@ def local_mean(
             and the mean of the exponentials of what they stray puts the level back at the mean (smearing, Duan 1983, JASA 78:605).
         slopes: `[N, D]`, `[N, M]` and `[N, M, D]`, as z, outputs and jacobian, of runs that lie as the posterior does: where these are
             given, a bent mean takes its lines from them, and learns its curvature from them too.
+        wanted: `[M]` mask of the outputs that a bent mean bends; None for all.
         passes: refinements of slope and mean by one another.
 
     Returns:
@@ -227,7 +180,7 @@ def local_mean(
     if bent:
         rest = reached.log() - (at - centre) @ slope.mT
         known = None if slopes is None else (eta - centre, derivative / value[..., None] - slope)
-        bend = learn_bend(at - centre, rest - rest.mean(0), slope.square().mean(0).sqrt(), known)
+        bend = learn_bend(at - centre, rest - rest.mean(0), slope, known, wanted)
         smear = bend.unit.clamp(-LARGEST_STRAY, LARGEST_STRAY).exp().mean(0).log()
         return LocalMean(centre, rest.mean(0) + smear, slope, torch.expm1(bend.stray), chart, bend)
     carried = _carry(at, centre, slope) * reached

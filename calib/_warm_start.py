@@ -77,13 +77,14 @@ class WarmStart:
         chart: Chart = identity,
         more: tuple[Tensor, Tensor] | None = None,
         slopes: tuple[Tensor, Tensor, Tensor] | None = None,
+        wanted: Tensor | None = None,
     ) -> LocalMean:
-        """The local mean of the pool; with `more` runs of the larger system, `[V, D]` and `[V, M]`, a bent one, by `slopes` if given."""
+        """The local mean of the pool; with `more` runs of the larger system, `[V, D]` and `[V, M]`, a bent one (see `local_mean`)."""
         runs = (self.pool_z, self.pool_outputs, self.pool_jacobian)
         level = (self.value_z, self.value_outputs)
         if more is not None and len(more[0]):
             level = tuple(torch.cat(pair) if len(pair[0]) else pair[1] for pair in zip(level, more, strict=True))  # type: ignore[assignment]
-            return local_mean(*runs, floor=floor, chart=chart, values=level, bent=True, slopes=slopes)
+            return local_mean(*runs, floor=floor, chart=chart, values=level, bent=True, slopes=slopes, wanted=wanted)
         return local_mean(*runs, floor=floor, chart=chart, values=level)
 
 

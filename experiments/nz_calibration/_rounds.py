@@ -108,7 +108,7 @@ def explore(
         fitted = inference.fitted_mean
         run.update(
             emulator={
-                "runs": local.runs, "linear": bend.linear, "quadratic": bend.quadratic,
+                "runs": local.runs, "curvature": bend.curvature,
                 "error_median": float(bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
             }
         )  # fmt: skip

@@ -110,7 +110,7 @@ class Study:
         slopes: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> LocalMean:
         """The mean expected counts that a warm start, `more` runs of the country and Jacobians around came to know."""
-        return warm.local(SMALLEST_MEAN, self.chart, more, slopes)
+        return warm.local(SMALLEST_MEAN, self.chart, more, slopes, self.inference().fitted_mean)
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from calib._bend import learn_bend
+from calib._bend_fit import learn_bend
 from calib._local_mean import LocalMean
 from experiments.nz_calibration._chart import make_chart
 from experiments.nz_calibration._data import Data, observed
@@ -35,7 +35,7 @@ def around(tiny, chart, bent):
     bend = None
     if bent:
         x = torch.randn(RUNS, E, generator=g)
-        bend = learn_bend(x, 0.02 * (x[:, :1] ** 2 + x[:, 1:2]) + stray, slope.square().mean(0).sqrt())
+        bend = learn_bend(x, 0.02 * (x[:, :1] ** 2 + x[:, 1:2]) + stray, slope)
     return LocalMean(centre, log_mean, slope, stray, chart, bend)
 
 

@@ -1,0 +1,218 @@
+"""Learning a bend: a regression for each output on the values of runs and on their derivatives.
+
+A run tells one number an output, its Jacobian one in each coordinate: derivatives join as observations of the same quadratic (Solak
+et al. 2003, NIPS 15). What a product of two coordinates may amount to is judged in units of what the two do to that very output, so
+that in an output of one place the coordinates of another are next to nothing, and the few dozen that are left can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calib._bend import Bend
+from calib._unsure import learn_unsure
+
+KEPT = 24
+"""Coordinates that bend an output: 300 products."""
+LINEAR = (0.03, 0.1, 0.3, 1.0)
+"""Prior standard deviations of what the lines are off, relative to their slopes."""
+CURVATURE = (1e-3, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 2.0)
+"""The same of the products, in units of what they multiply, log scale."""
+START = (0.3, 0.35)
+ENOUGH = 32
+"""Outputs, evenly taken, by which these two are judged."""
+LEAST = 0.1
+"""Slopes count as at least this share of what is typical over outputs: one that vanishes at the centre need not elsewhere."""
+LEVEL = 1e-4
+"""Prior precision of the constant: the level is learnt from the runs alone."""
+ROUGH, POOLED = 0.04, 5.0
+"""Variance of a relative derivative to begin with, and how many observations of the output's own mean each coordinate's is pooled with."""
+PASSES = 3
+"""In turn noise from what is left and terms from the noise."""
+BATCH = 16
+"""Outputs solved side by side."""
+
+
+def learn_bend(
+    x: Tensor,
+    residual: Tensor,
+    line: Tensor,
+    slopes: tuple[Tensor, Tensor] | None = None,
+    wanted: Tensor | None = None,
+) -> Bend:
+    """Regress what a linear model leaves.
+
+    How large the terms are is chosen for all outputs together by the predictive density of each run's outputs from everything else
+    (leave-one-out, Sundararajan & Keerthi 2001, Neural Computation 13:1103); the noise of values, and of derivatives in each coordinate,
+    for each output by itself from what is left. Where nothing tells of a curvature, none is chosen.
+
+    Args:
+        x: `[V, E]` where the runs were made, measured from the centre.
+        residual: `[V, M]` their log outputs minus the linear model's.
+        line: `[M, E]` slopes of the linear model.
+        slopes: `[N, E]` where derivatives are known, and `[N, M, E]` what they are less the linear model's.
+        wanted: `[M]` mask of the outputs for which a curvature is looked for; None for all. The others keep their lines.
+
+    Returns:
+        The correction.
+
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} run was given to learn a curvature from; at least 2 are needed.")
+    runs, outputs = residual.shape
+    whole = torch.arange(outputs, device=x.device) if wanted is None else wanted.nonzero()[:, 0]
+    at, off = slopes if slopes is not None else (x[:0], residual.new_zeros(0, outputs, x.shape[1]))
+    steep = line.square() if not len(at) else (off + line).square().mean(0)
+    steep = (steep + LEAST**2 * steep[whole].mean(0)).sqrt()
+    pick = (steep * x.std(0)).topk(min(KEPT, x.shape[1]), dim=1).indices.sort(1).values
+    data = _Data(x, residual, at, off, pick, steep.gather(1, pick).clamp_min(1e-12))
+
+    few = whole[:: max(1, len(whole) // ENOUGH)]
+    scales = _search(lambda at: _solve(data, few, at).density)
+    size = pick.shape[1]
+    constant, rise, curve = (
+        residual.new_zeros(outputs),
+        residual.new_zeros(x.shape[1], outputs),
+        steep.new_zeros(outputs, size, size),
+    )
+    stray, unit, left = residual.clone(), residual * (runs / (runs - 1)) ** 0.5, residual.new_zeros(outputs)
+    for part in whole.split(BATCH):
+        found, scale = _solve(data, part, scales), data.scale[part]
+        constant[part] = found.terms[:, 0]
+        rise[pick[part].mT, part] = (found.terms[:, 1 : 1 + size] * scale).mT
+        curve[part] = found.curve * scale[:, :, None] * scale[:, None, :]
+        stray[:, part], unit[:, part] = (found.rest / found.free).mT, (found.rest / found.free.sqrt()).mT
+        left[part] = (1 / found.free - 1).mean(1)
+    unsure = learn_unsure(x, residual[:, whole], line[whole].square().mean(0).sqrt(), float(left[whole].mean()))
+    return Bend(pick, curve, constant, rise, unsure, unit.square().mean(0), stray, unit, scales[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Values `[V, M]` at `x [V, E]`, derivatives `[N, M, E]` at `at [N, E]`, own coordinates `pick [M, K]` and their units `[M, K]`."""
+
+    x: Tensor
+    values: Tensor
+    at: Tensor
+    derivatives: Tensor
+    pick: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """Of B outputs.
+
+    Attributes:
+        terms: `[B, 1 + K + K (K + 1) / 2]` constant, slopes, products. curve: `[B, K, K]` the products as a symmetric form.
+        rest: `[B, V]` what is left of the values. free: `[B, V]` 1 less the leverage of each.
+        density: log predictive density of every run given all else, noise at its best, up to a constant.
+    """
+
+    terms: Tensor
+    curve: Tensor
+    rest: Tensor
+    free: Tensor
+    density: float
+
+
+def _search(density: Callable[[tuple[float, float]], float]) -> tuple[float, float]:
+    """The two scales of the highest density, one after the other."""
+    best, heights, moved = START, {START: density(START)}, True
+    while moved:
+        moved = False
+        for axis, steps in enumerate((LINEAR, CURVATURE)):
+            for way in (1, -1):
+                while 0 <= (place := steps.index(best[axis]) + way) < len(steps):
+                    trial = (steps[place], best[1]) if axis == 0 else (best[0], steps[place])
+                    if trial not in heights:
+                        heights[trial] = density(trial)
+                    if heights[trial] <= heights[best]:
+                        break
+                    best, moved = trial, True
+    return best
+
+
+def _solve(data: _Data, which: Tensor, scales: tuple[float, float]) -> _Solution:
+    """Terms of some outputs, with the noise that they leave."""
+    pick, scale, values = data.pick[which], data.scale[which], data.values[:, which].mT
+    (batch, size), runs, count = pick.shape, values.shape[1], len(data.at)
+    first, second = torch.triu_indices(size, size, device=pick.device)
+    own = data.x.mT[pick] * scale[:, :, None]  # [B, K, V]
+    features = torch.cat([torch.ones_like(own[:, :1]), own, own[:, first] * own[:, second]], 1).mT  # [B, V, F]
+    gram, drawn = features.mT @ features, (features.mT @ values[..., None])[..., 0]
+    there = data.at.mT[pick] * scale[:, :, None]  # [B, K, N]
+    seen = data.derivatives[:, which].gather(2, pick.expand(count, -1, -1)).permute(1, 2, 0) / scale[:, :, None]
+    rows = _Rows(there, seen)
+    precision = torch.cat(
+        [own.new_tensor([LEVEL]), own.new_full((size,), scales[0] ** -2), own.new_full((len(first),), scales[1] ** -2)]
+    )
+    noise, rough = 0.3 * values.var(1).clamp_min(1e-12), own.new_full((batch, size), ROUGH)
+    for step in range(PASSES):
+        whole = gram / noise[:, None, None] + rows.gram(1 / rough)
+        whole.diagonal(dim1=1, dim2=2).add_(precision)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(whole))
+        terms = (inverse @ (drawn / noise[:, None] + rows.drawn(1 / rough))[..., None])[..., 0]
+        rest = values - (features @ terms[..., None])[..., 0]
+        free = (1 - ((features @ inverse) * features).sum(-1) / noise[:, None]).clamp_min(1e-6)
+        curve = own.new_zeros(batch, size, size)
+        curve[:, first, second] = 0.5 * terms[:, 1 + size :]
+        curve = curve + curve.mT
+        if step < PASSES - 1:
+            noise = (rest.square() / free).mean(1).clamp_min(1e-12)
+            if count:
+                wrong = (seen - terms[:, 1 : 1 + size, None] - 2 * curve @ there).square().sum(-1)
+                spent = rows.spent(inverse, 1 / rough)
+                together = wrong.sum(1) / (count * size - spent.sum(1)).clamp_min(1.0)
+                rough = (wrong + POOLED * together[:, None]) / ((count - spent).clamp_min(0.2 * count) + POOLED)
+    best = (rest.square() / free).mean(1).clamp_min(1e-12)
+    density = 0.5 * free.log().sum() - 0.5 * runs * best.log().sum()
+    return _Solution(terms, curve, rest, free, float(density))
+
+
+class _Rows:
+    """Derivatives as observations: that in coordinate i is the slope in i and every product with i, times the other.
+
+    Args:
+        there: `[B, K, N]` own coordinates where derivatives are known. seen: `[B, K, N]` the derivatives.
+    """
+
+    def __init__(self, there: Tensor, seen: Tensor) -> None:
+        batch, size, _ = there.shape
+        self.batch, self.size = batch, size
+        self.products = size * (size + 1) // 2
+        number = torch.zeros(size, size, dtype=torch.long, device=there.device)
+        first, second = torch.triu_indices(size, size, device=there.device)
+        number[first, second] = number[second, first] = 1 + size + torch.arange(self.products, device=there.device)
+        self.at = torch.cat(
+            [1 + torch.arange(size, device=there.device)[:, None], number], 1
+        )  # [K, 1 + K] terms that i appears in
+        # [B, K of i, 1 + K, N] what each of these is multiplied with: the square of i twice
+        factor = torch.cat([torch.ones_like(there[:, :1]), there], 1)[:, None].repeat(1, size, 1, 1)
+        along = torch.arange(size, device=there.device)
+        factor[:, along, 1 + along] *= 2
+        self.block = factor @ factor.mT  # [B, K, 1 + K, 1 + K]
+        self.sum = (factor @ seen[..., None])[..., 0]
+
+    def gram(self, weight: Tensor) -> Tensor:
+        """`[B, F, F]` with precisions `weight [B, K]`."""
+        terms = 1 + self.size + self.products
+        out = weight.new_zeros(self.batch, terms * terms)
+        where = (self.at[:, :, None] * terms + self.at[:, None, :]).flatten()
+        return out.index_add(1, where, (weight[..., None, None] * self.block).flatten(1)).unflatten(1, (terms, terms))
+
+    def drawn(self, weight: Tensor) -> Tensor:
+        """`[B, F]` what the derivatives draw the terms to."""
+        out = weight.new_zeros(self.batch, 1 + self.size + self.products)
+        return out.index_add(1, self.at.flatten(), (weight[..., None] * self.sum).flatten(1))
+
+    def spent(self, inverse: Tensor, weight: Tensor) -> Tensor:
+        """`[B, K]` degrees of freedom that the derivatives in each coordinate have spent."""
+        held = inverse[:, self.at[:, :, None], self.at[:, None, :]]
+        return weight * (held * self.block).sum((-1, -2))

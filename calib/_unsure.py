@@ -1,0 +1,101 @@
+"""How far the mean that runs have taught may be off, and how that grows away from them.
+
+The variance of a Gaussian process whose kernel is a polynomial of second degree, over that of the noise: one number for all
+outputs at a point, cheap enough to be asked for in every step of a chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LINEAR = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+QUADRATIC = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Variances over that of the noise, in units in which a typical run lies 1 from the centre."""
+CONSTANT = 100.0
+"""Prior variance of the constant over that of the noise: the level is learnt from the runs alone."""
+SUREST = 1e-9
+"""Smallest variance of the mean over that of the noise: rounding must not make it negative."""
+CURVED = 48
+"""Coordinates among which the outputs may bend, those that move them most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unsure:
+    """Variance of the mean over that of the noise, from the kernel `k(x, x') = constant + linear a + quadratic b^2`.
+
+    a is the inner product of `x scale` and `x' scale`, b that of their curved coordinates alone.
+
+    Attributes:
+        points: `[V, E]` scaled coordinates of the runs. scale: `[E]`. curved: `[K]` which coordinates bend.
+        linear, quadratic: prior variance of the terms over that of the noise, at a typical run.
+        inverse: `[V, V]` of the runs' covariance over the variance of the noise.
+        sure: factor on the variance, for what is known beside the values of the runs.
+    """
+
+    points: Tensor
+    scale: Tensor
+    curved: Tensor
+    linear: float
+    quadratic: float
+    inverse: Tensor
+    sure: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[*batch]` at `x [*batch, E]`, measured from the centre."""
+        y = x * self.scale
+        bent = y[..., self.curved]
+        near = _kernel(y @ self.points.mT, bent @ self.points[:, self.curved].mT, self.linear, self.quadratic)
+        here = _kernel((y**2).sum(-1), (bent**2).sum(-1), self.linear, self.quadratic)
+        return (self.sure * (here - ((near @ self.inverse) * near).sum(-1))).clamp_min(SUREST)
+
+    @property
+    def typical(self) -> float:
+        """Mean over the runs, each predicted by the others."""
+        return self.sure * _left(self.inverse)
+
+
+def _kernel(inner: Tensor, bent: Tensor, linear: float, quadratic: float) -> Tensor:
+    return CONSTANT + linear * inner + quadratic * bent * bent
+
+
+def _left(inverse: Tensor) -> float:
+    return float((1 / inverse.diagonal() - 1).clamp_min(0.0).mean())
+
+
+def learn_unsure(x: Tensor, residual: Tensor, effect: Tensor, left: float | None = None) -> Unsure:
+    """Choose the kernel by the predictive density of each run from the others.
+
+    The variances of linear and quadratic terms over that of the noise are chosen for all outputs together (leave-one-out, Sundararajan &
+    Keerthi 2001, Neural Computation 13:1103), the noise for each output by itself.
+
+    Args:
+        x: `[V, E]` where the runs were made, measured from the centre.
+        residual: `[V, M]` their log outputs minus a linear model's.
+        effect: `[E]` how much a unit of each coordinate moves the outputs; terms in coordinates that move little are shrunk more.
+        left: variance that leaving runs out one by one finds with all that is known, over that of the noise; None for what it finds
+            with this kernel.
+    """
+    typical = ((x * effect) ** 2).sum(1).mean().sqrt().clamp_min(1e-12)
+    scale = effect / typical
+    points = x * scale
+    curved = (points**2).mean(0).argsort(descending=True)[:CURVED].sort().values
+    bent = points[:, curved]
+    inner, square, eye = points @ points.mT, bent @ bent.mT, torch.eye(len(x)).to(x)
+
+    def inverse_at(linear: float, quadratic: float) -> Tensor:
+        return torch.cholesky_inverse(torch.linalg.cholesky(_kernel(inner, square, linear, quadratic) + eye))
+
+    def density(linear: float, quadratic: float) -> float:
+        inverse = inverse_at(linear, quadratic)
+        kept = inverse.diagonal()
+        noise = ((inverse @ residual) ** 2 / kept[:, None]).mean(0).clamp_min(1e-12)
+        return float(0.5 * residual.shape[1] * kept.log().sum() - 0.5 * len(x) * noise.log().sum())
+
+    grid = ((linear, quadratic) for linear in LINEAR for quadratic in QUADRATIC)
+    linear, quadratic = max(grid, key=lambda at: density(*at))
+    inverse = inverse_at(linear, quadratic)
+    sure = 1.0 if left is None else left / max(_left(inverse), 1e-12)
+    return Unsure(points, scale, curved, linear, quadratic, inverse, sure)
