@@ -33,7 +33,7 @@ class Coordinates(Protocol):
 LogDensity = Callable[[Tensor], Tensor]
 TRAJECTORY = math.pi / 2
 """Mean length of a trajectory: a quarter turn makes N(0, I) forget where it was."""
-MOST_STEPS = 24
+MOST_STEPS = 32
 ACCEPTED = 0.8
 """Acceptance that the step size is tuned to unless told otherwise (Betancourt, Byrne & Girolami 2014)."""
 RENEWED = (0.3, 0.65)

@@ -17,8 +17,10 @@ from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._rates import host_tables
 
 LOGGED = ("ascertainment_pcr", "ascertainment_rat")
-VENUES = ("transmission_household", "transmission_school", "transmission_work", "transmission_community")
-CURVED = (*LOGGED, *VENUES, *HIERARCHY, *HIERARCHY.values())
+HOUSEHOLD = "transmission_household"
+VENUES = ("transmission_school", "transmission_work", "transmission_community")
+SHARES = ("assortativity",)
+CURVED = (*LOGGED, HOUSEHOLD, *VENUES, *SHARES, *HIERARCHY, *HIERARCHY.values())
 """Parameters that stand in the chart as something else than their z."""
 HOSTS = 1024
 """Hosts from whose solutions the strength of transmission is learnt,"""
@@ -32,8 +34,10 @@ class StudyChart:
 
     Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
     how infectious and of how susceptible people are. So a venue's coordinate is that product over its value at the prior
-    medians, not its logarithm. Effects of districts stand for themselves instead of a spread and effects in its units, and
-    ascertainment, a factor of the counts, as a logarithm.
+    medians, not its logarithm. A household runs out of people, so that its coordinate is the share of them that one infected member
+    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of districts stand for
+    themselves instead of a spread and effects in its units, ascertainment, a factor of the counts, as a logarithm, and the share of
+    contacts within an age band as that share.
 
     Attributes:
         space: the parameters.
@@ -55,6 +59,10 @@ class StudyChart:
                 parts.append(value[HIERARCHY[name]] * value[name])
             elif name in LOGGED:
                 parts.append(value[name].log())
+            elif name == HOUSEHOLD:
+                parts.append(-torch.expm1(-value[name] * strength))
+            elif name in SHARES:
+                parts.append(value[name])
             elif name in VENUES:
                 parts.append(value[name] / self._medians[name].to(z) * strength)
             elif name not in HIERARCHY.values():
