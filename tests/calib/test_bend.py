@@ -103,6 +103,40 @@ def test_derivatives_alone_give_the_quadratic_exactly(truth):
     torch.testing.assert_close(bend.slope(at), slope_at(log_mean, at) - slope, atol=0.05, rtol=0)
 
 
+def test_one_wide_coordinate_changes_what_each_place_does_to_its_own_output():
+    """How much room the data leave the places, and so where the wide one lies, hangs on such products alone."""
+    g = torch.Generator().manual_seed(3)
+    places, runs, known, noise = 30, 120, 24, 0.1
+    line = torch.cat([torch.full((places, 1), 0.5), torch.eye(places)], 1)
+
+    def log_mean(z):
+        return z @ line.mT - 0.3 * z[:, :1] * z[:, 1:]
+
+    z, at = (torch.randn(n, places + 1, generator=g) for n in (runs, known))
+    rest = log_mean(z) - z @ line.mT + noise * torch.randn(runs, places, generator=g)
+    off = slope_at(log_mean, at) - line
+    off = off + noise * line * torch.randn(off.shape, generator=g)
+    bend = learn_bend(z, rest - rest.mean(0), line, (at, off))
+    ends = torch.zeros(2, places + 1)
+    ends[:, 0] = torch.tensor([-1.5, 1.5])
+    own = (line + bend.slope(ends))[:, torch.arange(places), 1 + torch.arange(places)]
+    torch.testing.assert_close(own, (1 - 0.3 * ends[:, :1]).expand_as(own), atol=0.12, rtol=0)
+    # the same for a plain posterior: half the log determinant of the information
+    change = own.log().sum(1).diff()
+    assert float(change) == pytest.approx(places * float(torch.tensor(0.55 / 1.45).log()), rel=0.05)
+
+
+def test_outputs_that_nobody_wants_keep_their_lines(truth):
+    slope, z, log_mean, _ = truth
+    rest = log_mean(z) - z @ slope.mT
+    wanted = torch.tensor([True, False, True, True, False])
+    bend = learn_bend(z, rest - rest.mean(0), slope, wanted=wanted)
+    assert (bend.curve.flatten(1).abs().amax(1) > 0).tolist() == wanted.tolist()
+    some = learn_bend(z, (rest - rest.mean(0))[:, wanted], slope[wanted])
+    torch.testing.assert_close(bend.of(wanted)(z), some(z))
+    assert torch.equal(bend(z)[:, ~wanted], torch.zeros(RUNS, 2))
+
+
 def test_local_mean_is_the_mean_and_not_the_median(truth):
     slope, z, log_mean, g = truth
     noise = 0.6
