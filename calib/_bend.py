@@ -23,7 +23,7 @@ class Bend:
     Attributes:
         pick: `[M, K]` which coordinates bend each output. curve: `[M, K, K]`, symmetric.
         constant: `[M]`. rise: `[E, M]`.
-        unsure: variance of the mean over that of the noise.
+        unsure: variance of the mean over that of the noise, one number a point for all outputs.
         noise: `[M]` variance of the noise, log scale. stray: `[V, M]` each run's log output minus what the other runs predict there.
         unit: `[V, M]` the same with the variance of the noise.
         curvature: prior standard deviation of the products, in units of what they multiply, log scale.
@@ -43,7 +43,7 @@ class Bend:
         """Correction of the log outputs `[*batch, M]` at `x [*batch, E]`, measured from the centre."""
         own = _own(x.reshape(-1, x.shape[-1]), self.pick)
         bent = (own * (self.curve @ own)).sum(1).mT
-        return self.constant + x @ self.rise + bent.reshape(*x.shape[:-1], -1)
+        return self.constant + x @ self.rise + bent.reshape(*x.shape[:-1], len(self.constant))
 
     def once(self, x: Tensor) -> Tensor:
         """The same at `x [P, E]`, differentiable once in x and at half the work: chains ask for it in every step."""

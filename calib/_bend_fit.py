@@ -24,7 +24,12 @@ CURVATURE = (1e-3, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 2.0)
 """The same of the products, in units of what they multiply, log scale."""
 START = (0.3, 0.35)
 ENOUGH = 32
-"""Outputs, evenly taken, by which these two are judged."""
+"""About as many outputs, evenly taken, judge these two."""
+STILL = 1e-6
+"""Residuals of a smaller variance are those of an output that never moves: there is nothing to bend, and its noise of next to none
+would outweigh all others."""
+SMOOTH = 1e-9
+"""Smallest variance of noise: what is exact must not be divided by."""
 LEAST = 0.1
 """Slopes count as at least this share of what is typical over outputs: one that vanishes at the centre need not elsewhere."""
 LEVEL = 1e-4
@@ -48,11 +53,12 @@ def learn_bend(
 
     How large the terms are is chosen for all outputs together by the predictive density of each run's outputs from everything else
     (leave-one-out, Sundararajan & Keerthi 2001, Neural Computation 13:1103); the noise of values, and of derivatives in each coordinate,
-    for each output by itself from what is left. Where nothing tells of a curvature, none is chosen.
+    for each output by itself from what is left. Where nothing tells of a curvature, next to none is chosen. Derivatives that were taken where a
+    run was made stay when that run is left out: their chance is another.
 
     Args:
         x: `[V, E]` where the runs were made, measured from the centre.
-        residual: `[V, M]` their log outputs minus the linear model's.
+        residual: `[V, M]` their log outputs minus the linear model's, of mean 0 over the runs.
         line: `[M, E]` slopes of the linear model.
         slopes: `[N, E]` where derivatives are known, and `[N, M, E]` what they are less the linear model's.
         wanted: `[M]` mask of the outputs for which a curvature is looked for; None for all. The others keep their lines.
@@ -66,7 +72,10 @@ def learn_bend(
     if len(x) < 2:
         raise ValueError(f"{len(x)} run was given to learn a curvature from; at least 2 are needed.")
     runs, outputs = residual.shape
-    whole = torch.arange(outputs, device=x.device) if wanted is None else wanted.nonzero()[:, 0]
+    moved = residual.var(0) > STILL
+    whole = (moved if wanted is None else moved & wanted).nonzero()[:, 0]
+    if not len(whole):
+        return _lines(x, residual, line)
     at, off = slopes if slopes is not None else (x[:0], residual.new_zeros(0, outputs, x.shape[1]))
     steep = line.square() if not len(at) else (off + line).square().mean(0)
     steep = (steep + LEAST**2 * steep[whole].mean(0)).sqrt()
@@ -76,12 +85,10 @@ def learn_bend(
     few = whole[:: max(1, len(whole) // ENOUGH)]
     scales = _search(lambda at: _solve(data, few, at).density)
     size = pick.shape[1]
-    constant, rise, curve = (
-        residual.new_zeros(outputs),
-        residual.new_zeros(x.shape[1], outputs),
-        steep.new_zeros(outputs, size, size),
-    )
-    stray, unit, left = residual.clone(), residual * (runs / (runs - 1)) ** 0.5, residual.new_zeros(outputs)
+    constant, rise = residual.new_zeros(outputs), residual.new_zeros(x.shape[1], outputs)
+    curve, left = residual.new_zeros(outputs, size, size), residual.new_zeros(outputs)
+    free = runs / (runs - 1)  # of lines alone, whose residuals have mean 0
+    stray, unit = residual * free, residual * free**0.5
     for part in whole.split(BATCH):
         found, scale = _solve(data, part, scales), data.scale[part]
         constant[part] = found.terms[:, 0]
@@ -91,6 +98,18 @@ def learn_bend(
         left[part] = (1 / found.free - 1).mean(1)
     unsure = learn_unsure(x, residual[:, whole], line[whole].square().mean(0).sqrt(), float(left[whole].mean()))
     return Bend(pick, curve, constant, rise, unsure, unit.square().mean(0), stray, unit, scales[1])
+
+
+def _lines(x: Tensor, residual: Tensor, line: Tensor) -> Bend:
+    """A bend that bends nothing."""
+    runs, outputs = residual.shape
+    free = runs / (runs - 1)
+    none = residual.new_zeros(outputs)
+    unsure = learn_unsure(x, residual, line.square().mean(0).sqrt())
+    pick = torch.zeros(outputs, 1, dtype=torch.long, device=x.device)
+    unit = residual * free**0.5
+    curve, rise = none[:, None, None], residual.new_zeros(x.shape[1], outputs)
+    return Bend(pick, curve, none, rise, unsure, unit.square().mean(0), residual * free, unit, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +142,7 @@ class _Solution:
 
 
 def _search(density: Callable[[tuple[float, float]], float]) -> tuple[float, float]:
-    """The two scales of the highest density, one after the other."""
+    """The two scales, one after the other, until neither gains by a step."""
     best, heights, moved = START, {START: density(START)}, True
     while moved:
         moved = False
@@ -153,7 +172,7 @@ def _solve(data: _Data, which: Tensor, scales: tuple[float, float]) -> _Solution
     precision = torch.cat(
         [own.new_tensor([LEVEL]), own.new_full((size,), scales[0] ** -2), own.new_full((len(first),), scales[1] ** -2)]
     )
-    noise, rough = 0.3 * values.var(1).clamp_min(1e-12), own.new_full((batch, size), ROUGH)
+    noise, rough = 0.3 * values.var(1).clamp_min(SMOOTH), own.new_full((batch, size), ROUGH)
     for step in range(PASSES):
         whole = gram / noise[:, None, None] + rows.gram(1 / rough)
         whole.diagonal(dim1=1, dim2=2).add_(precision)
@@ -165,13 +184,14 @@ def _solve(data: _Data, which: Tensor, scales: tuple[float, float]) -> _Solution
         curve[:, first, second] = 0.5 * terms[:, 1 + size :]
         curve = curve + curve.mT
         if step < PASSES - 1:
-            noise = (rest.square() / free).mean(1).clamp_min(1e-12)
+            noise = (rest.square() / free).mean(1).clamp_min(SMOOTH)
             if count:
                 wrong = (seen - terms[:, 1 : 1 + size, None] - 2 * curve @ there).square().sum(-1)
                 spent = rows.spent(inverse, 1 / rough)
                 together = wrong.sum(1) / (count * size - spent.sum(1)).clamp_min(1.0)
-                rough = (wrong + POOLED * together[:, None]) / ((count - spent).clamp_min(0.2 * count) + POOLED)
-    best = (rest.square() / free).mean(1).clamp_min(1e-12)
+                left = (count - spent).clamp_min(0.2 * count) + POOLED
+                rough = ((wrong + POOLED * together[:, None]) / left).clamp_min(SMOOTH)
+    best = (rest.square() / free).mean(1).clamp_min(SMOOTH)
     density = 0.5 * free.log().sum() - 0.5 * runs * best.log().sum()
     return _Solution(terms, curve, rest, free, float(density))
 
@@ -190,12 +210,10 @@ class _Rows:
         number = torch.zeros(size, size, dtype=torch.long, device=there.device)
         first, second = torch.triu_indices(size, size, device=there.device)
         number[first, second] = number[second, first] = 1 + size + torch.arange(self.products, device=there.device)
-        self.at = torch.cat(
-            [1 + torch.arange(size, device=there.device)[:, None], number], 1
-        )  # [K, 1 + K] terms that i appears in
+        along = torch.arange(size, device=there.device)
+        self.at = torch.cat([1 + along[:, None], number], 1)  # [K, 1 + K] terms that i appears in
         # [B, K of i, 1 + K, N] what each of these is multiplied with: the square of i twice
         factor = torch.cat([torch.ones_like(there[:, :1]), there], 1)[:, None].repeat(1, size, 1, 1)
-        along = torch.arange(size, device=there.device)
         factor[:, along, 1 + along] *= 2
         self.block = factor @ factor.mT  # [B, K, 1 + K, 1 + K]
         self.sum = (factor @ seen[..., None])[..., 0]

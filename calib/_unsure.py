@@ -66,7 +66,7 @@ def _left(inverse: Tensor) -> float:
 
 
 def learn_unsure(x: Tensor, residual: Tensor, effect: Tensor, left: float | None = None) -> Unsure:
-    """Choose the kernel by the predictive density of each run from the others.
+    """Choose the kernel by the predictive density of each run from the others, values alone.
 
     The variances of linear and quadratic terms over that of the noise are chosen for all outputs together (leave-one-out, Sundararajan &
     Keerthi 2001, Neural Computation 13:1103), the noise for each output by itself.

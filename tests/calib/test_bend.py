@@ -137,6 +137,24 @@ def test_outputs_that_nobody_wants_keep_their_lines(truth):
     assert torch.equal(bend(z)[:, ~wanted], torch.zeros(RUNS, 2))
 
 
+@pytest.mark.parametrize("known", [0, 10])
+def test_an_output_that_never_moves_leaves_the_others_alone(truth, known):
+    slope, z, log_mean, g = truth
+    rest = log_mean(z) - z @ slope.mT + 0.1 * torch.randn(RUNS, M, generator=g)
+    rest, line = rest - rest.mean(0), slope.clone()
+    off = slope_at(log_mean, z[:known]) - slope if known else torch.zeros(0, M, D)
+    rest[:, 2], line[2], off[:, 2] = 0.0, 0.0, 0.0
+    others = torch.tensor([True, True, False, True, True])
+    found = learn_bend(z, rest, line, (z[:known], off) if known else None)
+    alone = learn_bend(z, rest[:, others], line[others], (z[:known], off[:, others]) if known else None)
+    torch.testing.assert_close(found.of(others).unsure.typical, alone.unsure.typical, rtol=0.2, atol=0)
+    assert found.curvature == alone.curvature
+    assert torch.equal(found(z)[:, 2], torch.zeros(RUNS))
+    none = learn_bend(z, rest, line, wanted=torch.zeros(M, dtype=torch.bool))
+    assert torch.equal(none(z), torch.zeros(RUNS, M))
+    assert torch.isfinite(none.error(z)).all()
+
+
 def test_local_mean_is_the_mean_and_not_the_median(truth):
     slope, z, log_mean, g = truth
     noise = 0.6
