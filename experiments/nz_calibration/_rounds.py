@@ -19,6 +19,7 @@ from experiments.nz_calibration._inference import COUNTRY_BATCH, Inference
 from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._sampler import ROUND, centre_of, chains
 from experiments.nz_calibration._study import Study, fit_settings, report_failed, steps
+from experiments.nz_calibration._threads import several_threads
 
 FILE = "rounds.safetensors"
 RUNS = ("z", "values", "slope_z", "slope_values", "slopes")
@@ -69,7 +70,7 @@ def explore(
         inference = replace(inference, local=pool.local(study, warm))
     for number in range(0 if pool is None else pool.rounds, config.rounds):
         settings = replace(fit_settings(config, local=True), max_steps=min(ROUND_STEPS, config.max_steps))
-        with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress:
+        with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress, several_threads():
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
         generator = torch.Generator().manual_seed(derive_seed(config.seed, number, "round"))
         with run.phase(f"draws_{number + 1}"):
@@ -98,7 +99,7 @@ def explore(
             new = tuple(torch.cat(pair) for pair in zip(kept, new, strict=True))  # type: ignore[assignment]
         pool = Pool(*new, flow.state_dict(), number + 1)
         _save(pool, file, problem)
-        with run.phase(f"learn_{number + 1}"):
+        with run.phase(f"learn_{number + 1}"), several_threads():
             inference = replace(inference, local=pool.local(study, warm))
         flow.requires_grad_(True)
     local = inference.local

@@ -1,0 +1,30 @@
+"""How many threads tensor operations take.
+
+One, as most of them are tiny. Where many chains or particles ask for a local mean together they are not, and more threads help.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+MOST = 8
+"""More than this and they wait for one another."""
+
+
+@contextmanager
+def several_threads() -> Iterator[None]:
+    """Let tensor operations take the threads that the kernels have, at most `OMP_NUM_THREADS` where that is set."""
+    import numba
+
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    count = min(MOST, numba.get_num_threads(), int(allowed) if allowed.isdigit() and int(allowed) else MOST)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
