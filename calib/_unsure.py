@@ -51,6 +51,30 @@ class Unsure:
         here = _kernel((y**2).sum(-1), (bent**2).sum(-1), self.linear, self.quadratic)
         return (self.sure * (here - ((near @ self.inverse) * near).sum(-1))).clamp_min(SUREST)
 
+    def farthest(self, x: Tensor, count: int) -> Tensor:
+        """Which of the points `x [N, E]` to run next, `[count]`: each where the mean is least known given the runs and those before.
+
+        Greedy, which for such a variance is near the best (active learning MacKay: MacKay 1992, Neural Computation 4:590; as
+        a pivoted Cholesky factorisation of the covariance of the points given the runs).
+        """
+        y = x * self.scale
+        bent, runs = y[:, self.curved], self.points[:, self.curved]
+        near = _kernel(y @ self.points.mT, bent @ runs.mT, self.linear, self.quadratic)
+        told = near @ self.inverse
+        left = _kernel((y**2).sum(1), (bent**2).sum(1), self.linear, self.quadratic) - (told * near).sum(1)
+        chosen, columns = list[int](), list[Tensor]()
+        for _ in range(min(count, len(x))):
+            at = int(left.argmax())
+            own = _kernel(y @ y[at], bent @ bent[at], self.linear, self.quadratic) - told @ near[at]
+            column = (own - sum((c * c[at] for c in columns), torch.zeros_like(own))) / (left[at] + 1).clamp_min(
+                1e-12
+            ).sqrt()
+            chosen.append(at)
+            columns.append(column)
+            left = left - column**2
+            left[at] = -torch.inf
+        return torch.tensor(chosen)
+
     @property
     def typical(self) -> float:
         """Mean over the runs, each predicted by the others."""

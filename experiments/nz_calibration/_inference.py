@@ -90,6 +90,9 @@ class Inference:
             raise ValueError("a fit without simulations needs a local mean; set `local` first.")
         seen = self._seen
         fitted = local.of(seen.which)
+        if fitted.bend is not None:
+            compiled = seen.emulated(fitted, None)
+            return replace(self.problem(fingerprint), log_likelihood=lambda z, seed, gradient: compiled(z, z[:, :0]))
 
         def log_likelihood(z: Tensor, seed: int, gradient: Gradient) -> Tensor:
             mean, unsure, noise = fitted.with_error(z)
@@ -113,10 +116,12 @@ class Inference:
     def joint(self, errors: CommonError) -> Callable[[Tensor], Tensor]:
         """Log likelihood `[P]` at parameters and errors `[P, D + K]` by the local mean, the errors' log density included."""
         seen, dim = self._seen, self.simulator.space.dim
+        compiled = None if self._fitted.bend is None else seen.emulated(self._fitted, errors)
 
         def log_density(both: Tensor) -> Tensor:
             z, e = both.split([dim, errors.count], -1)
-            return seen.log_likelihood(z, *self.off_by(z, errors, e)) - 0.5 * e.square().sum(-1)
+            seen_by = compiled(z, e) if compiled else seen.log_likelihood(z, *self.off_by(z, errors, e))
+            return seen_by - 0.5 * e.square().sum(-1)
 
         return log_density
 
@@ -124,6 +129,20 @@ class Inference:
         """Expected figures seen, `[P, F]`, at `z [P, D]` and errors `drawn [P, K]`, and the relative variance that remains of them."""
         mean, unsure, _ = self._fitted.with_error(z)
         return errors.of(mean, unsure, drawn)
+
+    def unsure(self, z: Tensor) -> Tensor:
+        """Variance of the local mean at `z [P, D]` over that of a run's stray, `[P]`; of a straight mean the same everywhere."""
+        local = self._local
+        if local.bend is None:
+            return torch.full_like(z[:, 0], 1 / local.runs)
+        return local.bend.unsure(local.chart(z) - local.centre)
+
+    def least_known(self, z: Tensor, count: int) -> Tensor:
+        """Those of `z [P, D]` that would tell most of the local mean if they were run, `[count, D]`; none of a straight mean."""
+        local = self._local
+        if local.bend is None:
+            return z[:0]
+        return z[local.bend.unsure.farthest(local.chart(z) - local.centre, count)]
 
     @property
     def which(self) -> Tensor:

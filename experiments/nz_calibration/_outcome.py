@@ -30,7 +30,8 @@ from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._model import figures_law
 from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._parameters import KNOTS
-from experiments.nz_calibration._sampler import centre_of, chains, summary
+from experiments.nz_calibration._sampler import summary
+from experiments.nz_calibration._settle import draw
 from experiments.nz_calibration._signals import AREAS, SIGNALS
 from experiments.nz_calibration._study import JUDGED, Study, judge_flow, report_failed, steps
 from experiments.nz_calibration._synthetic import recovery
@@ -132,10 +133,8 @@ def conclude(
         with torch.no_grad():
             z, many = flow.sample(config.draws, generator), flow.sample(JUDGED, generator)
     else:
+        inference, errors, found = draw(study, inference, flow, run, console)
         _judge(inference, flow, run, config.seed)
-        errors = inference.common_error(centre_of(flow, config.seed))
-        with run.phase("draws"):
-            found = chains(inference, flow, errors, config.seed, console, config.chain_draws)
         run.update(sampler=summary(found), common_errors=_shares(errors))
         z, many = (found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, JUDGED))
     z, off, many = z[:, : study.space.dim], z[:, study.space.dim :], many[:, : study.space.dim]

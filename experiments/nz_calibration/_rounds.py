@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from calib import Flow, fit, rich_progress
+from calib._hamiltonian import Chains
 from calib._kept_tensors import load_tensors, save_tensors
 from calib._local_mean import LocalMean
 from calib._noise import derive_seed
@@ -26,6 +27,9 @@ RUNS = ("z", "values", "slope_z", "slope_values", "slopes")
 WIDER = 1.6
 """Runs are made this much further from the centre than draws lie: curvature shows there, and the posterior that is believed when a round
 begins may lie beside the one that its runs lead to."""
+FAR = 0.5
+"""Share of a round's runs that are made where the local mean is least known among the draws: in corners where no run was made its
+second-order terms go astray, and chains that come there do not come back."""
 ROUND_STEPS = 500
 """Steps of the fits between rounds, which only tell where to simulate next."""
 
@@ -64,7 +68,7 @@ def explore(
         The likelihood by the local mean that the last round left, and the flow to go on from.
     """
     config, file, problem = study.config, run.path / FILE, study.fingerprint()
-    pool = _load(file, problem) if file.exists() else None
+    pool = load_pool(file, problem) if file.exists() else None
     if pool is not None:
         flow.load_state_dict(pool.flow)
         inference = replace(inference, local=pool.local(study, warm))
@@ -82,10 +86,9 @@ def explore(
                 console,
                 min(ROUND, config.chain_draws),
             )
-            centre = found.z.flatten(0, 1).mean(0)
-            z = (centre + WIDER * (found.draws(config.round_runs, generator) - centre))[:, : study.space.dim]
+            z = _where(inference, found, study.space.dim, config.round_runs, generator)
         with run.phase(f"round_{number + 1}"):
-            values = _simulate(inference, z, number, run, console, problem, config.seed)
+            values = simulate_round(inference, z, number, run, console, problem, config.seed)
         good = torch.isfinite(values).all(1)
         report_failed(good, run, "runs of a round")
         with run.phase(f"slopes_{number + 1}"):
@@ -98,27 +101,39 @@ def explore(
             kept = (pool.z, pool.values, pool.slope_z, pool.slope_values, pool.slopes)
             new = tuple(torch.cat(pair) for pair in zip(kept, new, strict=True))  # type: ignore[assignment]
         pool = Pool(*new, flow.state_dict(), number + 1)
-        _save(pool, file, problem)
+        save_pool(pool, file, problem)
         with run.phase(f"learn_{number + 1}"), several_threads():
             inference = replace(inference, local=pool.local(study, warm))
         flow.requires_grad_(True)
-    local = inference.local
-    assert local is not None
-    bend = local.bend
-    if bend is not None:
-        fitted = inference.fitted_mean
-        run.update(
-            emulator={
-                "runs": local.runs, "curvature": bend.curvature,
-                "error_median": float(bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
-            }
-        )  # fmt: skip
+    report_emulator(inference, run)
     return inference, flow
 
 
-def _simulate(
+def report_emulator(inference: Inference, run: RunFolder) -> None:
+    """What a manifest keeps of a bent local mean."""
+    local, fitted = inference.local, inference.fitted_mean
+    if local is None or local.bend is None:
+        return
+    run.update(
+        emulator={
+            "runs": local.runs, "curvature": local.bend.curvature,
+            "error_median": float(local.bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
+        }
+    )  # fmt: skip
+
+
+def _where(inference: Inference, found: Chains, dim: int, count: int, generator: torch.Generator) -> Tensor:
+    """Where to simulate next, `[count, D]`: around the draws, and some where draws lie and the mean is least known."""
+    flat = found.z.flatten(0, 1)[:, :dim]
+    far = inference.least_known(flat, round(FAR * count))
+    drawn = found.draws(count - len(far), generator)[:, :dim]
+    return torch.cat([flat.mean(0) + WIDER * (drawn - flat.mean(0)), far])
+
+
+def simulate_round(
     inference: Inference, z: Tensor, number: int, run: RunFolder, console: Console, problem: str, seed: int
 ) -> Tensor:
+    """Outputs `[V, M]` of runs of the country at `z [V, D]`; a killed run goes on with those it had."""
     seed = derive_seed(seed, number, "round-runs")
     with steps(console, f"round {number + 1}", len(z)) as advance:
 
@@ -150,13 +165,15 @@ def _differentiate(study: Study, z: Tensor, number: int, run: RunFolder, console
     return torch.cat(outputs), torch.cat(slopes)
 
 
-def _save(pool: Pool, file: Path, problem: str) -> None:
+def save_pool(pool: Pool, file: Path, problem: str) -> None:
+    """Keep it: a killed run goes on from there."""
     weights = {f"flow/{name}": x.detach() for name, x in pool.flow.items()}
     runs = {name: getattr(pool, name).contiguous() for name in RUNS}
     save_tensors(file, {**runs, "rounds": torch.tensor(pool.rounds), **weights}, problem)
 
 
-def _load(file: Path, problem: str) -> Pool:
+def load_pool(file: Path, problem: str) -> Pool:
+    """The pool of a run that was begun."""
     kept = load_tensors(file, problem, (*RUNS, "rounds"), "remove it, and the rounds are done again")
     flow = {name.removeprefix("flow/"): x for name, x in kept.items() if name.startswith("flow/")}
     return Pool(**{name: kept[name] for name in RUNS}, flow=flow, rounds=int(kept["rounds"]))

@@ -5,6 +5,7 @@ Fits and chains on a local mean ask for it many thousands of times. The Pyro mod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyro.distributions as dist
@@ -12,10 +13,13 @@ import torch
 from torch import Tensor
 
 from calib import ParameterSpace
+from calib._common_error import CommonError
+from calib._emulated import emulated_likelihood
 from calib._laws import log_counts, log_levels
+from calib._local_mean import LocalMean
 from calib._maps import NormalMap, normal_map
 from experiments.nz_calibration._data import Data
-from experiments.nz_calibration._model import floored
+from experiments.nz_calibration._model import SMALLEST_MEAN, floored
 from experiments.nz_calibration._observation import PLACES
 from experiments.nz_calibration._signals import SIGNALS
 
@@ -50,7 +54,7 @@ class Seen:
             mean: `[P, F]` the expected figures.
             error: `[P, F]` their relative variance; None where they are exact.
         """
-        scale = self.prior.forward(z.index_select(-1, self.at))
+        scale = self._scale(z)
         relative = scale[:, 1:] ** 2 @ self.scatter
         if error is not None:
             relative = relative + error
@@ -60,6 +64,25 @@ class Seen:
         )
         cluster = torch.where(self.clustered, scale[:, :1].clamp_min(1.0), 1.0)
         return log_counts(counted, count, cluster, of_count) + log_levels(measured, level, of_level)
+
+    def emulated(self, local: LocalMean, errors: CommonError | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """`log_likelihood` by a bent local mean of the figures seen, compiled.
+
+        Args:
+            local: of the figures seen.
+            errors: that the figures share; None where what is not known of the mean counts as independent noise.
+
+        Returns:
+            `z [P, D]` and errors `[P, K]` (K = 0 without any) to the log likelihood `[P]`, differentiable once.
+        """
+        likelihood = emulated_likelihood(
+            local, errors, self.figures, self.counts, self.scatter, self.clustered, SMALLEST_MEAN
+        )
+        return lambda z, drawn: likelihood(z, drawn, self._scale(z))
+
+    def _scale(self, z: Tensor) -> Tensor:
+        """`[P, 1 + parameter]` size of outbreaks and the parameters that figures scatter by."""
+        return self.prior.forward(z.index_select(-1, self.at))
 
 
 def make_seen(space: ParameterSpace, data: Data) -> Seen:

@@ -406,6 +406,11 @@ def _keep(state: WarmStart, file: Path, problem: str) -> None:
     save_tensors(file, tensors | numbers, problem)
 
 
+def kept_warm_start(study: Study, run: RunFolder) -> WarmStart:
+    """The warm start that a run's folder holds."""
+    return _load(run.path / WARM_START, study.fingerprint())
+
+
 def _load(file: Path, problem: str) -> WarmStart:
     names = [f.name for f in fields(WarmStart)]
     kept = load_tensors(file, problem, names, "remove it, and the warm start is done again")

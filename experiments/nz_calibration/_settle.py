@@ -1,0 +1,92 @@
+"""Draws of the posterior that stay where the model was run: where chains leave the runs of the rounds, runs follow them.
+
+Beyond its runs a local mean is a guess that its second-order terms can make a good one by accident, and the error that it owns to there
+makes the guess easier to believe. A chain that finds such a corner stays. A few runs in the corner take it away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from calib import Flow
+from calib._common_error import CommonError
+from calib._hamiltonian import Chains
+from calib._runfolder import RunFolder
+from experiments.nz_calibration._inference import Inference
+from experiments.nz_calibration._rounds import FILE, load_pool, report_emulator, save_pool, simulate_round
+from experiments.nz_calibration._sampler import centre_of, chains
+from experiments.nz_calibration._study import Study, kept_warm_start, report_failed
+from experiments.nz_calibration._threads import several_threads
+
+BEYOND = 4.0
+"""A draw lies beyond the runs where the variance of the mean is this many times that of the median draw."""
+FEW = 0.002
+"""Share of draws beyond the runs that is let pass: of 64 chains an eighth of one."""
+FOLLOW = 0.6
+"""Runs that follow the chains, over those of a round, and"""
+TIMES = 3
+"""how often they do at most."""
+
+
+def draw(
+    study: Study, inference: Inference, flow: Flow, run: RunFolder, console: Console
+) -> tuple[Inference, CommonError, Chains]:
+    """Draw from the posterior of the local mean; where draws lie beyond its runs, run the country there, learn, and draw again.
+
+    Args:
+        study: the problem.
+        inference: with its local mean.
+        flow: fitted to it; the chains run in its base noise.
+        run: its folder; holds warm start and rounds.
+        console: for progress.
+
+    Returns:
+        The likelihood that was drawn from, the errors that figures share in it, and the chains.
+    """
+    config, followed = study.config, 0
+    while True:
+        errors = inference.common_error(centre_of(flow, config.seed))
+        with run.phase("draws"):
+            found = chains(inference, flow, errors, config.seed, console, config.chain_draws)
+        z = found.z.flatten(0, 1)[:, : study.space.dim]
+        share = beyond(inference, z)
+        run.update(beyond_runs={"share": share, "followed": followed})
+        if share <= FEW:
+            return inference, errors, found
+        if followed == TIMES:
+            run.notice(
+                f"{share:.1%} of the posterior's draws lie where the model was not run and its mean is guessed, also after {followed} rounds "
+                "of runs there; intervals of the parameters that R-hat is largest for may be wrong. Give the study more runs a round."
+            )
+            return inference, errors, found
+        inference, followed = _follow(study, inference, z, run, console), followed + 1
+
+
+def beyond(inference: Inference, z: Tensor) -> float:
+    """Share of draws `z [P, D]` that lie beyond the runs of the local mean; none do of a straight one."""
+    unsure = inference.unsure(z)
+    return float((unsure > BEYOND * unsure.median()).double().mean())
+
+
+def _follow(study: Study, inference: Inference, z: Tensor, run: RunFolder, console: Console) -> Inference:
+    """The likelihood after runs where the mean is least known among draws `z [P, D]`."""
+    file, problem = run.path / FILE, study.fingerprint()
+    pool = load_pool(file, problem)
+    number = pool.rounds
+    with run.phase(f"round_{number + 1}"):
+        at = inference.least_known(z, round(FOLLOW * study.config.round_runs))
+        values = simulate_round(inference, at, number, run, console, problem, study.config.seed)
+    good = torch.isfinite(values).all(1)
+    report_failed(good, run, "runs where draws lie", fewest=2)
+    pool = replace(
+        pool, z=torch.cat([pool.z, at[good]]), values=torch.cat([pool.values, values[good]]), rounds=number + 1
+    )
+    save_pool(pool, file, problem)
+    with run.phase(f"learn_{number + 1}"), several_threads():
+        inference = replace(inference, local=pool.local(study, kept_warm_start(study, run)))
+    report_emulator(inference, run)
+    return inference

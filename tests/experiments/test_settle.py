@@ -1,0 +1,80 @@
+"""Draws that leave the runs of the rounds are followed by runs."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from calib import make_flow
+from calib._runfolder import RunFolder
+from experiments.nz_calibration import _settle, _study
+from experiments.nz_calibration._config import Config
+from experiments.nz_calibration._rounds import FILE, load_pool
+from tests.experiments.conftest import double_precision
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def study(finished, tmp_path_factory):
+    """The tiny run's problem, built once: nothing in it changes."""
+    manifest = json.loads((finished / "manifest.json").read_text())
+    config = Config(**manifest["configuration"])
+    run = RunFolder.create(tmp_path_factory.mktemp("built") / "run", "nz_calibration", config.identity(), config.seed)
+    with double_precision():
+        return _study.build(config, _study.read_figures(config), run, QUIET)
+
+
+@pytest.fixture
+def fitted(study, finished, tmp_path):
+    """Likelihood, flow and folder of the tiny run, as they were when its draws began."""
+    run = RunFolder.create(tmp_path / "run", "nz_calibration", study.config.identity(), study.config.seed)
+    for name in (FILE, _study.WARM_START):
+        shutil.copy(finished / name, run.path / name)
+    pool = load_pool(run.path / FILE, study.fingerprint())
+    local = pool.local(study, _study.kept_warm_start(study, run))
+    flow = make_flow(
+        study.config.flow, study.space.dim, seed=study.config.seed, hierarchy=_study.hierarchy(study.space)
+    )
+    flow.load_state_dict(pool.flow)
+    return replace(study.inference(), local=local), flow.requires_grad_(False), run
+
+
+def test_draws_beyond_the_runs_are_counted_and_run(study, fitted):
+    inference, _, run = fitted
+    z = 0.3 * torch.randn(200, study.space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z[:10] *= 12
+    assert _settle.beyond(inference, z) == pytest.approx(10 / 200)
+    before = load_pool(run.path / FILE, study.fingerprint())
+    after = _settle._follow(study, inference, z, run, QUIET)
+    kept = load_pool(run.path / FILE, study.fingerprint())
+    runs = round(_settle.FOLLOW * study.config.round_runs)
+    assert kept.rounds == before.rounds + 1
+    assert len(kept.z) - len(before.z) == runs - run.manifest.get("skipped", {}).get("runs where draws lie", 0)
+    new = {tuple(row.tolist()) for row in kept.z[len(before.z) :]}
+    assert sum(tuple(row.tolist()) in new for row in z[:10]) >= runs // 2, "the corner is run first"
+    assert float(after.unsure(z[:10]).max()) < 0.5 * float(inference.unsure(z[:10]).max())
+    assert run.manifest["simulations"]["rounds"] >= runs
+    assert run.manifest["emulator"]["runs"] == after.local.runs > inference.local.runs
+
+
+def test_it_ends_and_says_so_where_draws_do_not_come_to_rest(study, fitted, monkeypatch):
+    inference, flow, run = fitted
+    monkeypatch.setattr(_settle, "FEW", -1.0)
+    monkeypatch.setattr(_settle, "TIMES", 1)
+    last, errors, found = _settle.draw(study, inference, flow, run, QUIET)
+    assert run.manifest["beyond_runs"]["followed"] == 1
+    assert last.local.runs > inference.local.runs
+    assert found.z.shape[-1] == study.space.dim + errors.count
+    assert "where the model was not run" in " ".join(run.manifest["notices"])
+
+
+def test_a_likelihood_without_curvature_is_drawn_from_once(study, fitted):
+    inference, flow, run = fitted
+    straight = replace(inference, local=study.local(_study.kept_warm_start(study, run)))
+    last, _, _ = _settle.draw(study, straight, flow, run, QUIET)
+    assert last is straight
+    assert run.manifest["beyond_runs"] == {"share": 0.0, "followed": 0}
