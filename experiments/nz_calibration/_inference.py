@@ -103,7 +103,7 @@ class Inference:
     def common_error(self, z: Tensor) -> CommonError:
         """Errors that the figures seen share, weighed by what these tell at `z [D]`."""
         at, seen, weeks = z[None], self._seen, self.simulator.weeks
-        local = self._fitted
+        local = self.fitted
         mean, theta = self._local(at), self.simulator.space.to_theta(at)
         expected, relative = Expected.from_flat(mean, weeks), Expected.from_flat(torch.ones_like(mean), weeks)
         weight = {f.name: getattr(relative, f.name) for f in fields(Expected)}
@@ -116,7 +116,7 @@ class Inference:
     def joint(self, errors: CommonError) -> Callable[[Tensor], Tensor]:
         """Log likelihood `[P]` at parameters and errors `[P, D + K]` by the local mean, the errors' log density included."""
         seen, dim = self._seen, self.simulator.space.dim
-        compiled = None if self._fitted.bend is None else seen.emulated(self._fitted, errors)
+        compiled = None if self.fitted.bend is None else seen.emulated(self.fitted, errors)
 
         def log_density(both: Tensor) -> Tensor:
             z, e = both.split([dim, errors.count], -1)
@@ -127,7 +127,7 @@ class Inference:
 
     def off_by(self, z: Tensor, errors: CommonError, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Expected figures seen, `[P, F]`, at `z [P, D]` and errors `drawn [P, K]`, and the relative variance that remains of them."""
-        mean, unsure, _ = self._fitted.with_error(z)
+        mean, unsure, _ = self.fitted.with_error(z)
         return errors.of(mean, unsure, drawn)
 
     def unsure(self, z: Tensor) -> Tensor:
@@ -150,7 +150,8 @@ class Inference:
         return self._seen.which
 
     @cached_property
-    def _fitted(self) -> LocalMean:
+    def fitted(self) -> LocalMean:
+        """The local mean of the figures seen."""
         return self._local.of(self._seen.which)
 
     @property
@@ -200,7 +201,7 @@ class Inference:
         """`[P]` log likelihood if `flat [P, M]` are the expected counts."""
         seen, error = self._seen, None
         if self.local is not None:
-            _, unsure, noise = self._fitted.with_error(z)
+            _, unsure, noise = self.fitted.with_error(z)
             error = unsure[:, None] * noise
         return seen.log_likelihood(z, flat[:, seen.which], error)
 

@@ -25,6 +25,7 @@ from calib._scores import Forecast, score_run
 from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._data import series
 from experiments.nz_calibration._functionals import sensitivity_table
+from experiments.nz_calibration._held_out import held_out
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._kept_runs import kept_runs
 from experiments.nz_calibration._model import figures_law
@@ -145,6 +146,8 @@ def conclude(
     good = torch.isfinite(flat).all(1)
     report_failed(good, run, "posterior draws")
     z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
+    if inference.local is not None and inference.local.bend is not None:
+        run.update(held_out=held_out(study, inference, z, flat))
     some = z[: config.jacobian_draws]
     sampled, jacobian = jacobian_draws(study, some, run, console, purpose="forecast_jacobian")
     again, second = jacobian_draws(study, some, run, console, purpose="forecast_jacobian_second")

@@ -10,7 +10,6 @@ from rich.console import Console
 from torch import Tensor
 
 from calib import Flow, fit, rich_progress
-from calib._hamiltonian import Chains
 from calib._kept_tensors import load_tensors, save_tensors
 from calib._local_mean import LocalMean
 from calib._noise import derive_seed
@@ -27,9 +26,6 @@ RUNS = ("z", "values", "slope_z", "slope_values", "slopes")
 WIDER = 1.6
 """Runs are made this much further from the centre than draws lie: curvature shows there, and the posterior that is believed when a round
 begins may lie beside the one that its runs lead to."""
-FAR = 0.5
-"""Share of a round's runs that are made where the local mean is least known among the draws: in corners where no run was made its
-second-order terms go astray, and chains that come there do not come back."""
 ROUND_STEPS = 500
 """Steps of the fits between rounds, which only tell where to simulate next."""
 
@@ -86,7 +82,8 @@ def explore(
                 console,
                 min(ROUND, config.chain_draws),
             )
-            z = _where(inference, found, study.space.dim, config.round_runs, generator)
+            centre = found.z.flatten(0, 1).mean(0)
+            z = (centre + WIDER * (found.draws(config.round_runs, generator) - centre))[:, : study.space.dim]
         with run.phase(f"round_{number + 1}"):
             values = simulate_round(inference, z, number, run, console, problem, config.seed)
         good = torch.isfinite(values).all(1)
@@ -120,14 +117,6 @@ def report_emulator(inference: Inference, run: RunFolder) -> None:
             "error_median": float(local.bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
         }
     )  # fmt: skip
-
-
-def _where(inference: Inference, found: Chains, dim: int, count: int, generator: torch.Generator) -> Tensor:
-    """Where to simulate next, `[count, D]`: around the draws, and some where draws lie and the mean is least known."""
-    flat = found.z.flatten(0, 1)[:, :dim]
-    far = inference.least_known(flat, round(FAR * count))
-    drawn = found.draws(count - len(far), generator)[:, :dim]
-    return torch.cat([flat.mean(0) + WIDER * (drawn - flat.mean(0)), far])
 
 
 def simulate_round(

@@ -42,6 +42,7 @@ QUESTIONS = {
     "settled": "Had the fit come to rest when it stopped?",
     "k_hat": "Is the fitted distribution near the true posterior?",
     "mixing": "Have the chains that drew from the posterior mixed?",
+    "emulator": "Is the local mean that the posterior rests on the model's?",
     "fitted_signals": "Does the fitted model reproduce the weeks it was fitted to?",
     "fitted_places": "Does it in every district?",
     "fitted_weeks": "Does it in every week?",
@@ -54,6 +55,10 @@ QUESTIONS = {
 
 MIXED, UNMIXED = 1.05, 1.1
 """Largest R-hat that passes and that warns: looser than the 1.01 of Vehtari et al. 2021 for few long chains, since these are many and short."""
+
+
+STRAYED, LOST = 1.5, 2.5
+"""Largest stray of a posterior draw's run from the local mean, over the stray that it is said to have, that passes and that warns."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def judge_run(run: RunFiles) -> Judged:
         _settled(run.manifest),
         _k_hat(run.manifest),
         _mixing(run.manifest),
+        _emulator(run.manifest),
         _renamed(judge_posterior_predictive(by["signal"]), "fitted_signals", _groups(by["signal"])),
         _renamed(judge_posterior_predictive(by["place"]), "fitted_places", _groups(by["place"])),
         _renamed(judge_posterior_predictive(by["week"]), "fitted_weeks", _groups(by["week"])),
@@ -209,6 +215,27 @@ def _mixing(manifest: dict[str, Any]) -> Verdict:
         else "another --seed shows what intervals of single parameters are worth; --flow gaussian-nsf gives better coordinates"
     )
     return Verdict("mixing", word, r_hat, f"passes to {MIXED}, warns to {UNMIXED}, fails above", text, advice)
+
+
+def _emulator(manifest: dict[str, Any]) -> Verdict:
+    found = manifest.get("held_out")
+    if not found:
+        return not_run("emulator", "the posterior rests on no local mean that was learnt from rounds of runs")
+    largest, followed = float(found["largest"]), int(manifest.get("beyond_runs", {}).get("followed", 0))
+    word: Word = "pass" if largest <= STRAYED else "warn" if largest <= LOST else "fail"
+    text = (
+        f"the runs of {found['draws']} posterior draws, which it was not learnt from, stray from it by {found['off_median']:.0%} in the "
+        f"median; that is {found['median']:.2f} times what they are said to, and {largest:.2f} times for the farthest draw"
+    )
+    if followed:
+        rounds = "round" if followed == 1 else "rounds"
+        text += f"; chains had left the runs that it was learnt from, and {followed} {rounds} of runs followed them"
+    advice = (
+        ""
+        if word == "pass"
+        else "parameters of the farthest draws are guessed: another --seed tells how much hangs on them"
+    )
+    return Verdict("emulator", word, largest, f"passes to {STRAYED}, warns to {LOST}, fails above", text, advice)
 
 
 def _forecast_coverage(run: RunFiles) -> Verdict:

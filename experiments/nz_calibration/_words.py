@@ -239,7 +239,7 @@ def k_hat_words(run: RunFiles) -> str:
     if emulator:
         sentence += (
             f" The mean of the model that they rest on was learnt from {emulator['runs']:,} runs of the country; it is off by "
-            f"{emulator['error_median']:.0%} in the median count, which enters as noise."
+            f"{emulator['error_median']:.0%} in the median count."
         )
     shared = run.manifest.get("common_errors")
     if shared:

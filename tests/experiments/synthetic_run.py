@@ -207,6 +207,8 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
             "chains": 64, "draws": 7680, "step": 0.3, "accepted": 0.8, "divergent": 0, "r_hat": 1.02, "r_hat_median": 1.005, "effective": 900.0,
         },
         emulator={"runs": 216, "curvature": 0.35, "error_median": 0.04, "stray_median": 0.07},
+        beyond_runs={"share": 0.001, "followed": 1},
+        held_out={"draws": 96, "median": 0.8, "largest": 1.2, "off_median": 0.1},
         common_errors={"count": 48, "share_of_variance": 0.8},
         simulator_noise={
             "runs": 16, "relative_sd_national": 0.031, "dispersion_district": 0.19,

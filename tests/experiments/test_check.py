@@ -62,6 +62,7 @@ def test_page_of_a_run_whose_model_is_true(copy):
         "misspecification",
         "k_hat",
         "mixing",
+        "emulator",
         "fitted_signals",
         "fitted_places",
         "fitted_weeks",
@@ -87,6 +88,11 @@ def test_what_is_wrong_is_said(copy):
     assert page["settled"].word == "pass"
     assert "40 of 80 known parameters" in page["recovery"].text
     assert page["mixing"].word == "not run"
+    assert "1 round of runs followed" in page["emulator"].text
+    manifest(copy, held_out={"draws": 96, "median": 0.9, "largest": 3.1, "off_median": 0.12})
+    assert judge_run(RunFiles(copy)).page["emulator"].word == "fail"
+    manifest(copy, held_out=None)
+    assert judge_run(RunFiles(copy)).page["emulator"].word == "not run"
     stuck = {"chains": 64, "draws": 640, "r_hat": 1.6, "r_hat_median": 1.2, "effective": 70.0, "divergent": 4}
     manifest(copy, sampler=stuck)
     again = judge_run(RunFiles(copy)).page
