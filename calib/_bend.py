@@ -8,7 +8,6 @@ move the outputs, the room that the data leave the others changes with it, and w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,11 +44,6 @@ class Bend:
         bent = (own * (self.curve @ own)).sum(1).mT
         return self.constant + x @ self.rise + bent.reshape(*x.shape[:-1], len(self.constant))
 
-    def once(self, x: Tensor) -> Tensor:
-        """The same at `x [P, E]`, differentiable once in x and at half the work: chains ask for it in every step."""
-        bent: Tensor = _Quadratic.apply(x, self.pick, self.curve)
-        return self.constant + x @ self.rise + bent
-
     def slope(self, x: Tensor) -> Tensor:
         """Its derivatives, `[*batch, M, E]`."""
         own = 2 * torch.einsum("mij,...mj->...mi", self.curve, x[..., self.pick])
@@ -69,25 +63,6 @@ class Bend:
     def typical_error(self) -> Tensor:
         """`[M]` the same at the points of the runs, each predicted by the others."""
         return (self.noise * self.unsure.typical).sqrt()
-
-
-class _Quadratic(torch.autograd.Function):
-    """`y' curve y` of each output, `[P, M]`. The derivative is twice the product that the value needs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, pick: Tensor, curve: Tensor) -> Tensor:
-        own = _own(x, pick)
-        turned = curve @ own
-        ctx.size = x.shape[1]
-        ctx.save_for_backward(pick, turned)
-        return own.mul_(turned).sum(1).mT
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
-        pick, turned = ctx.saved_tensors
-        out = turned.new_zeros(ctx.size, turned.shape[-1])
-        return out.index_add_(0, pick.flatten(), (turned * (2 * by.mT[:, None, :])).flatten(0, 1)).mT, None, None
 
 
 def _own(x: Tensor, pick: Tensor) -> Tensor:

@@ -71,13 +71,13 @@ class LocalMean:
     def with_error(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean outputs `[P, M]` at `z [P, D]` and their relative variance, as two factors `[P]` and `[M]`, in one pass.
 
-        The second factor is the variance of one run's stray, the first that of the mean over it. Differentiable once.
+        The second factor is the variance of one run's stray, the first that of the mean over it.
         """
         x = self.chart(z) - self.centre
         line = self.log_mean + x @ self.slope.mT
         if self.bend is None:
             return line.exp(), torch.full_like(x[..., 0], 1 / self.runs), self.stray.var(0)
-        return (line + self.bend.once(x)).exp(), self.bend.unsure(x), self.bend.noise
+        return (line + self.bend(x)).exp(), self.bend.unsure(x), self.bend.noise
 
     def __call__(self, z: Tensor) -> Tensor:
         """Mean outputs `[*batch, M]` at `z [*batch, D]`."""

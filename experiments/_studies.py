@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,11 +77,11 @@ def side_by_side(
 ) -> Iterator[T]:
     """What jobs return, as they end, `workers` at once, with progress and time left.
 
-    Each is given the event that tells it to stop, which is set when the caller is interrupted or fails.
+    Each is given the event that tells it to stop, which is set when the caller is interrupted, terminated, or fails.
     """
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     stop = threading.Event()
-    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
+    with _interruptible(), Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
         task = bar.add_task(f"{title}, {workers} at once", total=len(jobs))
         begun = [pool.submit(job, stop) for job in jobs]
         try:
@@ -91,3 +93,17 @@ def side_by_side(
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, and SIGINT even where a shell started this in the background, raise `KeyboardInterrupt` in the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -130,13 +130,6 @@ class Inference:
         mean, unsure, _ = self.fitted.with_error(z)
         return errors.of(mean, unsure, drawn)
 
-    def unsure(self, z: Tensor) -> Tensor:
-        """Variance of the local mean at `z [P, D]` over that of a run's stray, `[P]`; of a straight mean the same everywhere."""
-        local = self._local
-        if local.bend is None:
-            return torch.full_like(z[:, 0], 1 / local.runs)
-        return local.bend.unsure(local.chart(z) - local.centre)
-
     def least_known(self, z: Tensor, count: int) -> Tensor:
         """Those of `z [P, D]` that would tell most of the local mean if they were run, `[count, D]`; none of a straight mean."""
         local = self._local

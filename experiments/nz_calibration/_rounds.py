@@ -70,7 +70,7 @@ def explore(
         inference = replace(inference, local=pool.local(study, warm))
     for number in range(0 if pool is None else pool.rounds, config.rounds):
         settings = replace(fit_settings(config, local=True), max_steps=min(ROUND_STEPS, config.max_steps))
-        with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress, several_threads():
+        with run.phase(f"fit_{number + 1}"), rich_progress(console) as progress:
             flow = fit(inference.local_problem(problem), flow, settings, progress=progress).flow
         generator = torch.Generator().manual_seed(derive_seed(config.seed, number, "round"))
         with run.phase(f"draws_{number + 1}"):

@@ -14,7 +14,6 @@ from calib._hamiltonian import Chains, sample_chains
 from calib._noise import derive_seed
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._study import steps
-from experiments.nz_calibration._threads import several_threads
 
 CHAINS = 64
 ROUND = 20
@@ -48,7 +47,7 @@ def chains(inference: Inference, flow: Flow, errors: CommonError, seed: int, con
 
     warmup = min(100, max(10, 2 * draws if draws <= ROUND else draws // 2))
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
-    with steps(console, "draws", warmup + draws) as advance, warnings.catch_warnings(), several_threads():
+    with steps(console, "draws", warmup + draws) as advance, warnings.catch_warnings():
         # a trajectory that runs away is counted as divergent and left; Pyro would tell of each
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         return sample_chains(

@@ -22,10 +22,8 @@ from experiments.nz_calibration._sampler import centre_of, chains
 from experiments.nz_calibration._study import Study, kept_warm_start, report_failed
 from experiments.nz_calibration._threads import several_threads
 
-BEYOND = 4.0
-"""A draw lies beyond the runs where the variance of the mean is this many times that of the median draw."""
-FEW = 0.002
-"""Share of draws beyond the runs that is let pass: of 64 chains an eighth of one."""
+FEW = 0.005
+"""Share of draws beyond the runs that is let pass: of 64 chains a third of one."""
 FOLLOW = 0.6
 """Runs that follow the chains, over those of a round, and"""
 TIMES = 3
@@ -67,9 +65,12 @@ def draw(
 
 
 def beyond(inference: Inference, z: Tensor) -> float:
-    """Share of draws `z [P, D]` that lie beyond the runs of the local mean; none do of a straight one."""
-    unsure = inference.unsure(z)
-    return float((unsure > BEYOND * unsure.median()).double().mean())
+    """Share of draws `z [P, D]` at which the local mean is less sure than at a run that it was not taught; 0 of a straight one."""
+    local = inference.fitted
+    if local.bend is None:
+        return 0.0
+    unsure = local.bend.unsure
+    return float((unsure(local.chart(z) - local.centre) > unsure.typical).double().mean())
 
 
 def _follow(study: Study, inference: Inference, z: Tensor, run: RunFolder, console: Console) -> Inference:

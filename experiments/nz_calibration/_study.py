@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -48,7 +48,6 @@ from experiments.nz_calibration._observation import make_observation
 from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._population import build_population
 from experiments.nz_calibration._rates import make_context
-from experiments.nz_calibration._threads import several_threads
 from sim import Population
 
 WARM_START = "warm_start.safetensors"
@@ -279,7 +278,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     before = run.manifest["simulations"].get("fit", 0)
     problem = inference.local_problem(fingerprint) if local else inference.problem(fingerprint)
     settings = fit_settings(config, local=local)
-    with run.phase("fit"), rich_progress(console) as progress, several_threads() if local else nullcontext():
+    with run.phase("fit"), rich_progress(console) as progress:
         result = fit(problem, flow, settings, folder=run.path, resume=resume, progress=progress)
     made = 0 if local else result.simulations
     run.count("fit", max(0, made - before))

@@ -1,6 +1,6 @@
 """How many threads tensor operations take.
 
-One, as most of them are tiny. Where many chains or particles ask for a local mean together they are not, and more threads help.
+One, as most of them are tiny. Where a local mean is learnt they are not, and more threads help.
 """
 
 from __future__ import annotations
