@@ -6,6 +6,7 @@ the definition: tests hold this equal to them.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,8 +24,8 @@ from calib._compiled_emulated import HALF_LOG_TWO_PI, Table, density
 from calib._local_mean import LocalMean
 from calib._unsure import CONSTANT, SUREST
 
-TOGETHER = 4
-"""Points that a thread takes at once."""
+FEWEST = 4
+"""Points that a thread takes at once, at least: it reads each coefficient once for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +126,13 @@ class _Density(torch.autograd.Function):
         given = [np.ascontiguousarray(a.detach().cpu().numpy(), dtype=np.float64) for a in (x, errors, scatter)]
         value, slopes = np.empty(len(x)), [np.zeros_like(a) for a in given]
 
-        def some(first: int) -> None:
-            density(table, *given, value, *slopes, first, min(first + TOGETHER, len(x)))
+        threads = numba.get_num_threads()
+        together = max(FEWEST, math.ceil(len(x) / (2 * threads)))
+        starts = range(0, len(x), together)
 
-        starts, threads = range(0, len(x), TOGETHER), numba.get_num_threads()
+        def some(first: int) -> None:
+            density(table, *given, value, *slopes, first, min(first + together, len(x)))
+
         if min(threads, len(starts)) > 1:
             list(_pool(threads, os.getpid()).map(some, starts))
         else:

@@ -74,7 +74,7 @@ class Config(BaseModel):
     warm_particles: int = Field(default=4, ge=1)
     max_steps: int = Field(default=3000, ge=1)
     max_seconds: float = Field(default=300.0, gt=0)
-    chain_draws: int = Field(default=200, ge=4)
+    chain_draws: int = Field(default=150, ge=4)
     draws: int = Field(default=96, ge=10)
     jacobian_draws: int = Field(default=24, ge=10)
     replicates: int = Field(default=8, ge=1)
