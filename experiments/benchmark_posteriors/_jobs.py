@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 import torch
 
 from calib._atomic import atomic_write_csv
+from calib._baselines_sbi import AMORTISED
 from experiments.benchmark_posteriors._run import run
 from experiments.benchmark_posteriors._tasks import task
 
@@ -41,7 +41,7 @@ class Job:
 def plan(
     tasks: list[str], budgets: list[int], observations: int, methods: list[str], done: set[tuple[Any, ...]]
 ) -> list[Job]:
-    """Jobs that are not done, in the order of the methods.
+    """Jobs that are not done, in the order of the methods; those that share a network follow each other.
 
     Args:
         tasks: names of tasks.
@@ -57,12 +57,28 @@ def plan(
     for entry in methods:
         method, _, only = entry.partition(":")
         for budget in [int(only)] if only else budgets:
-            for number in range(1, observations + 1):
-                for name in tasks:
-                    job = Job(name, number, budget, method)
-                    if job.key not in done:
-                        jobs[job.key] = job
+            numbers = range(1, observations + 1)
+            pairs = [(name, number) for number in numbers for name in tasks]
+            if method in AMORTISED:
+                pairs.sort(key=lambda pair: tasks.index(pair[0]))
+            for name, number in pairs:
+                job = Job(name, number, budget, method)
+                if job.key not in done:
+                    jobs[job.key] = job
     return list(jobs.values())
+
+
+def share(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs in the same order, those of one network together: they run in one process, which trains it once."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        last = groups[-1][-1] if groups else None
+        alike = last is not None and (last.task, last.budget, last.method) == (job.task, job.budget, job.method)
+        if alike and job.method in AMORTISED:
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+    return groups
 
 
 def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: int, machine: str = "") -> pd.DataFrame:
@@ -134,20 +150,34 @@ def _rows(jobs: list[Job], reference: Path, seed: int, workers: int) -> Iterator
 def _parallel(
     jobs: list[Job], submit: Callable[[ProcessPoolExecutor, Job], Future[Outcome]], workers: int
 ) -> Iterator[Outcome]:
-    """Outcomes as they come; jobs are handed out one by one, so their order is kept whatever they take."""
-    waiting = iter(jobs)
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    """Outcomes as they come; what shares a network goes to one process, and the order is kept whatever each job takes."""
+    waiting = iter(share(jobs))
+    spawn = multiprocessing.get_context("spawn")
+    pools = [
+        ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,))
+        for _ in range(workers)
+    ]
+    running: dict[Future[Outcome], tuple[ProcessPoolExecutor, Iterator[Job]]] = {}
+
+    def go_on(pool: ProcessPoolExecutor, group: Iterator[Job]) -> None:
+        job = next(group, None)
+        if job is None:
+            group = iter(next(waiting, []))
+            job = next(group, None)
+        if job is not None:
+            running[submit(pool, job)] = (pool, group)
+
     try:
-        running = {submit(pool, job) for job in islice(waiting, workers)}
+        for pool in pools:
+            go_on(pool, iter([]))
         while running:
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                pool, group = running.pop(future)
                 yield future.result()
-                running |= {submit(pool, job) for job in islice(waiting, 1)}
+                go_on(pool, group)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _one(job: Job, reference: Path, seed: int) -> Outcome:

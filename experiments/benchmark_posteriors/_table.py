@@ -55,7 +55,8 @@ def beside_published(rows: pd.DataFrame) -> pd.DataFrame:
                 f"{found['median']:.3f} ({found['min']:.3f}-{found['max']:.3f}; {found['count']})"
             )
         lines.append(line)
-    return pd.DataFrame(lines).fillna("")
+    found = pd.DataFrame(lines).fillna("")
+    return found[[name for name in found if name not in METHODS] + [name for name in METHODS if name in found]]
 
 
 def markdown(table: pd.DataFrame) -> str:

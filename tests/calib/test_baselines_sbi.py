@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from calib import Calibration, Parameter, ParameterSpace, calibrate
-from calib._baselines_sbi import BASELINES
+from calib._baselines_sbi import BASELINES, baseline, train_baseline
 
 HERE = importlib.util.find_spec("sbi") is not None
 DESIGN = torch.tensor([[1.0, 0.5], [0.3, -1.0], [0.8, 0.8]], dtype=torch.float64)
@@ -60,6 +60,20 @@ def test_same_seed_same_draws():
     torch.testing.assert_close(*draws, atol=0, rtol=0)
 
 
+@pytest.mark.skipif(not HERE, reason="needs the extra sbi")
+def test_trained_once_asked_for_many_data():
+    before = torch.get_rng_state()
+    trained = train_baseline("npe", linear, SPACE, likelihood=law, budget=400, seed=3)
+    first, second = trained.draw(DATA, 500, 3), trained.draw(DATA + 3 * DESIGN[:, 0], 500, 3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first.simulations == trained.simulations == 400
+    moved = second.theta["effect"].mean(0) - first.theta["effect"].mean(0)
+    torch.testing.assert_close(moved, torch.tensor([3.0, 0.0], dtype=torch.float64), atol=0.8, rtol=0)
+    at_once = baseline("npe", linear, SPACE, DATA, likelihood=law, budget=400, draws=500, seed=3)
+    torch.testing.assert_close(at_once.theta, first.theta, atol=0, rtol=0)
+    torch.testing.assert_close(trained.draw(DATA, 500, 3).theta, first.theta, atol=0, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HERE, reason="needs the extra sbi")
 def test_simulations_that_fail_are_left_out_and_counted():
@@ -69,6 +83,8 @@ def test_simulations_that_fail_are_left_out_and_counted():
 
 
 def test_what_a_method_of_sbi_needs():
+    with pytest.raises(ValueError, match="no amortised baseline is called 'smc-abc'"):
+        train_baseline("smc-abc", linear, SPACE, likelihood=law, budget=100, seed=0)
     with pytest.raises(ValueError, match="likelihood="):
         run("npe", likelihood=None)
     with pytest.raises(ValueError, match="loss_weight"):

@@ -1,13 +1,17 @@
+import importlib.util
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from experiments.benchmark_posteriors import _run
 from experiments.benchmark_posteriors.__main__ import main
 from experiments.benchmark_posteriors._c2st import c2st
-from experiments.benchmark_posteriors._jobs import measure, plan
+from experiments.benchmark_posteriors._classifier import DECAY, RATE, epoch
+from experiments.benchmark_posteriors._jobs import measure, plan, share
 from experiments.benchmark_posteriors._ode import log_infected_share, log_prey_and_predators
 from experiments.benchmark_posteriors._reference import reference_folder
 from experiments.benchmark_posteriors._table import beside_published, published
@@ -86,6 +90,33 @@ def test_c2st_knows_same_from_different():
         c2st(one, two[:10])
 
 
+def test_an_epoch_of_the_classifier_is_that_of_autograd():
+    width, g = 30, torch.Generator().manual_seed(0)
+    x, y = torch.randn(450, 3, generator=g).float(), (torch.rand(450, generator=g) > 0.5).float()  # a batch of 50 last
+    shapes = ((3, width), (width,), (width, width), (width,), (width, 1), (1,))
+    start = [0.3 * torch.randn(shape, generator=g).float() for shape in shapes]
+    order = torch.randperm(450, generator=g)
+    wanted = [w.clone().requires_grad_() for w in start]
+    moments, total = [(torch.zeros_like(w), torch.zeros_like(w)) for w in start], 0.0
+    for step, part in enumerate(order.split(200), 1):
+        hidden = ((x[part] @ wanted[0] + wanted[1]).relu() @ wanted[2] + wanted[3]).relu()
+        out = (hidden @ wanted[4] + wanted[5])[:, 0]
+        wrong = torch.nn.functional.binary_cross_entropy_with_logits(out, y[part], reduction="sum")
+        loss = wrong + 0.5 * DECAY * sum((w**2).sum() for w in wanted[::2])
+        # scikit-learn's Adam, whose small term stands beside the square root before its correction, unlike torch's
+        for weight, slope, (m, v) in zip(wanted, torch.autograd.grad(loss / len(part), wanted), moments, strict=True):
+            m.lerp_(slope, 0.1)
+            v.lerp_(slope**2, 0.001)
+            weight.data -= RATE * math.sqrt(1 - 0.999**step) / (1 - 0.9**step) * m / (v.sqrt() + 1e-8)
+        total += float(loss.detach())
+    weights = torch.cat([w.flatten() for w in start]).numpy()
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    found = epoch(x.numpy(), y.numpy(), order.numpy(), weights, mean, square, width, 0)
+    assert found == pytest.approx(total / 450, rel=1e-5)
+    flat = torch.cat([w.detach().flatten() for w in wanted])
+    torch.testing.assert_close(torch.from_numpy(weights), flat, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -149,24 +180,78 @@ def test_jobs_follow_the_order_of_the_methods():
     ]
 
 
-@pytest.mark.slow
-def test_workers_give_the_rows_of_one_process(tmp_path):
+def test_jobs_of_one_network_stay_together():
+    done = {("slcp", 1, 1000, "npe")}
+    jobs = plan(["sir", "slcp"], [1000], 2, ["reuse", "npe"], done)
+    assert [[(job.task, job.observation, job.method) for job in group] for group in share(jobs)] == [
+        [("sir", 1, "reuse")],
+        [("slcp", 1, "reuse")],
+        [("sir", 2, "reuse")],
+        [("slcp", 2, "reuse")],
+        [("sir", 1, "npe"), ("sir", 2, "npe")],
+        [("slcp", 2, "npe")],
+    ]
+
+
+def two_moons_somewhere(folder, numbers, broken=()):
     g = torch.Generator().manual_seed(0)
-    for number in (1, 2):
-        place = tmp_path / "two_moons" / "files" / f"num_observation_{number}"
+    for number in numbers:
+        place = folder / "two_moons" / "files" / f"num_observation_{number}"
         place.mkdir(parents=True)
-        pd.DataFrame(0.1 * torch.randn(1, 2, generator=g).numpy()).to_csv(place / "observation.csv", index=False)
+        data = 0.1 * torch.randn(1, 2, generator=g) + (math.nan if number in broken else 0.0)
+        pd.DataFrame(data.numpy()).to_csv(place / "observation.csv", index=False, na_rep="nan")
         draws = pd.DataFrame(torch.rand(200, 2, generator=g).numpy())
         draws.to_csv(place / "reference_posterior_samples.csv.bz2", index=False)
+
+
+def one_and_two_workers(jobs, folder):
     torch.set_default_dtype(torch.float32)  # as in the workers
     try:
-        jobs = plan(["two_moons"], [300], 2, ["reuse"], set())
-        found = [measure(jobs, tmp_path / str(workers), tmp_path, 0, workers) for workers in (1, 2)]
+        found = [measure(jobs, folder / str(workers), folder, 0, workers) for workers in (1, 2)]
     finally:
         torch.set_default_dtype(torch.float64)
-    one, two = (rows.sort_values("observation").drop(columns="seconds").reset_index(drop=True) for rows in found)
+    keys = ["method", "observation"]
+    return [rows.sort_values(keys).drop(columns="seconds").reset_index(drop=True) for rows in found]
+
+
+@pytest.mark.slow
+def test_workers_give_the_rows_of_one_process(tmp_path):
+    two_moons_somewhere(tmp_path, (1, 2))
+    one, two = one_and_two_workers(plan(["two_moons"], [300], 2, ["reuse"], set()), tmp_path)
     pd.testing.assert_frame_equal(one, two)
     assert len(pd.read_csv(tmp_path / "2" / "rows.csv")) == 2
+
+
+NEEDS_SBI = pytest.mark.skipif(importlib.util.find_spec("sbi") is None, reason="needs the extra sbi")
+
+
+@NEEDS_SBI
+def test_observations_share_a_network_and_fail_alone(tmp_path, monkeypatch):
+    two_moons_somewhere(tmp_path, (1, 2, 3), broken=(2,))
+    trained = []
+    train = _run.train_baseline
+    monkeypatch.setattr(_run, "train_baseline", lambda *args, **more: trained.append(args[0]) or train(*args, **more))
+    _run._trained.cache_clear()
+    jobs = plan(["two_moons"], [100], 3, ["npe"], set())
+    rows = measure(jobs, tmp_path / "all", tmp_path, 0, 1)
+    assert trained == ["npe"]
+    assert list(rows["observation"]) == [1, 3]
+    assert list(pd.read_csv(tmp_path / "all" / "failed.csv")["observation"]) == [2]
+    assert rows["note"].str.endswith("one network for all observations").all()
+    _run._trained.cache_clear()
+    alone = measure(jobs[2:], tmp_path / "alone", tmp_path, 0, 1)  # as after an interruption
+    pd.testing.assert_frame_equal(
+        alone.drop(columns="seconds"), rows.iloc[1:].drop(columns="seconds").reset_index(drop=True)
+    )
+
+
+@pytest.mark.slow
+@NEEDS_SBI
+def test_workers_share_networks(tmp_path):
+    two_moons_somewhere(tmp_path, (1, 2))
+    _run._trained.cache_clear()
+    one, two = one_and_two_workers(plan(["two_moons"], [100], 2, ["npe", "fmpe"], set()), tmp_path)
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_table_sets_medians_beside_the_published():
