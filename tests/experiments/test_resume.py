@@ -62,7 +62,11 @@ def assert_same_run(folder, undisturbed):
     assert found.keys() == wanted.keys()
     for group, dataset in wanted.items():
         for name, values in dataset.data_vars.items():
-            np.testing.assert_array_equal(found[group][name].values, values.values, err_msg=f"{group}/{name}")
+            # of two undisturbed runs in one process too, this one differs in the last bit now and then
+            rounding = 1e-15 if name == "log_q" else 0.0
+            np.testing.assert_allclose(
+                found[group][name].values, values.values, rtol=rounding, atol=0.0, err_msg=f"{group}/{name}"
+            )
     for name in ("forecast.csv", "scores.json", "sensitivity.csv"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 

@@ -45,10 +45,13 @@ def fitted(study, finished, tmp_path):
 
 def test_draws_beyond_the_runs_are_counted_and_run(study, fitted):
     inference, _, run = fitted
-    z = 0.3 * torch.randn(200, study.space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    z[:10] *= 12
-    assert _settle.beyond(inference, z) == pytest.approx(10 / 200)
     before = load_pool(run.path / FILE, study.fingerprint())
+    assert _settle.beyond(inference, before.z) == 0.0, "the mean is surer at a run than it was without it"
+    far = before.z[0] + 4 * torch.randn(
+        10, study.space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    assert _settle.beyond(inference, torch.cat([before.z, far])) == pytest.approx(10 / (10 + len(before.z)))
+    z = torch.cat([far, before.z])
     after = _settle._follow(study, inference, z, run, QUIET)
     kept = load_pool(run.path / FILE, study.fingerprint())
     runs = round(_settle.FOLLOW * study.config.round_runs)
