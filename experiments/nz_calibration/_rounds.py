@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,10 +112,11 @@ def report_emulator(inference: Inference, run: RunFolder) -> None:
     local, fitted = inference.local, inference.fitted_mean
     if local is None or local.bend is None:
         return
+    stray = float(local.stray.std(0)[fitted].median())  # infinite where a run lies far off
     run.update(
         emulator={
             "runs": local.runs, "curvature": local.bend.curvature,
-            "error_median": float(local.bend.typical_error[fitted].median()), "stray_median": float(local.stray.std(0)[fitted].median()),
+            "error_median": float(local.bend.typical_error[fitted].median()), "stray_median": stray if math.isfinite(stray) else None,
         }
     )  # fmt: skip
 

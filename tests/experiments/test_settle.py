@@ -47,7 +47,7 @@ def test_draws_beyond_the_runs_are_counted_and_run(study, fitted):
     inference, _, run = fitted
     before = load_pool(run.path / FILE, study.fingerprint())
     assert _settle.beyond(inference, before.z) == 0.0, "the mean is surer at a run than it was without it"
-    far = before.z[0] + 4 * torch.randn(
+    far = before.z[0] + 2 * torch.randn(
         10, study.space.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     assert _settle.beyond(inference, torch.cat([before.z, far])) == pytest.approx(10 / (10 + len(before.z)))
