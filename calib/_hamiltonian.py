@@ -100,6 +100,7 @@ def sample_chains(
     draws: int,
     generator: torch.Generator,
     accepted: float = ACCEPTED,
+    leave: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chains:
     """Hamiltonian Monte Carlo on `log_density` in the base noise of `flow`, started at draws of the flow.
@@ -112,6 +113,7 @@ def sample_chains(
         draws: transitions kept.
         generator: of everything random.
         accepted: acceptance that the step size is tuned to; higher, the steps are shorter and fewer chains stick in narrow corners.
+        leave: called once, with the first third of the draws `z [draw, chain, D]`; if it says True, the chains end there.
         progress: called with transitions done and to do.
 
     Returns:
@@ -143,7 +145,7 @@ def sample_chains(
     step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
     renewals = [round(share * warmup) for share in RENEWED]
-    kept, heights, rates, divergent = [], [], 0.0, 0
+    kept, heights, rates, divergent, look = [], [], 0.0, 0, max(1, draws // 3)
     for number in range(warmup + draws):
         length = TRAJECTORY * 2 * float(torch.rand((), generator=generator))
         steps = min(max(1, math.ceil(length / step)), MOST_STEPS)
@@ -173,18 +175,25 @@ def sample_chains(
                 metric, seen, tuned, step = _metric(torch.cat(seen)), [], number + 1, 0.5
                 mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
-            rates += rate / draws
+            rates += rate
             divergent += int((change < -WILD).sum())
             kept.append(u)
             heights.append(value)
         if progress is not None:
             progress(number + 1, warmup + draws)
+        if leave is not None and len(kept) == look and leave(_where(flow, kept)[0]):
+            break
+    z, log_q = _where(flow, kept)
+    height = torch.stack(heights) + (log_q + 0.5 * torch.stack(kept).square().sum(-1))
+    return Chains(z, height, step, rates / len(kept), divergent)
+
+
+def _where(flow: Coordinates, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """`[draw, chain, D]` and log densities `[draw, chain]` of the flow at base noise `[chain, D]` of every draw."""
+    base = torch.stack(kept)
     with torch.no_grad():
-        base = torch.stack(kept)
         z, log_q = flow.sample_with_log_prob(base.flatten(0, 1))
-        height = torch.stack(heights) + (log_q + 0.5 * (base.flatten(0, 1) ** 2).sum(1)).reshape(draws, chains)
-    z = z.reshape(draws, chains, -1)
-    return Chains(z, height, step, rates, divergent)
+    return z.reshape(*base.shape[:2], -1), log_q.reshape(base.shape[:2])
 
 
 def _metric(u: Tensor) -> Tensor:

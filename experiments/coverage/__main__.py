@@ -21,7 +21,7 @@ from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
 
 SETTINGS = "settings.json"
-OPTIONS = "--max-steps 400 --max-seconds 100000 --level-scale 0.1 --jacobian-draws 10"
+OPTIONS = "--max-steps 400 --max-seconds 100000 --level-scale 0.1 --scores-only"
 """Steps end a fit, not time, else a busy machine would decide; and populations are small, else a hundred calibrations take days."""
 console = Console(stderr=True)
 

@@ -31,7 +31,7 @@ class Ranks:
         draws: number of posterior draws S.
         failed: reasons by epidemic.
         forecast: one row an epidemic, signal and period: coverage_50, coverage_95, relative_wis.
-        fits: one row an epidemic: steps, stopped_because, k_hat, seconds.
+        fits: one row an epidemic: steps, stopped_because, k_hat, r_hat, effective, divergent, followed, strays, seconds.
     """
 
     table: pd.DataFrame
@@ -81,7 +81,8 @@ def collect(folder: Path) -> Ranks:
         for period, row in periods.items()
     )
     fits = pd.DataFrame(
-        {"epidemic": one["seed"], **one.get("fit", {}), "k_hat": one.get("k_hat"), "seconds": one["seconds"]}
+        {"epidemic": one["seed"], **one.get("fit", {}), "r_hat": None, **one.get("sampler", {})}
+        | {name: one.get(name) for name in ("k_hat", "followed", "strays", "seconds")}
         for one in good
     )
     return Ranks(table, ranks, names, draws, failed, forecast, fits)
@@ -223,7 +224,8 @@ def overall(found: Ranks) -> dict[str, Any]:
     page, _ = judge(found)
     return {
         "epidemics": len(found.ranks), "failed": {str(k): v for k, v in found.failed.items()}, "draws": found.draws,
-        "groups": table.to_dict("records"), "k_hat": _quantiles(found.fits["k_hat"]), "seconds": _quantiles(found.fits["seconds"]),
+        "groups": table.to_dict("records"),
+        **{name: _quantiles(found.fits[name]) for name in ("k_hat", "r_hat", "followed", "strays", "seconds")},
         "stopped_because": found.fits["stopped_because"].value_counts().to_dict() if "stopped_because" in found.fits else {},
         **page.to_dict(),
     }  # fmt: skip

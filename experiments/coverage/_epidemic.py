@@ -53,8 +53,9 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
         stop: set to end the worker early; what it did is gone on with the next time.
 
     Returns:
-        What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `forecast`, or
-        `failed` with the reason.
+        What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `sampler`,
+        `followed` (times that runs followed the chains), `strays` (of the forecast's runs from the local mean, over what it is said to be
+        off), `forecast`, or `failed` with the reason.
     """
     run, began = folder / "runs" / f"{seed:04d}", time.monotonic()
     arguments = ["--synthetic", str(seed), "--scale", str(settings.scale), "--device", "cpu", "--seed", str(seed)]
@@ -87,6 +88,9 @@ def _outcome(run: Path) -> dict[str, Any]:
         "draws": manifest["configuration"]["draws"] - manifest.get("skipped", {}).get("posterior draws", 0),
         "fit": {"steps": fit.get("steps"), "stopped_because": fit.get("stopped_because")},
         "k_hat": weights.get("k_hat"),
+        "sampler": {key: manifest.get("sampler", {}).get(key) for key in ("r_hat", "effective", "divergent")},
+        "followed": manifest.get("beyond_runs", {}).get("followed"),
+        "strays": manifest.get("held_out", {}).get("median"),
         "parameters": [{key: row[key] for key in ("name", "truth", "low", "high", "rank")} for row in found["parameters"]],
         "forecast": {
             signal: {period: {k: row[k] for k in ("coverage_50", "coverage_95", "relative_wis")} for period, row in s["overall"].items()}

@@ -67,6 +67,13 @@ def main(
     jacobian_draws: Annotated[
         int | None, typer.Option(help="How many of them with their Jacobian, for the sensitivity ranking.")
     ] = None,
+    scores_only: Annotated[
+        bool,
+        typer.Option(
+            "--scores-only",
+            help="End with forecast and scores: no sensitivity ranking, no figures, no report. --resume without it makes them.",
+        ),
+    ] = False,
     figures: Annotated[
         Path | None, typer.Option(help="Folder with the study's tables, for figures of your own.")
     ] = None,
@@ -78,7 +85,7 @@ def main(
             smoke=smoke, device=device, signals=signals, synthetic=synthetic, scale=scale, level_scale=level_scale, balance=balance, seed=seed,
             gradient=gradient, flow=flow, particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
             max_steps=max_steps, max_seconds=max_seconds,
-            draws=draws, jacobian_draws=jacobian_draws, figures=str(figures) if figures else None,
+            draws=draws, jacobian_draws=jacobian_draws, scores_only=scores_only, figures=str(figures) if figures else None,
         )  # fmt: skip
         # tiny tensor operations lose more to several threads than they gain; the kernels have threads of their own
         torch.set_num_threads(1)
@@ -144,16 +151,19 @@ def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: T
         centre = result.flow.sample(256, torch.Generator().manual_seed(config.seed)).mean(0)
     _study.simulator_noise(study, centre, run)
     scores = _outcome.conclude(study, result, inference, prior, run, console)
-    run.update(status="drawing")
-    with run.phase("figures"):
-        draw_all(run.path)
-        write_report(run.path)
+    if not config.scores_only:
+        run.update(status="drawing")
+        with run.phase("figures"):
+            draw_all(run.path)
+            write_report(run.path)
     overall = scores["cases_district"]["overall"]
     for period, row in overall.items():
         console.print(
             f"cases by district, weeks {period}: WIS {row['wis']:,.0f} against {row['baseline_wis']:,.0f} of the baseline "
             f"(relative {row['relative_wis']:.2f}), 95 % coverage {row['coverage_95']:.2f}", highlight=False,
         )  # fmt: skip
+    if config.scores_only:
+        return
     after = sum(n for purpose, n in run.manifest["simulations"].items() if purpose.startswith("forecast"))
     console.print(
         f"simulations after the fit: {after} for the forecast, {run.manifest['sensitivity_simulations']} for the "

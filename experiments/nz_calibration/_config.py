@@ -14,7 +14,7 @@ from experiments.nz_calibration._signals import DEFAULT, parse_signals
 
 FULL_RANK = ("gaussian", "gaussian-nsf")
 """Flows that can start from Gauss-Newton steps."""
-FREE = ("max_seconds", "max_steps")
+FREE = ("max_seconds", "max_steps", "scores_only")
 """Settings that may differ when a run is resumed."""
 
 
@@ -49,6 +49,7 @@ class Config(BaseModel):
         prior_draws: simulations of the prior predictive.
         signals: what the likelihood sees, names of `_signals.OPTIONS`.
         synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
+        scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no figures, no report.
         smoke: a run that touches everything and fits nothing well.
     """
 
@@ -58,7 +59,7 @@ class Config(BaseModel):
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
     level_scale: float = Field(default=0.5, gt=0, le=1)
     level_runs: int = Field(default=24, ge=0)
-    rounds: int = Field(default=4, ge=0)
+    rounds: int = Field(default=3, ge=0)
     round_runs: int = Field(default=50, ge=10)
     round_jacobians: int = Field(default=12, ge=4)
     slope_scale: float = Field(default=0.1, gt=0, le=1)
@@ -82,6 +83,7 @@ class Config(BaseModel):
     noise_runs: int = Field(default=16, ge=4)
     signals: tuple[str, ...] = DEFAULT
     synthetic: int | None = None
+    scores_only: bool = False
     smoke: bool = False
     figures: str | None = None
 

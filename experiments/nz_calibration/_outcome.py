@@ -148,27 +148,33 @@ def conclude(
     z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
     if inference.local is not None and inference.local.bend is not None:
         run.update(held_out=held_out(study, inference, z, flat))
-    some = z[: config.jacobian_draws]
-    sampled, jacobian = jacobian_draws(study, some, run, console, purpose="forecast_jacobian")
-    again, second = jacobian_draws(study, some, run, console, purpose="forecast_jacobian_second")
-    fine = torch.isfinite(sampled + again).all(1) & torch.isfinite(jacobian + second).flatten(1).all(1)
-    report_failed(fine, run, "posterior draws with Jacobians")
-
+    if not config.scores_only:
+        _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
-        _save_jacobian(study, some[fine], sampled[fine], jacobian[fine], second[fine], run)
         pointwise = _pointwise(study, inference, z, flat, None if errors is None else (errors, off))
         _save_posterior(study, z, flat, log_q, pointwise, predicted, prior, run)
-        with atomic_path(run.file("signals.csv")) as temporary:
-            taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
         scores = score_unseen(study, predicted, run)
-    with run.phase("sensitivity"):
-        _sensitivity(study, run)
+    if not config.scores_only:
+        with run.phase("sensitivity"):
+            _sensitivity(study, run)
+            with atomic_path(run.file("signals.csv")) as temporary:
+                taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
     if study.truth is not None:
         kept = recovery(study.space.names, study.truth.numpy(), many.numpy())
         atomic_write_json(run.file("recovery.json"), kept)
         run.update(recovery={key: kept[key] for key in ("inside", "of", "share", "chance_of_so_few")})
     return scores
+
+
+def _differentiate(study: Study, z: Tensor, run: RunFolder, console: Console) -> None:
+    """Write the Jacobians of the forecast at draws `z [S, D]`, under two random streams."""
+    sampled, jacobian = jacobian_draws(study, z, run, console, purpose="forecast_jacobian")
+    again, second = jacobian_draws(study, z, run, console, purpose="forecast_jacobian_second")
+    fine = torch.isfinite(sampled + again).all(1) & torch.isfinite(jacobian + second).flatten(1).all(1)
+    report_failed(fine, run, "posterior draws with Jacobians")
+    with run.phase("files"):
+        _save_jacobian(study, z[fine], sampled[fine], jacobian[fine], second[fine], run)
 
 
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:

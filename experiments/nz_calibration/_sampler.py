@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -29,7 +30,15 @@ def centre_of(flow: Flow, seed: int) -> Tensor:
         return flow.sample(256, torch.Generator().manual_seed(derive_seed(seed, 0, "centre"))).mean(0)
 
 
-def chains(inference: Inference, flow: Flow, errors: CommonError, seed: int, console: Console, draws: int) -> Chains:
+def chains(
+    inference: Inference,
+    flow: Flow,
+    errors: CommonError,
+    seed: int,
+    console: Console,
+    draws: int,
+    leave: Callable[[Tensor], bool] | None = None,
+) -> Chains:
     """Draw from the posterior of the local mean: parameters and, beside them, errors `[draw, chain, D + K]`.
 
     Args:
@@ -39,6 +48,7 @@ def chains(inference: Inference, flow: Flow, errors: CommonError, seed: int, con
         seed: of the draws.
         console: for progress.
         draws: kept of each chain; before them 10 to 100 more tune the step.
+        leave: called with the first third of the draws; True ends the chains there.
     """
     log_likelihood, dim = inference.joint(errors), inference.simulator.space.dim
 
@@ -58,6 +68,7 @@ def chains(inference: Inference, flow: Flow, errors: CommonError, seed: int, con
             draws=draws,
             generator=generator,
             accepted=QUICK if draws <= ROUND else CAREFUL,
+            leave=leave,
             progress=lambda done, of: advance(1),
         )
 

@@ -48,8 +48,14 @@ def draw(
     config, followed = study.config, 0
     while True:
         errors = inference.common_error(centre_of(flow, config.seed))
+
+        def astray(drawn: Tensor, inference: Inference = inference) -> bool:
+            return beyond(inference, drawn.flatten(0, 1)[:, : study.space.dim]) > FEW
+
         with run.phase("draws"):
-            found = chains(inference, flow, errors, config.seed, console, config.chain_draws)
+            # the last chains are drawn to their end; of others no more than shows that they go astray
+            leave = astray if followed < TIMES else None
+            found = chains(inference, flow, errors, config.seed, console, config.chain_draws, leave)
         z = found.z.flatten(0, 1)[:, : study.space.dim]
         share = beyond(inference, z)
         run.update(beyond_runs={"share": share, "followed": followed})

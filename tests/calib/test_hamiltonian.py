@@ -107,3 +107,33 @@ def test_draws_are_distinct_and_too_many_are_refused():
         sample_chains(
             lambda z: z[:, 0] * math.nan, flow, chains=8, warmup=1, draws=1, generator=torch.Generator().manual_seed(0)
         )
+
+
+def test_chains_that_are_left_end_after_a_third_of_their_draws():
+    log_density, _, _ = gaussian()
+    flow = make_flow("gaussian", D, seed=0, init_scale=0.5)
+    seen = []
+
+    def drawn(answer=None):
+        def leave(z):
+            seen.append(z)
+            return answer
+
+        generator = torch.Generator().manual_seed(7)
+        return sample_chains(
+            log_density,
+            flow,
+            chains=8,
+            warmup=20,
+            draws=30,
+            generator=generator,
+            leave=None if answer is None else leave,
+        )
+
+    whole, kept, left = drawn(), drawn(False), drawn(True)
+    torch.testing.assert_close(kept.z, whole.z, rtol=0, atol=0)
+    torch.testing.assert_close(left.z, whole.z[:10], rtol=0, atol=0)
+    torch.testing.assert_close(left.log_density, whole.log_density[:10])
+    assert all(torch.equal(z, left.z) for z in seen)
+    assert len(seen) == 2, "asked once a run"
+    assert 0.5 < left.accepted <= 1.0

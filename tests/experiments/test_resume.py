@@ -91,6 +91,21 @@ def test_killed_in_the_warm_start(tmp_path, finished):
     assert_same_run(folder, finished)
 
 
+def test_scores_first_and_the_rest_later(tmp_path, finished):
+    folder = tmp_path / "run"
+    result = command(*TINY, "--scores-only", "--output", folder)
+    assert result.code == 0, result.stderr
+    assert (folder / "scores.json").read_bytes() == (finished / "scores.json").read_bytes()
+    assert manifest_of(folder)["status"] == "complete"
+    assert not [
+        name for name in ("jacobian.nc", "sensitivity.csv", "figures", "report.html") if (folder / name).exists()
+    ]
+    result = command(*TINY, "--resume", "--output", folder)
+    assert result.code == 0, result.stderr
+    assert (folder / "report.html").exists()
+    assert_same_run(folder, finished)
+
+
 @pytest.mark.slow
 def test_killed_three_times(tmp_path):
     """In the warm start, in the fit after its first checkpoint, and in the forecast; resumed each time."""

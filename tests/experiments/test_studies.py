@@ -16,7 +16,8 @@ from experiments._studies import side_by_side
 
 def job(stop):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    print(process.pid, flush=True)
+    sys.stdout.write(f"{process.pid}\\n")  # in one piece: two threads write
+    sys.stdout.flush()
     stop.wait()
     process.kill()
     process.wait()
