@@ -68,8 +68,11 @@ def plan(
     return list(jobs.values())
 
 
-def share(jobs: list[Job]) -> list[list[Job]]:
-    """Jobs in the same order, those of one network together: they run in one process, which trains it once."""
+def share(jobs: list[Job], workers: int = 1) -> list[list[Job]]:
+    """Jobs in the same order, those of one network together: they run in one process, which trains it once.
+
+    Where that leaves workers without a job, the largest groups are halved: the same network, trained twice, is there sooner.
+    """
     groups: list[list[Job]] = []
     for job in jobs:
         last = groups[-1][-1] if groups else None
@@ -78,6 +81,10 @@ def share(jobs: list[Job]) -> list[list[Job]]:
             groups[-1].append(job)
         else:
             groups.append([job])
+    while len(groups) < min(workers, len(jobs)):
+        at = max(range(len(groups)), key=lambda i: len(groups[i]))
+        whole, half = groups[at], (len(groups[at]) + 1) // 2
+        groups[at : at + 1] = [whole[:half], whole[half:]]
     return groups
 
 
@@ -151,7 +158,7 @@ def _parallel(
     jobs: list[Job], submit: Callable[[ProcessPoolExecutor, Job], Future[Outcome]], workers: int
 ) -> Iterator[Outcome]:
     """Outcomes as they come; what shares a network goes to one process, and the order is kept whatever each job takes."""
-    waiting = iter(share(jobs))
+    waiting = iter(share(jobs, workers))
     spawn = multiprocessing.get_context("spawn")
     pools = [
         ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,))

@@ -193,6 +193,14 @@ def test_jobs_of_one_network_stay_together():
     ]
 
 
+def test_workers_that_would_idle_train_the_same_network_too():
+    jobs = plan(["sir", "slcp"], [1000], 5, ["npe"], {("slcp", 1, 1000, "npe")})
+    sizes = [len(group) for group in share(jobs, 5)]
+    assert sizes == [2, 1, 2, 2, 2]
+    assert [job for group in share(jobs, 5) for job in group] == jobs
+    assert len(share(jobs, 100)) == len(jobs)
+
+
 def two_moons_somewhere(folder, numbers, broken=()):
     g = torch.Generator().manual_seed(0)
     for number in numbers:
