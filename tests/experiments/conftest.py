@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import typer
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from experiments.nz_calibration import _calendar as calendar
@@ -86,12 +87,16 @@ def tiny(figures):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    """The folder of an undisturbed tiny run; tests copy it and leave it alone."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    with double_precision():
-        result = command(*TINY, "--output", folder)
-    assert result.code == 0, result.stderr
+def finished(tmp_path_factory, worker_id) -> Path:
+    """The folder of an undisturbed tiny run, one for all processes that test side by side; tests copy it and leave it alone."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder, done = shared / "undisturbed", shared / "undisturbed.done"
+    with FileLock(shared / "undisturbed.lock"):
+        if not done.exists():
+            with double_precision():
+                result = command(*TINY, "--output", folder)
+            assert result.code == 0, result.stderr
+            done.touch()
     return folder
 
 

@@ -75,28 +75,20 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_killed_in_the_warm_start(tmp_path, finished):
+def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished):
     folder = tmp_path / "run"
-    kill_when(in_warm_start, folder, TINY)
+    kill_when(in_warm_start, folder, (*TINY, "--scores-only"))
     refused = command(*TINY, "--output", folder)
     assert refused.code == 2
     assert "resume it" in refused.last
-    result = command(*TINY, "--resume", "--output", folder)
+    result = command(*TINY, "--scores-only", "--resume", "--output", folder)
     assert result.code == 0, result.stderr
     manifest = manifest_of(folder)
     assert manifest["status"] == "complete"
     assert len(manifest["resumed"]) == 1
     assert manifest["simulations"]["warm_start"] == manifest_of(finished)["simulations"]["warm_start"]
     assert not list(folder.glob(".*"))  # half-written files of the killed run
-    assert_same_run(folder, finished)
-
-
-def test_scores_first_and_the_rest_later(tmp_path, finished):
-    folder = tmp_path / "run"
-    result = command(*TINY, "--scores-only", "--output", folder)
-    assert result.code == 0, result.stderr
     assert (folder / "scores.json").read_bytes() == (finished / "scores.json").read_bytes()
-    assert manifest_of(folder)["status"] == "complete"
     assert not [
         name for name in ("jacobian.nc", "sensitivity.csv", "figures", "report.html") if (folder / name).exists()
     ]
