@@ -58,69 +58,109 @@ class Table(NamedTuple):
     clustered: np.ndarray
 
 
+class Parts(NamedTuple):
+    """What blocks of figures add to the log likelihood of each point, and to its derivatives; zero to begin with.
+
+    A block is the work of one thread, however many there are: sums are made in one order, and numbers do not hang on the machine.
+    Threads share figures and not points, so that each keeps its own coefficients in fast memory: all together are megabytes.
+
+    Attributes:
+        value: `[B, P]`. to_x: `[B, P, E]`. to_errors: `[B, P, L]`. to_scatter: `[B, P, 1 + R]`. to_unsure: `[B, P]`.
+    """
+
+    value: np.ndarray
+    to_x: np.ndarray
+    to_errors: np.ndarray
+    to_scatter: np.ndarray
+    to_unsure: np.ndarray
+
+
+class Spread(NamedTuple):
+    """What is not known of the mean at each point, and what its derivative needs.
+
+    Attributes:
+        unsure: `[P]`, relative variance over noise. bent: `[P, V]` and weight: `[P, V]`, of `_unsure`.
+    """
+
+    unsure: np.ndarray
+    bent: np.ndarray
+    weight: np.ndarray
+
+
+@jit
+def spread(t: Table, x: np.ndarray, out: Spread, first: int, last: int) -> None:
+    """Write what is not known of the mean at the points `x [P, E]`, measured from the centre, from `first` up to `last`."""
+    for p in range(first, last):
+        out.unsure[p] = _unsure(t, x[p], out.bent[p], out.weight[p])
+
+
 @jit
 def density(
     t: Table,
     x: np.ndarray,
     errors: np.ndarray,
     scatter: np.ndarray,
-    value: np.ndarray,
-    to_x: np.ndarray,
-    to_errors: np.ndarray,
-    to_scatter: np.ndarray,
+    unsure: np.ndarray,
+    out: Parts,
     first: int,
     last: int,
 ) -> None:
-    """Log likelihood of the points from `first` up to `last` and its derivatives, without terms of the figures alone.
+    """Log likelihood of all points by the blocks of figures from `first` up to `last`, without terms of the figures alone.
 
     Args:
         t: the coefficients.
         x: `[P, E]`, measured from the centre.
         errors: `[P, L]`.
         scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that figures scatter by.
-        value: `[P]`, written.
-        to_x: as x, zero; its derivatives are added.
-        to_errors: as errors, the same.
-        to_scatter: as scatter, the same.
-        first: the first point.
-        last: the point after the last one.
+        unsure: `[P]`, of `Spread`.
+        out: added to.
+        first: the first block.
+        last: the block after the last one.
     """
     own, turned = np.empty(t.pick.shape[1]), np.empty(t.pick.shape[1])
-    bent, weight = np.empty((last - first, len(t.inverse))), np.empty((last - first, len(t.inverse)))
-    unsure, by_unsure = np.empty(last - first), np.zeros(last - first)
+    figures, blocks = len(t.log_mean), len(out.value)
+    for b in range(first, last):
+        value, to_unsure = out.value[b], out.to_unsure[b]
+        to_x, to_errors, to_scatter = out.to_x[b], out.to_errors[b], out.to_scatter[b]
+        for m in range(figures * b // blocks, figures * (b + 1) // blocks):
+            line, pick, curve, loading = t.line[m], t.pick[m], t.curve[m], t.loading[m]
+            level, figure, rest, share, by = t.log_mean[m], t.figure[m], t.rest[m], t.share[m], 1 + t.by[m]
+            clustered, counted = t.clustered[m], m < t.counts
+            for p in range(len(x)):
+                size, width, variance = scatter[p, 0], scatter[p, by], unsure[p] + share
+                off, wide = _dot(loading, errors[p]), math.sqrt(variance)
+                mean = math.exp(level + _dot(line, x[p]) + _quadratic(curve, pick, x[p], own, turned) + wide * off)
+                relative, small = variance * rest + width * width, mean < t.smallest
+                if counted:
+                    grouped = clustered and size > 1.0
+                    got, by_mean, by_relative, by_size = _count(
+                        figure, t.smallest if small else mean, size if grouped else 1.0, relative
+                    )
+                    if grouped:
+                        to_scatter[p, 0] += by_size
+                else:
+                    got, by_mean, by_relative = _level(figure, t.smallest if small else mean, relative)
+                by_log = 0.0 if small else by_mean * mean
+                value[p] += got
+                to_unsure[p] += by_log * off * 0.5 / wide + by_relative * rest
+                to_scatter[p, by] += by_relative * 2.0 * width
+                _add(to_x[p], by_log, line)
+                _add(to_errors[p], by_log * wide, loading)
+                _add_at(to_x[p], 2.0 * by_log, turned, pick)
+
+
+@jit
+def gather(t: Table, x: np.ndarray, known: Spread, parts: Parts, first: int, last: int) -> None:
+    """Sum all blocks into the first one, for the points from `first` up to `last`; what is not known of the mean included in `to_x`."""
     for p in range(first, last):
-        unsure[p - first] = _unsure(t, x[p], bent[p - first], weight[p - first])
-        value[p] = 0.0
-    for m in range(
-        len(t.log_mean)
-    ):  # figures outside: the coefficients of one stay in the fastest memory for all points
-        line, pick, curve, loading = t.line[m], t.pick[m], t.curve[m], t.loading[m]
-        level, figure, rest, share, by = t.log_mean[m], t.figure[m], t.rest[m], t.share[m], 1 + t.by[m]
-        clustered, counted = t.clustered[m], m < t.counts
-        for p in range(first, last):
-            size, width, variance = scatter[p, 0], scatter[p, by], unsure[p - first] + share
-            off, wide = _dot(loading, errors[p]), math.sqrt(variance)
-            mean = math.exp(level + _dot(line, x[p]) + _quadratic(curve, pick, x[p], own, turned) + wide * off)
-            relative, small = variance * rest + width * width, mean < t.smallest
-            if counted:
-                grouped = clustered and size > 1.0
-                got, by_mean, by_relative, by_size = _count(
-                    figure, t.smallest if small else mean, size if grouped else 1.0, relative
-                )
-                if grouped:
-                    to_scatter[p, 0] += by_size
-            else:
-                got, by_mean, by_relative = _level(figure, t.smallest if small else mean, relative)
-            by_log = 0.0 if small else by_mean * mean
-            value[p] += got
-            by_unsure[p - first] += by_log * off * 0.5 / wide + by_relative * rest
-            to_scatter[p, by] += by_relative * 2.0 * width
-            _add(to_x[p], by_log, line)
-            _add(to_errors[p], by_log * wide, loading)
-            _add_at(to_x[p], 2.0 * by_log, turned, pick)
-    for p in range(first, last):
-        if unsure[p - first] > t.surest:
-            _unsure_back(t, x[p], bent[p - first], weight[p - first], by_unsure[p - first] * t.sure, to_x[p])
+        for b in range(1, len(parts.value)):
+            parts.value[0, p] += parts.value[b, p]
+            parts.to_unsure[0, p] += parts.to_unsure[b, p]
+            _add(parts.to_x[0, p], 1.0, parts.to_x[b, p])
+            _add(parts.to_errors[0, p], 1.0, parts.to_errors[b, p])
+            _add(parts.to_scatter[0, p], 1.0, parts.to_scatter[b, p])
+        if known.unsure[p] > t.surest:
+            _unsure_back(t, x[p], known.bent[p], known.weight[p], parts.to_unsure[0, p] * t.sure, parts.to_x[0, p])
 
 
 @loose

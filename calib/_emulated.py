@@ -6,11 +6,12 @@ the definition: tests hold this equal to them.
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -20,12 +21,12 @@ from torch import Tensor
 
 from calib._bend import Bend
 from calib._common_error import CommonError
-from calib._compiled_emulated import HALF_LOG_TWO_PI, Table, density
+from calib._compiled_emulated import HALF_LOG_TWO_PI, Parts, Spread, Table, density, gather, spread
 from calib._local_mean import LocalMean
 from calib._unsure import CONSTANT, SUREST
 
-FEWEST = 4
-"""Points that a thread takes at once, at least: it reads each coefficient once for all of them."""
+BLOCKS = 8
+"""Of figures, and most threads that share them: with more, they spend their time waiting for one another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,20 +124,17 @@ def _array(x: Tensor, kind: Any = np.float64) -> np.ndarray:
 class _Density(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, errors: Tensor, scatter: Tensor, table: Table) -> Tensor:
-        given = [np.ascontiguousarray(a.detach().cpu().numpy(), dtype=np.float64) for a in (x, errors, scatter)]
-        value, slopes = np.empty(len(x)), [np.zeros_like(a) for a in given]
-
-        threads = numba.get_num_threads()
-        together = max(FEWEST, math.ceil(len(x) / (2 * threads)))
-        starts = range(0, len(x), together)
-
-        def some(first: int) -> None:
-            density(table, *given, value, *slopes, first, min(first + together, len(x)))
-
-        if min(threads, len(starts)) > 1:
-            list(_pool(threads, os.getpid()).map(some, starts))
-        else:
-            density(table, *given, value, *slopes, 0, len(x))
+        x_, errors_, scatter_ = (
+            np.ascontiguousarray(a.detach().cpu().numpy(), dtype=np.float64) for a in (x, errors, scatter)
+        )
+        count, runs = len(x), len(table.inverse)
+        known = Spread(np.empty(count), np.empty((count, runs)), np.empty((count, runs)))
+        shapes = ((count,), x_.shape, errors_.shape, scatter_.shape, (count,))
+        parts = Parts(*(np.zeros((BLOCKS, *shape)) for shape in shapes))
+        _shared(lambda first, last: spread(table, x_, known, first, last), count)
+        _shared(lambda first, last: density(table, x_, errors_, scatter_, known.unsure, parts, first, last), BLOCKS)
+        _shared(lambda first, last: gather(table, x_, known, parts, first, last), count)
+        value, slopes = parts.value[0], (parts.to_x[0], parts.to_errors[0], parts.to_scatter[0])
         ctx.save_for_backward(*(torch.from_numpy(a).to(x) for a in slopes))
         return torch.from_numpy(value).to(x)
 
@@ -146,7 +144,20 @@ class _Density(torch.autograd.Function):
         return *(by[:, None] * slope for slope in ctx.saved_tensors), None
 
 
+def _shared(work: Callable[[int, int], None], count: int) -> None:
+    """Do `work(first, last)` for all of `count`, split among threads."""
+    threads = min(numba.get_num_threads(), BLOCKS, count)
+    if threads == 1:
+        work(0, count)
+        return
+    ends = [count * i // threads for i in range(threads + 1)]
+    waiting = [_pool(os.getpid()).submit(work, *some) for some in pairwise(ends[:-1])]
+    work(*ends[-2:])  # the caller's own share
+    for one in waiting:
+        one.result()
+
+
 @lru_cache(maxsize=1)
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+def _pool(process: int) -> ThreadPoolExecutor:
     """Kept from call to call; a forked process has none of its parent's threads and starts its own."""
-    return ThreadPoolExecutor(threads)
+    return ThreadPoolExecutor(BLOCKS - 1)
