@@ -82,7 +82,9 @@ def collect(folder: Path) -> Ranks:
     )
     fits = pd.DataFrame(
         {"epidemic": one["seed"], **one.get("fit", {}), "r_hat": None, **one.get("sampler", {})}
-        | {name: one.get(name) for name in ("k_hat", "followed", "strays", "seconds")}
+        | {name: one.get(name) for name in ("k_hat", "followed", "strays")}
+        # an epidemic that was gone on with has the seconds of all its phases, and only of its last part from beginning to end
+        | {"seconds": max(one["seconds"], sum(one.get("seconds_by_phase", {}).values()))}
         for one in good
     )
     return Ranks(table, ranks, names, draws, failed, forecast, fits)

@@ -47,6 +47,8 @@ def leave(folder: Path, spread: float, count: int = 60, failed: int = 0) -> Path
         scores = {"coverage_50": 0.5, "coverage_95": inside, "relative_wis": 0.6}
         kept = {"seed": seed, "seconds": 1.0, "draws": DRAWS, "parameters": rows, "k_hat": None if seed == 0 else 0.4}
         kept |= {"fit": {"steps": 90, "stopped_because": "settled"}, "forecast": {"cases_district": {"1-4": scores}}}
+        kept |= {"sampler": {"r_hat": 1.02, "effective": 900.0, "divergent": 0}, "followed": 1, "strays": 0.8}
+        kept |= {"seconds_by_phase": {"draws": 2.5, "forecast": 0.25}}
         if seed >= count:
             kept = {"seed": seed, "seconds": 1.0, "failed": "not finished after 40 minutes"}
         (folder / "epidemics" / f"{seed:04d}.json").write_text(json.dumps(kept))
@@ -120,6 +122,8 @@ def test_failed_epidemics_are_counted_and_not_retried_unasked(tmp_path):
     assert (kept / "groups.png").exists()
     assert summary["k_hat"] == {"least": 0.4, "median": 0.4, "largest": 0.4}
     assert summary["stopped_because"] == {"settled": 12}
+    assert summary["r_hat"] == {"least": 1.02, "median": 1.02, "largest": 1.02}
+    assert summary["seconds"]["median"] == 2.75, "of all phases, also of those before it was gone on with"
     other = CliRunner().invoke(APP, ["--epidemics", "14", "--scale", "0.5", "--output", str(folder)])
     assert other.exit_code == 2
     assert "name another folder" in other.stderr
