@@ -14,8 +14,17 @@ import numpy as np
 from numba import njit
 
 jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
+# called by other kernels alone: what would make it callable from Python costs more time to compile than the kernel
+INNER: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+inner: Callable[..., Any] = njit(**INNER)
 # sums in any order, else they are no vector loops
-loose: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+loose: Callable[..., Any] = njit(fastmath={"reassoc", "contract"}, **INNER)
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -234,7 +243,7 @@ def _unsure_back(t: Table, here: np.ndarray, bent: np.ndarray, weight: np.ndarra
         out[e] += by_curved[k] + 4.0 * by * t.quadratic * bent_square * t.scale[e] ** 2 * here[e]
 
 
-@jit
+@inner
 def _count(count: float, mean: float, cluster: float, relative: float) -> tuple[float, float, float, float]:
     """`log_counts` of one count without `lgamma(count + 1)`, and its derivatives in mean, relative and cluster."""
     odds = cluster - 1.0 + relative * mean
@@ -248,7 +257,7 @@ def _count(count: float, mean: float, cluster: float, relative: float) -> tuple[
     return value, by_size / odds + relative * by_odds, mean * by_odds, by_odds
 
 
-@jit
+@inner
 def _level(log_level: float, mean: float, relative: float) -> tuple[float, float, float]:
     """`log_levels` of one level without its constant, and its derivatives in mean and relative."""
     off = log_level - math.log(mean)

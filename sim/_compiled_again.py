@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, period
+from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, inner, jit, period
 from sim.rates import HOUSEHOLD
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def take_back(p: Packed, rows: np.ndarray, on: np.ndarray, day: Day, a: int) -> 
             on[rows[e, 0]] = rows[e, 2]
 
 
-@jit
+@inner
 def waned(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: Back, a: int) -> None:
     """`_compiled_reverse.one` for all once infected of a part, as if none were infected again on the day.
 
@@ -35,7 +35,7 @@ def waned(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: 
     cells, sections, sigmaG, againG = w.cells[2, a], w.sections[2, a], w.sigmaG[a, s], w.againG[a]
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for block in range(first, last, BLOCK):
-        for e in range(infected_between(on, block, min(block + BLOCK, last), 0, t - 1 - D, chosen)):
+        for e in range(infected_between(on, block, min(block + BLOCK, last), np.int64(0), t - 1 - D, chosen)):
             i = chosen[e]
             h, c = place[i, HOME], place[i, CELL]
             k, since = archetype[c], min(t - 1 - on[i], after.shape[1] - 1)

@@ -17,6 +17,9 @@ from sim._random import GOLDEN, MIX_1, MIX_2
 from sim.rates import COMMUNITY, PERIOD, VENUES
 
 jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
+# called by other kernels alone: what would make it callable from Python costs more time to compile than most kernels
+NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", **NO_WRAPPERS)
 STEP, FIRST, SECOND = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 BLOCK = 4096
 """Agents looked at together: their columns stay in the nearest cache."""
@@ -92,19 +95,19 @@ def new_day(p: Packed, rates: tuple, q: int, parts: int) -> Day:
     )
 
 
-@jit
+@inner
 def period(rates: tuple, t: int) -> int:
     """The period of susceptibility in which a day lies, as `Rates.period`; array 1 is `Rates.susceptible`."""
     return min(t // PERIOD, rates[1].shape[1] - 1)
 
 
-@jit
+@inner
 def uniform(key: np.uint64, agent: int) -> float:
     """As `_random.uniform`."""
     return float(mixed(key + np.uint64(agent + 1) * STEP) >> np.uint64(11)) * 2.0**-53
 
 
-@jit
+@inner
 def mixed(z: np.uint64) -> np.uint64:
     """Output of splitmix64 for a state."""
     z = (z ^ (z >> np.uint64(30))) * FIRST
@@ -112,7 +115,7 @@ def mixed(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@jit
+@inner
 def infected_between(on: np.ndarray, first: int, last: int, earliest: int, latest: int, chosen: np.ndarray) -> int:
     """List the agents `first..last`, at most BLOCK of them, whose last infection lies in `earliest..latest`; returns their number."""
     flags = np.zeros(BLOCK // 8, dtype=np.uint64)
@@ -179,7 +182,7 @@ def settle(p: Packed, rates: tuple, q: int, t: int, A: np.ndarray, day: Day) -> 
         day.base[g] = day.response[p.region_of_group[g]] * day.outside[g] + importation[q, t, g]
 
 
-@jit
+@inner
 def factor(reinfection: np.ndarray, since: int) -> float:
     """Susceptibility `since` (0-based) days after the last infection, relative to before the first; `reinfection` `[E]`."""
     return reinfection[min(since, len(reinfection) - 1)] if len(reinfection) else 0.0

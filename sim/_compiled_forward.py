@@ -18,6 +18,7 @@ from sim._compiled_day import (
     STEP,
     Day,
     factor,
+    inner,
     jit,
     mixed,
     new_day,
@@ -42,15 +43,16 @@ def run(
     Returns:
         `[L, 3]` reinfections: agent, day, and the day of the infection before it.
     """
-    N, day = len(p.place), new_day(p, rates, q, 1)
+    alone = np.int64(0)  # a literal would be compiled for itself
+    N, day = len(p.place), new_day(p, rates, q, alone + 1)
     marks, caught = np.zeros((N + 7) // 8, dtype=np.uint64), np.zeros((1, len(p.group_size)))
     again, number = np.empty((0, 3), dtype=np.int32), np.zeros(1, dtype=np.int64)
     for t in range(len(incidence)):
         again = room(rates, again, number, N)
-        spread(p, rates, q, t, on, day, 0)
+        spread(p, rates, q, t, on, day, alone)
         settle(p, rates, q, t, memory[t], day)
         table, loud, limit = bounds(p, rates, q, t, day, incidence)
-        infect(p, rates, q, t, keys[t], day, table, loud, limit, marks, on, again, number, caught[0], 0)
+        infect(p, rates, q, t, keys[t], day, table, loud, limit, marks, on, again, number, caught[0], alone)
         remember(p, rates, q, t, caught, incidence, memory)
     return again[: number[0]]
 
@@ -129,7 +131,7 @@ def infect(
                 caught[p.cell_group[cell]] += 1.0
 
 
-@jit
+@inner
 def mark(p: Packed, day: Day, loud: np.ndarray, key: np.uint64, limit: np.uint64, marks: np.ndarray, a: int) -> None:
     """Mark the agents of a part who may be infected: a low draw, an infectious household, a loud section."""
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
@@ -146,7 +148,7 @@ def mark(p: Packed, day: Day, loud: np.ndarray, key: np.uint64, limit: np.uint64
                 marks[p.member[e] - first] = 1
 
 
-@jit
+@inner
 def choose(
     marks: np.ndarray, on: np.ndarray, block: int, first: int, last: int, everyone: bool, chosen: np.ndarray
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, settle, spread
+from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, inner, jit, new_day, settle, spread
 from sim._compiled_forward import bounds, infect
 from sim._reference_ghosts import LARGEST_SHARE, SMALL_SHARE
 from sim.rates import COMMUNITY, VENUES
@@ -16,21 +16,22 @@ def draw(
     p: Packed, rates: tuple, q: int, keys: np.ndarray, incidence: np.ndarray, memory: np.ndarray, on: np.ndarray, ghost: np.ndarray
 ) -> None:  # fmt: skip
     """Draw the days of infection `ghost` `[N]` of a ghost of each household, in the epidemic that `on` `[N]` tells."""
-    N, day = len(p.place), new_day(p, rates, q, 1)
+    alone = np.int64(0)  # a literal would be compiled for itself
+    N, day = len(p.place), new_day(p, rates, q, alone + 1)
     H, kin = np.zeros(len(p.household_weight)), np.zeros(N if p.has_kin.any() else 0)
     marks, caught = np.zeros((N + 7) // 8, dtype=np.uint64), np.zeros(len(p.group_size))
     again, number = np.empty((0, 3), dtype=np.int32), np.zeros(1, dtype=np.int64)
     for t in range(len(incidence)):
-        spread(p, rates, q, t, on, day, 0)
+        spread(p, rates, q, t, on, day, alone)
         at_home(p, rates, q, t, ghost, day, H)
         settle(p, rates, q, t, memory[t], day)
         meet_kin(p, rates, q, t, on, ghost, day, kin)
         table, loud, limit = bounds(p, rates, q, t, day, incidence)
         own = lane(day, H, kin)
-        infect(p, rates, q, t, keys[t], own, table, loud, limit, marks, ghost, again, number, caught, 0)
+        infect(p, rates, q, t, keys[t], own, table, loud, limit, marks, ghost, again, number, caught, alone)
 
 
-@jit
+@inner
 def lane(day: Day, H: np.ndarray, kin: np.ndarray) -> Day:
     """The day as a ghost meets it; `near` is shared: where somebody is infectious in the household or in a ghost of it."""
     return Day(
@@ -39,7 +40,7 @@ def lane(day: Day, H: np.ndarray, kin: np.ndarray) -> Day:
     )  # fmt: skip
 
 
-@jit
+@inner
 def at_home(p: Packed, rates: tuple, q: int, t: int, ghost: np.ndarray, day: Day, H: np.ndarray) -> None:
     """Pressure in a ghost's households."""
     rho = rates[0][q]
@@ -53,7 +54,7 @@ def at_home(p: Packed, rates: tuple, q: int, t: int, ghost: np.ndarray, day: Day
             H[h] += rho[p.cell_archetype[p.place[i, CELL]], t - 1 - ghost[i]] * p.household_weight[h]
 
 
-@jit
+@inner
 def meet_kin(
     p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, ghost: np.ndarray, day: Day, kin: np.ndarray
 ) -> None:
@@ -73,7 +74,7 @@ def meet_kin(
                         )
 
 
-@jit
+@inner
 def push(p: Packed, rates: tuple, q: int, t: int, day: Day) -> np.ndarray:
     """`[G]` share that one unit of infectiousness in a group has in the force of infection on its own region."""
     G, b = len(p.group_size), rates[2][q, COMMUNITY, t]
@@ -89,7 +90,7 @@ def push(p: Packed, rates: tuple, q: int, t: int, day: Day) -> np.ndarray:
     return out
 
 
-@jit
+@inner
 def stretch(p: Packed, rho: np.ndarray, t: int, h: int, on: np.ndarray, ghost: np.ndarray, pushed: np.ndarray) -> float:
     """From a difference to one of logarithms: `-log(1 - share) / share` of a household's share in the force, less its ghost's."""
     share = 0.0
@@ -103,7 +104,7 @@ def stretch(p: Packed, rho: np.ndarray, t: int, h: int, on: np.ndarray, ghost: n
     return 1.0 if abs(share) < SMALL_SHARE else -np.log1p(-share) / share
 
 
-@jit
+@inner
 def kin_of(p: Packed, rho: np.ndarray, t: int, on: np.ndarray, i: int, h: int, v: int) -> float:
     """Pressure of a household in the venue group of one of its members in layer v, which has one there."""
     out, n = 0.0, p.section_venue[p.place[i, SECTIONS + v]]

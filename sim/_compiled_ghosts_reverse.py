@@ -10,7 +10,20 @@ from __future__ import annotations
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, period, settle, spread
+from sim._compiled_day import (
+    BLOCK,
+    CELL,
+    HOME,
+    SECTIONS,
+    Day,
+    infected_between,
+    inner,
+    jit,
+    new_day,
+    period,
+    settle,
+    spread,
+)
 from sim._compiled_ghosts_day import at_home, kin_of, lane, meet_kin, push, stretch
 from sim._compiled_reverse import Back, change, fold, hazards, join, new_back, read_out
 from sim._compiled_uninfected import begin_anew, enter, renew, starts
@@ -24,8 +37,8 @@ def vjp(
     cotangent: np.ndarray, bar: tuple,
 ) -> None:  # fmt: skip
     """Walk a particle from its last day to its first, which takes `on` `[N]` and `ghosts` `[K, N]` back to the beginning."""
-    K, N, households = len(ghosts), len(p.place), len(p.household_weight)
-    day, w, rows = new_day(p, rates, q, 1), new_back(p, rates, q, 1), np.empty((0, 3), dtype=np.int32)
+    K, N, households, alone = len(ghosts), len(p.place), len(p.household_weight), np.int64(0)
+    day, w, rows = new_day(p, rates, q, alone + 1), new_back(p, rates, q, alone + 1), np.empty((0, 3), dtype=np.int32)
     H, kin = np.zeros((K, households)), np.zeros((K, N if p.has_kin.any() else 0))
     WG, HG, XG, carried = (
         np.zeros((K, households)),
@@ -34,24 +47,24 @@ def vjp(
         np.zeros((K, households)),
     )
     for t in range(len(incidence) - 1, -1, -1):
-        spread(p, rates, q, t, on, day, 0)
+        spread(p, rates, q, t, on, day, alone)
         for k in range(K):
             at_home(p, rates, q, t, ghosts[k], day, H[k])
         settle(p, rates, q, t, memory[t], day)
-        enter(p, rates, q, t, on, day, w, 0)
+        enter(p, rates, q, t, on, day, w, alone)
         if starts(rates, t + 1):
             for k in range(K):
-                renew(p, rates, q, t, ghosts[k], 0, N, half(w, WG[k], HG[k], XG[k]), 0)
+                renew(p, rates, q, t, ghosts[k], alone, N, half(w, WG[k], HG[k], XG[k]), alone)
         begin_anew(rates, t, w)
         for k in range(K):
             meet_kin(p, rates, q, t, on, ghosts[k], day, kin[k])
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
         w.centre[:] = 0.0  # differences need no mean subtracted
         infected(p, rates, q, t, on, ghosts, w, WG)
-        hazards(p, rates, q, t, rows, on, day, w, 0)
+        hazards(p, rates, q, t, rows, on, day, w, alone)
         for k in range(K):
             mine = half(w, WG[k], HG[k], XG[k])
-            hazards(p, rates, q, t, rows, ghosts[k], lane(day, H[k], kin[k]), mine, 0)
+            hazards(p, rates, q, t, rows, ghosts[k], lane(day, H[k], kin[k]), mine, alone)
             through_kin(p, rates, q, t, memory[t], on, ghosts[k], day, mine, bar)
         fold(p, rates, q, t, memory[t], day, w, bar)
         infectious(p, rates, q, t, on, ghosts, day, w, WG, HG, XG, carried)
@@ -60,7 +73,7 @@ def vjp(
     bar[2][q, HOUSEHOLD] += w.homeG[0]
 
 
-@jit
+@inner
 def half(w: Back, WG: np.ndarray, HG: np.ndarray, XG: np.ndarray) -> Back:
     """Adjoints of a ghost: its own of scores and households, the sums shared with the rest."""
     return Back(
@@ -69,7 +82,7 @@ def half(w: Back, WG: np.ndarray, HG: np.ndarray, XG: np.ndarray) -> Back:
     )  # fmt: skip
 
 
-@jit
+@inner
 def infected(
     p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, ghosts: np.ndarray, w: Back, WG: np.ndarray
 ) -> None:
@@ -83,25 +96,25 @@ def infected(
         for e in range(infected_between(on, block, last, t, t, chosen)):
             at = p.place[chosen[e]]
             for k in range(K):
-                shift(p, rates, q, t, at[HOME], w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
+                shift(p, rates, q, t, np.int64(at[HOME]), w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
         for k in range(K):
             for e in range(infected_between(ghosts[k], block, last, t, t, chosen)):
                 at = p.place[chosen[e]]
-                shift(p, rates, q, t, at[HOME], -w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
+                shift(p, rates, q, t, np.int64(at[HOME]), -w.xG[p.cell_group[at[CELL]]] / K, on, ghosts, k, w, WG)
 
 
-@jit
+@inner
 def shift(
     p: Packed, rates: tuple, q: int, t: int, h: int, by: float, on: np.ndarray, ghosts: np.ndarray, k: int, w: Back,
     WG: np.ndarray,
 ) -> None:  # fmt: skip
     """Change the adjoint of a household's score against ghost k: half to the household, minus half to the ghost."""
-    s = period(rates, t)
-    change(p, rates[1][q, s], s, h, by / 2.0, on, w, 0)
-    change(p, rates[1][q, s], s, h, -by / 2.0, ghosts[k], half(w, WG[k], w.HG, w.XG), 0)
+    s, alone = period(rates, t), np.int64(0)
+    change(p, rates[1][q, s], s, h, by / 2.0, on, w, alone)
+    change(p, rates[1][q, s], s, h, -by / 2.0, ghosts[k], half(w, WG[k], w.HG, w.XG), alone)
 
 
-@jit
+@inner
 def through_kin(
     p: Packed,
     rates: tuple,
@@ -132,7 +145,7 @@ def through_kin(
                     w.AG[r] -= bG * rates[2][q, VENUES + v, t] * rates[5][q]
 
 
-@jit
+@inner
 def to_kin(p: Packed, beta: np.ndarray, i: int, h: int, day: Day, XG: np.ndarray) -> float:
     """What an agent sends to its household, the ghost of itself included, through its venue groups."""
     out = 0.0
@@ -147,7 +160,7 @@ def to_kin(p: Packed, beta: np.ndarray, i: int, h: int, day: Day, XG: np.ndarray
     return out
 
 
-@jit
+@inner
 def infectious(
     p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, ghosts: np.ndarray, day: Day, w: Back, WG: np.ndarray,
     HG: np.ndarray, XG: np.ndarray, carried: np.ndarray,
@@ -192,4 +205,4 @@ def infectious(
             column, mine = (on, w) if k < 0 else (ghosts[k], half(w, WG[k], HG[k], XG[k]))
             for e in range(infected_between(column, block, last, t, t, chosen)):
                 column[chosen[e]] = NEVER
-                join(p, rates[1][q, s], s, chosen[e], p.place[chosen[e], HOME], mine, 0)
+                join(p, rates[1][q, s], s, np.int64(chosen[e]), np.int64(p.place[chosen[e], HOME]), mine, np.int64(0))

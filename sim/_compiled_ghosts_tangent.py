@@ -8,7 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, jit, new_day, period, settle, spread
+from sim._compiled_day import (
+    BLOCK,
+    CELL,
+    HOME,
+    SECTIONS,
+    Day,
+    infected_between,
+    inner,
+    jit,
+    new_day,
+    period,
+    settle,
+    spread,
+)
 from sim._compiled_ghosts_day import at_home, kin_of, meet_kin, push, stretch
 from sim._compiled_tangent import everywhere, recall, sections, varied
 from sim.rates import HOUSEHOLD, VENUES
@@ -24,7 +37,11 @@ def jvp(
     `on` `[N]`, `ghosts` `[K, N]`: day of each agent's infection, of all days.
     """
     R, Z, K, households = len(p.region_size), out.shape[2], len(ghosts), len(p.household_weight)
-    day, table, chosen = new_day(p, rates, q, 1), np.zeros((len(p.cell_group), Z)), np.empty(BLOCK + 8, dtype=np.int32)
+    day, table, chosen = (
+        new_day(p, rates, q, np.int64(1)),
+        np.zeros((len(p.cell_group), Z)),
+        np.empty(BLOCK + 8, dtype=np.int32),
+    )
     S, dA, dresponse = np.zeros((K, households, Z)), np.zeros((R, Z)), np.zeros((R, Z))
     dV, dF = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z))
     dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
@@ -32,7 +49,7 @@ def jvp(
     mixed, dmixing = varied(tangents[3][q])
     reached, longer = np.zeros(households, dtype=np.bool_), np.ones((K, households))
     for t in range(len(out)):
-        spread(p, rates, q, t, on, day, 0)
+        spread(p, rates, q, t, on, day, np.int64(0))
         for k in range(K):
             at_home(p, rates, q, t, ghosts[k], day, H[k])
         settle(p, rates, q, t, memory[t], day)
@@ -74,7 +91,7 @@ def jvp(
         recall(p, rates, tangents, q, incidence[t], memory[t], out[t], dA)
 
 
-@jit
+@inner
 def carry(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, column: np.ndarray, S: np.ndarray, longer: np.ndarray,
     sign: float, dV: np.ndarray, dF: np.ndarray,
@@ -103,7 +120,7 @@ def carry(
                         dV[s, z] += p.venue_weight[s] * change[z]
 
 
-@jit
+@inner
 def household(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, h: int, on: np.ndarray, ghosts: np.ndarray, day: Day,
     dresponse: np.ndarray, H: np.ndarray, kin: np.ndarray, table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, S: np.ndarray,
@@ -150,7 +167,7 @@ def household(
             S[k, h, z] += change[k, z]
 
 
-@jit
+@inner
 def weight(on: int, t: int, hazard: float) -> float:
     """Derivative of the log-probability of an agent's day with respect to its hazard."""
     if on < t:
@@ -158,7 +175,7 @@ def weight(on: int, t: int, hazard: float) -> float:
     return 1.0 / np.expm1(max(hazard, 1e-300)) if on == t else -1.0
 
 
-@jit
+@inner
 def home_tangent(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, h: int, column: np.ndarray, H: float, out: np.ndarray
 ) -> None:
@@ -173,7 +190,7 @@ def home_tangent(
                 out[z] += weight * tangents[0][q, a, since, z]
 
 
-@jit
+@inner
 def carried_among_kin(
     p: Packed, rho: np.ndarray, b: np.ndarray, t: int, i: int, h: int, on: np.ndarray, ghosts: np.ndarray, day: Day, S: np.ndarray,
     longer: np.ndarray, out: np.ndarray,
@@ -192,7 +209,7 @@ def carried_among_kin(
                     out[z] += met * S[k, h, z]
 
 
-@jit
+@inner
 def own_kin(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, i: int, h: int, on: np.ndarray, ghost: np.ndarray, day: Day,
     dresponse: np.ndarray, weight: float, out: np.ndarray,

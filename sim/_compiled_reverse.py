@@ -23,6 +23,7 @@ from sim._compiled_day import (
     SECTIONS,
     Day,
     infected_between,
+    inner,
     jit,
     new_day,
     period,
@@ -76,20 +77,21 @@ def vjp(
 
     `again` `[L, 3]`: reinfections (agent, day, day of the infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
     """
-    day, w = new_day(p, rates, q, 1), new_back(p, rates, q, 1)
-    start(p, rates, q, on, day, w, 0)
+    alone = np.int64(0)  # a literal would be compiled for itself
+    day, w = new_day(p, rates, q, alone + 1), new_back(p, rates, q, alone + 1)
+    start(p, rates, q, on, day, w, alone)
     for t in range(len(incidence) - 1, -1, -1):
         rows = again[begin[t] : begin[t + 1]]
-        enter(p, rates, q, t, on, day, w, 0)
-        take_back(p, rows, on, day, 0)
-        spread(p, rates, q, t, on, day, 0)
+        enter(p, rates, q, t, on, day, w, alone)
+        take_back(p, rows, on, day, alone)
+        spread(p, rates, q, t, on, day, alone)
         settle(p, rates, q, t, memory[t], day)
         begin_anew(rates, t, w)
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
-        infected(p, rates, q, t, rows, on, day, w, 0)
-        hazards(p, rates, q, t, rows, on, day, w, 0)
+        infected(p, rates, q, t, rows, on, day, w, alone)
+        hazards(p, rates, q, t, rows, on, day, w, alone)
         fold(p, rates, q, t, memory[t], day, w, bar)
-        infectious(p, rates, q, t, on, day, w, 0)
+        infectious(p, rates, q, t, on, day, w, alone)
         recentre(w)
     finish(p, q, w, bar)
 
@@ -123,7 +125,7 @@ def start(p: Packed, rates: tuple, q: int, on: np.ndarray, day: Day, w: Back, a:
                 join(p, rates[1][q, s], s, i, h, w, a)
 
 
-@jit
+@inner
 def join(p: Packed, sigma: np.ndarray, s: int, i: int, h: int, w: Back, a: int) -> None:
     """Count an agent among the uninfected, for it was so on the days before; `sigma` `[K]` is the susceptibility of period s."""
     c = p.place[i, CELL]
@@ -137,7 +139,7 @@ def join(p: Packed, sigma: np.ndarray, s: int, i: int, h: int, w: Back, a: int) 
         w.sigmaG[a, s, k] += w.WG[h] * w.Y[m] + w.Z[m]
 
 
-@jit
+@inner
 def change(p: Packed, sigma: np.ndarray, s: int, h: int, by: float, on: np.ndarray, w: Back, a: int) -> None:
     """Change the adjoint of a household's score, and with it the sums over the uninfected."""
     w.WG[h] += by
@@ -187,11 +189,20 @@ def infected(
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for e in range(len(rows)):
         if first <= rows[e, 0] < last:
-            change(p, sigma, s, p.place[rows[e, 0], HOME], w.xG[p.cell_group[p.place[rows[e, 0], CELL]]], on, w, a)
+            change(
+                p,
+                sigma,
+                s,
+                np.int64(p.place[rows[e, 0], HOME]),
+                w.xG[p.cell_group[p.place[rows[e, 0], CELL]]],
+                on,
+                w,
+                a,
+            )
     for block in range(first, last, BLOCK):
         for e in range(infected_between(on, block, min(block + BLOCK, last), t, t, chosen)):
             at = p.place[chosen[e]]
-            change(p, sigma, s, at[HOME], w.xG[p.cell_group[at[CELL]]], on, w, a)
+            change(p, sigma, s, np.int64(at[HOME]), w.xG[p.cell_group[at[CELL]]], on, w, a)
 
 
 @jit
@@ -229,7 +240,7 @@ def hazards(
             w.againG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, weight, after[k, since], day, w, a)
 
 
-@jit
+@inner
 def pressure(p: Packed, home: float, i: int, day: Day) -> float:
     """Hazard of an agent of susceptibility 1."""
     X = home * day.H[p.place[i, HOME]] + day.base[p.cell_group[p.place[i, CELL]]]
@@ -240,7 +251,7 @@ def pressure(p: Packed, home: float, i: int, day: Day) -> float:
     return X
 
 
-@jit
+@inner
 def one(
     p: Packed, sigma: np.ndarray, s: int, home: float, i: int, weight: float, relative: float, day: Day, w: Back, a: int
 ) -> float:  # fmt: skip
@@ -331,7 +342,7 @@ def infectious(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day
     for block in range(first, last, BLOCK):
         for e in range(infected_between(on, block, min(block + BLOCK, last), t, t, chosen)):
             on[chosen[e]] = NEVER
-            join(p, sigma, s, chosen[e], p.place[chosen[e], HOME], w, a)
+            join(p, sigma, s, np.int64(chosen[e]), np.int64(p.place[chosen[e], HOME]), w, a)
 
 
 @jit
@@ -342,7 +353,7 @@ def recentre(w: Back) -> None:
             w.centre[r] += w.centreG[a, r]
 
 
-@jit
+@inner
 def among_kin(p: Packed, beta: np.ndarray, i: int, h: int, day: Day, w: Back) -> float:
     """What an infectious agent sends to members of its own household through venue groups they share."""
     out = 0.0

@@ -20,6 +20,7 @@ from sim._compiled_day import (
     SECTIONS,
     Day,
     infected_between,
+    inner,
     jit,
     new_day,
     period,
@@ -67,7 +68,7 @@ def jvp(
     infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
     """
     R, Z, lasting = len(p.region_size), out.shape[2], rates[7].shape[2] > 0
-    day, s = new_day(p, rates, q, 1), nobody(p, rates, tangents, q, on, Z)
+    day, s = new_day(p, rates, q, np.int64(1)), nobody(p, rates, tangents, q, on, Z)
     mixed, dmixing = varied(tangents[3][q])
     table, dA, dresponse = np.zeros((len(p.cell_group), Z)), np.zeros((R, Z)), np.zeros((R, Z))
     dV, dF = np.zeros((len(p.venue_weight), Z)), np.zeros((len(p.group_size), Z))
@@ -78,7 +79,7 @@ def jvp(
         rows = again[begin[t] : begin[t + 1]]
         if starts(rates, t):
             renew_scores(p, rates, tangents, q, t, on, s)
-        spread(p, rates, q, t, on, day, 0)
+        spread(p, rates, q, t, on, day, np.int64(0))
         settle(p, rates, q, t, memory[t], day)
         for r in range(R):
             for z in range(Z):
@@ -104,7 +105,7 @@ def jvp(
         recall(p, rates, tangents, q, incidence[t], memory[t], out[t], dA)
 
 
-@jit
+@inner
 def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, on: np.ndarray, Z: int) -> Scores:
     """Scores before the first day, nobody infected."""
     C, M, R = len(p.cell_group), len(p.section_venue), len(p.region_size)
@@ -115,11 +116,11 @@ def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, on: np.ndarray, Z: 
     )  # fmt: skip
     for i in range(len(p.place)):
         s.free[p.place[i, CELL]] += 1.0
-    count(p, rates[1][q, 0], tangents[1][q, 0], 0, on, s)
+    count(p, rates[1][q, 0], tangents[1][q, 0], np.int64(0), on, s)
     return s
 
 
-@jit
+@inner
 def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which directions change the mixing `[G, G, Z]` at all, and these tangents as `[G, G, n]`."""
     G, Z = tangents.shape[0], tangents.shape[2]
@@ -135,7 +136,7 @@ def varied(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mixed, out
 
 
-@jit
+@inner
 def quiet(p: Packed, day: Day, table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, s: Scores) -> None:
     """What a day takes from all who are still uninfected, and the means of the scores at its end."""
     Z = table.shape[1]
@@ -157,7 +158,7 @@ def quiet(p: Packed, day: Day, table: np.ndarray, dreach: np.ndarray, loud: np.n
             s.mean[r, z] = s.total[r, z] / p.households_in_region[r]
 
 
-@jit
+@inner
 def recall(
     p: Packed,
     rates: tuple,
@@ -179,7 +180,7 @@ def recall(
             dA[r, z] += 100.0 / p.region_size[r] * step
 
 
-@jit
+@inner
 def carry(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, s: Scores, dV: np.ndarray, dF: np.ndarray
 ) -> None:
@@ -203,7 +204,7 @@ def carry(
                         dV[n, z] += p.venue_weight[n] * change[z]
 
 
-@jit
+@inner
 def everywhere(
     p: Packed,
     rates: tuple,
@@ -242,7 +243,7 @@ def everywhere(
             table[c, z] = dsigma[k, z] * day.base[g] + sigma[k] * dbase[g, z]
 
 
-@jit
+@inner
 def sections(
     p: Packed, beta: np.ndarray, dbeta: np.ndarray, day: Day, dresponse: np.ndarray, dV: np.ndarray,
     dreach: np.ndarray, loud: np.ndarray,
@@ -259,7 +260,7 @@ def sections(
         loud[m] = heard
 
 
-@jit
+@inner
 def households(
     p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, hit: np.ndarray, day: Day,
     table: np.ndarray, dreach: np.ndarray, loud: np.ndarray, reached: np.ndarray, s: Scores,
@@ -343,7 +344,7 @@ def households(
             s.total[r, z] += change[z]
 
 
-@jit
+@inner
 def among_kin(p: Packed, rho: np.ndarray, beta: np.ndarray, t: int, i: int, h: int, on: np.ndarray, day: Day) -> float:
     """Hazard of an agent of susceptibility 1 by members of its household in venue groups they share."""
     out = 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_day import CELL, HOME, SECTIONS, Day, jit, period
+from sim._compiled_day import CELL, HOME, SECTIONS, Day, inner, jit, period
 from sim._reference import NEVER
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from sim._compiled_tangent import Scores
 
 
-@jit
+@inner
 def starts(rates: tuple, t: int) -> bool:
     """Whether a period begins on a day, other than the first."""
     return t > 0 and period(rates, t) != period(rates, t - 1)
 
 
-@jit
+@inner
 def count(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, on: np.ndarray, s: Scores) -> None:
     """Add up the susceptibility of who is uninfected at the beginning of day t, by section."""
     s.weight[:] = 0.0
@@ -38,7 +38,7 @@ def count(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, on: np.ndarr
                     s.slope[p.place[i, v], z] += dsigma[k, z]
 
 
-@jit
+@inner
 def leave(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores) -> None:
     """Count an agent among the uninfected no more."""
     c = p.place[i, CELL]
@@ -50,7 +50,7 @@ def leave(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores) -
             s.slope[p.place[i, v], z] -= dsigma[k, z]
 
 
-@jit
+@inner
 def turn(
     p: Packed, sigma: np.ndarray, dsigma: np.ndarray, t: int, h: int, on: np.ndarray, s: Scores, sign: float
 ) -> None:
@@ -65,7 +65,7 @@ def turn(
             waited(p, sigma, dsigma, i, s, W, sign)
 
 
-@jit
+@inner
 def awaited(p: Packed, t: int, h: int, on: np.ndarray) -> bool:
     """Whether somebody in a household is infected on day t or later: the score of a closed one counts no more if not."""
     for i in range(p.household_start[h], p.household_start[h + 1]):  # noqa: SIM110 (numba compiles no generator in any())
@@ -74,7 +74,7 @@ def awaited(p: Packed, t: int, h: int, on: np.ndarray) -> bool:
     return False
 
 
-@jit
+@inner
 def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, W: np.ndarray, sign: float) -> None:
     """Add, times a sign, what the days of this period took from the score through venues for an agent not infected on them."""
     k = p.cell_archetype[p.place[i, CELL]]
@@ -85,7 +85,7 @@ def waited(p: Packed, sigma: np.ndarray, dsigma: np.ndarray, i: int, s: Scores, 
                 W[z] += sign * (sigma[k] * s.sections[m, z] + dsigma[k, z] * s.reach[m])
 
 
-@jit
+@inner
 def renew_scores(p: Packed, rates: tuple, tangents: tuple, q: int, t: int, on: np.ndarray, s: Scores) -> None:
     """At the beginning of a period of susceptibility: the sums over days by section go into the scores, and begin anew."""
     now, sigma, dsigma = period(rates, t), rates[1][q, period(rates, t - 1)], tangents[1][q, period(rates, t - 1)]
@@ -108,7 +108,7 @@ def enter(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: 
         renew(p, rates, q, t, on, p.household_start[day.part[a]], p.household_start[day.part[a + 1]], w, a)
 
 
-@jit
+@inner
 def renew(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, first: int, last: int, w: Back, a: int) -> None:
     """The uninfected among the agents `first..last` enter the period of day t from the one after.
 
