@@ -13,6 +13,7 @@ from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._model import figures_law
 from experiments.nz_calibration._observation import PLACES, Expected
 from experiments.nz_calibration._signals import DEFAULT, OPTIONS
+from tests.experiments.conftest import double_precision
 
 RUNS = 30
 
@@ -22,8 +23,14 @@ def chart(tiny):
     return make_chart(tiny.short)
 
 
+@pytest.fixture(scope="module")
+def straight_and_bent(tiny, chart):
+    """Local means with figures of every size, some below the smallest that is told from zero."""
+    with double_precision():
+        return [around(tiny, chart, bent) for bent in (False, True)]
+
+
 def around(tiny, chart, bent):
-    """A local mean with figures of every size, some below the smallest that is told from zero."""
     g = torch.Generator().manual_seed(5)
     M, E = (
         tiny.short.weeks * sum(len(places) for places in PLACES.values()),
@@ -41,9 +48,9 @@ def around(tiny, chart, bent):
 
 @pytest.mark.parametrize("bent", [False, True])
 @pytest.mark.parametrize("signals", [DEFAULT, OPTIONS, ("border",), ("cases",)])
-def test_value_and_gradient_are_those_of_the_trace(tiny, figures, chart, bent, signals):
+def test_value_and_gradient_are_those_of_the_trace(tiny, figures, chart, straight_and_bent, bent, signals):
     data = observed(figures, tiny.full.observation.weeks, signals).until(tiny.short.weeks)
-    inference = Inference(tiny.short, data, local=around(tiny, chart, bent), chart=chart)
+    inference = Inference(tiny.short, data, local=straight_and_bent[bent], chart=chart)
     z = (0.3 * torch.randn(4, tiny.space.dim, generator=torch.Generator().manual_seed(6))).requires_grad_()
     mean = inference.local(z)
     ways = (
@@ -58,9 +65,9 @@ def test_value_and_gradient_are_those_of_the_trace(tiny, figures, chart, bent, s
 
 
 @pytest.mark.parametrize("bent", [False, True])
-def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, chart, bent):
+def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, chart, straight_and_bent, bent):
     data = observed(figures, tiny.full.observation.weeks, OPTIONS).until(tiny.short.weeks)
-    inference = Inference(tiny.short, data, local=around(tiny, chart, bent), chart=chart)
+    inference = Inference(tiny.short, data, local=straight_and_bent[bent], chart=chart)
     g = torch.Generator().manual_seed(7)
     z = 0.3 * torch.randn(3, tiny.space.dim, generator=g)
     errors = inference.common_error(z[0])

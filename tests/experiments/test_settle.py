@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from calib import make_flow
 from calib._runfolder import RunFolder
 from experiments.nz_calibration import _settle, _study
 from experiments.nz_calibration._config import Config
+from experiments.nz_calibration._held_out import held_out
+from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._rounds import FILE, load_pool
 from tests.experiments.conftest import double_precision
 
@@ -83,3 +85,20 @@ def test_a_likelihood_without_curvature_is_drawn_from_once(study, fitted):
     last, _, _ = _settle.draw(study, straight, flow, run, QUIET)
     assert last is straight
     assert run.manifest["beyond_runs"] == {"share": 0.0, "followed": 0}
+
+
+@pytest.mark.parametrize("times", [1.0, 3.0])
+def test_runs_that_stray_more_than_said_are_told(study, fitted, times):
+    """Runs drawn from the law that the local mean states for them stray by once that; by three times as much if they do."""
+    inference, _, run = fitted
+    z = load_pool(run.path / FILE, study.fingerprint()).z
+    mean, unsure, noise = inference.local.with_error(z)
+    g = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    runs = Expected.from_flat(mean * torch.exp(times * (noise * (1 + unsure[:, None])).sqrt() * g), study.short.weeks)
+    later = study.full.weeks - study.short.weeks
+    padded = (torch.nn.functional.pad(getattr(runs, f.name), (0, 0, 0, later)) for f in fields(Expected))
+    found = held_out(study, inference, z, Expected(*padded).flat())
+    assert found["draws"] == len(z)
+    assert found["median"] == pytest.approx(times, rel=0.15)
+    assert found["largest"] < 1.5 * times
+    assert found["off_median"] > 0
