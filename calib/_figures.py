@@ -232,6 +232,15 @@ def draw_matrix(values: ArrayLike, rows: Sequence[str], columns: Sequence[str], 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+def _apart(one: Sequence[float], other: Sequence[float], nearest: float = 0.1) -> tuple[float, float]:
+    """Shifts, in points, of labels at the ends of two lines that would lie on one another."""
+    gap, height = one[-1] - other[-1], np.nanmax([*one, *other])
+    if not abs(gap) < nearest * height:
+        return 0.0, 0.0
+    shift = 5.0 * (1 - abs(gap) / (nearest * height))
+    return (shift, -shift) if gap > 0 else (-shift, shift)
+
+
 @styled
 def draw_scores(scores: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> Figure:
     """For every target: WIS by horizon beside the baseline's, and coverage of the central 50 % and 95 % intervals.
@@ -251,12 +260,13 @@ def draw_scores(scores: Mapping[str, Mapping[str, Any]], titles: Mapping[str, st
             return [np.nan if entry[key] is None else entry[key] for entry in table]
 
         left, right = grid[row]
-        for key, colour, name in (("baseline_wis", GREY, "baseline"), ("wis", ACCENT, "this model")):
+        lines = (("baseline_wis", GREY, "baseline"), ("wis", ACCENT, "this model"))
+        for (key, colour, name), shift in zip(lines, _apart(column("baseline_wis"), column("wis")), strict=True):
             left.plot(horizon, column(key), color=colour, marker="o", markersize=3, linewidth=1.5)
             left.annotate(
                 name,
                 (horizon[-1], column(key)[-1]),
-                xytext=(5, 0),
+                xytext=(5, shift),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,

@@ -198,10 +198,11 @@ def taught_words(run: RunFiles) -> list[str]:
         outputs = rows[rows.output].sort_values("wider", ascending=False).head(1)
         would = "would be" if rows.fitted.iloc[0] else "is"
         other = "without them" if rows.fitted.iloc[0] else "than with them, which the fit did not see"
+        wider = outputs.wider.iloc[0] - 1
+        told = f"most for {outputs.quantity.iloc[0]}, by {percent(wider)}" if percent(wider) != percent(0.0) else "none"
         most = listed([f"{label(q)} by {percent(w - 1)}" for q, w in zip(best.quantity, best.wider, strict=True)])
         sentences.append(
-            f"{str(option).capitalize()}: what is known {would} wider {other}, for {most}; "
-            f"of the outputs most for {outputs.quantity.iloc[0]}, by {percent(outputs.wider.iloc[0] - 1)}."
+            f"{str(option).capitalize()}: what is known {would} wider {other}, for {most}; of the outputs {told}."
         )
     return sentences
 
