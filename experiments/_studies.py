@@ -83,9 +83,8 @@ def side_by_side(
     stop = threading.Event()
     with _interruptible(), Progress(*columns, console=console) as bar, ThreadPoolExecutor(workers) as pool:
         task = bar.add_task(f"{title}, {workers} at once", total=len(jobs))
-        begun = [pool.submit(job, stop) for job in jobs]
-        try:
-            for one in as_completed(begun):
+        try:  # from the first job on: an interrupt while they begin must reach them too
+            for one in as_completed([pool.submit(job, stop) for job in jobs]):
                 result = one.result()
                 bar.advance(task)
                 yield result

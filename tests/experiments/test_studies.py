@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from experiments._studies import side_by_side
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -44,3 +47,17 @@ def test_a_caller_that_is_ended_ends_its_studies(how):
                 os.kill(child, 0)
     finally:
         caller.kill()
+
+
+def test_an_interrupt_while_studies_begin_ends_those_that_have_begun():
+    ended = []
+
+    class Interrupted(list):
+        def __iter__(self):
+            yield self[0]
+            raise KeyboardInterrupt
+
+    jobs = Interrupted([lambda stop: ended.append(stop.wait(20))])
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side(jobs, 1, "waiting", Console(quiet=True)))
+    assert ended == [True]
