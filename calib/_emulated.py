@@ -26,7 +26,7 @@ from calib._local_mean import LocalMean
 from calib._unsure import CONSTANT, SUREST
 
 BLOCKS = 8
-"""Of figures, and most threads that share them: with more, they spend their time waiting for one another."""
+"""Of figures, and most threads that share them."""
 
 
 @dataclass(frozen=True, eq=False)

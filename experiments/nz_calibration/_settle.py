@@ -23,7 +23,7 @@ from experiments.nz_calibration._study import Study, kept_warm_start, report_fai
 from experiments.nz_calibration._threads import several_threads
 
 FEW = 0.002
-"""Share of draws beyond the runs that is let pass: of 64 chains an eighth of one. With 0.004 a chain was seen to stick."""
+"""Share of draws beyond the runs that is let pass: of 64 chains an eighth of one."""
 FOLLOW = 0.6
 """Runs that follow the chains, over those of a round, and"""
 TIMES = 3
