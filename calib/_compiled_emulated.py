@@ -1,7 +1,8 @@
-"""The likelihood of figures by a bent local mean as one compiled loop, value and derivative together.
+"""The likelihood of figures by a bent local mean as compiled loops, value and derivative together.
 
-As tensor operations it is some three hundred passes over small tensors, which several threads cannot share: most of their time is
-in calls. Here a point is walked from coordinates to value and back at once. `EmulatedLikelihood` says what is computed.
+As tensor operations it is some three hundred passes over small tensors, most of their time in calls, which threads cannot share.
+Here a figure is walked from coordinates to value and back at once, for all points side by side. `EmulatedLikelihood` says what is
+computed.
 """
 
 from __future__ import annotations
@@ -11,25 +12,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
-# called by other kernels alone: what would make it callable from Python costs more time to compile than the kernel
-INNER: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-inner: Callable[..., Any] = njit(**INNER)
+from calib._compiled_laws import INNER, count_law, inner, level_law
+
+# threads of OpenMP: those of Python wait for the interpreter, also while the caller goes on
+shared: Callable[..., Any] = njit(parallel=True, cache=True, error_model="numpy")
+# products and sums as one operation
+fused: Callable[..., Any] = njit(fastmath={"contract"}, **INNER)
 # sums in any order, else they are no vector loops
 loose: Callable[..., Any] = njit(fastmath={"reassoc", "contract"}, **INNER)
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+BLOCKS = 8
+"""Of figures, and most threads that share them."""
 
 
 class Table(NamedTuple):
-    """All coefficients, float64 (indices int64, flags bool).
+    """All coefficients, float64 (indices int64, those of `pick` uint64, flags bool).
 
     E coordinates, M figures, Q coordinates that bend a figure, V runs, L errors, R parameters that figures scatter by.
 
@@ -74,7 +72,7 @@ class Parts(NamedTuple):
     Threads share figures and not points, so that each keeps its own coefficients in fast memory: all together are megabytes.
 
     Attributes:
-        value: `[B, P]`. to_x: `[B, P, E]`. to_errors: `[B, P, L]`. to_scatter: `[B, P, 1 + R]`. to_unsure: `[B, P]`.
+        value: `[B, P]`. to_x: `[B, E, P]`. to_errors: `[B, L, P]`. to_scatter: `[B, 1 + R, P]`. to_unsure: `[B, P]`.
     """
 
     value: np.ndarray
@@ -84,92 +82,161 @@ class Parts(NamedTuple):
     to_unsure: np.ndarray
 
 
-class Spread(NamedTuple):
-    """What is not known of the mean at each point, and what its derivative needs.
-
-    Attributes:
-        unsure: `[P]`, relative variance over noise. bent: `[P, V]` and weight: `[P, V]`, of `_unsure`.
-    """
-
-    unsure: np.ndarray
-    bent: np.ndarray
-    weight: np.ndarray
-
-
-@jit
-def spread(t: Table, x: np.ndarray, out: Spread, first: int, last: int) -> None:
-    """Write what is not known of the mean at the points `x [P, E]`, measured from the centre, from `first` up to `last`."""
-    for p in range(first, last):
-        out.unsure[p] = _unsure(t, x[p], out.bent[p], out.weight[p])
-
-
-@jit
-def density(
-    t: Table,
-    x: np.ndarray,
-    errors: np.ndarray,
-    scatter: np.ndarray,
-    unsure: np.ndarray,
-    out: Parts,
-    first: int,
-    last: int,
-) -> None:
-    """Log likelihood of all points by the blocks of figures from `first` up to `last`, without terms of the figures alone.
+def log_density(
+    t: Table, x: np.ndarray, errors: np.ndarray, scatter: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Log likelihood of points, without terms of the figures alone, and its derivatives.
 
     Args:
         t: the coefficients.
         x: `[P, E]`, measured from the centre.
         errors: `[P, L]`.
         scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that figures scatter by.
-        unsure: `[P]`, of `Spread`.
-        out: added to.
-        first: the first block.
-        last: the block after the last one.
+
+    Returns:
+        `[P]`, then `[P, E]`, `[P, L]` and `[P, 1 + R]`.
     """
-    own, turned = np.empty(t.pick.shape[1]), np.empty(t.pick.shape[1])
-    figures, blocks = len(t.log_mean), len(out.value)
-    for b in range(first, last):
-        value, to_unsure = out.value[b], out.to_unsure[b]
-        to_x, to_errors, to_scatter = out.to_x[b], out.to_errors[b], out.to_scatter[b]
-        for m in range(figures * b // blocks, figures * (b + 1) // blocks):
-            line, pick, curve, loading = t.line[m], t.pick[m], t.curve[m], t.loading[m]
-            level, figure, rest, share, by = t.log_mean[m], t.figure[m], t.rest[m], t.share[m], 1 + t.by[m]
-            clustered, counted = t.clustered[m], m < t.counts
-            for p in range(len(x)):
-                size, width, variance = scatter[p, 0], scatter[p, by], unsure[p] + share
-                off, wide = _dot(loading, errors[p]), math.sqrt(variance)
-                mean = math.exp(level + _dot(line, x[p]) + _quadratic(curve, pick, x[p], own, turned) + wide * off)
-                relative, small = variance * rest + width * width, mean < t.smallest
-                if counted:
-                    grouped = clustered and size > 1.0
-                    got, by_mean, by_relative, by_size = _count(
-                        figure, t.smallest if small else mean, size if grouped else 1.0, relative
-                    )
-                    if grouped:
-                        to_scatter[p, 0] += by_size
-                else:
-                    got, by_mean, by_relative = _level(figure, t.smallest if small else mean, relative)
-                by_log = 0.0 if small else by_mean * mean
-                value[p] += got
-                to_unsure[p] += by_log * off * 0.5 / wide + by_relative * rest
-                to_scatter[p, by] += by_relative * 2.0 * width
-                _add(to_x[p], by_log, line)
-                _add(to_errors[p], by_log * wide, loading)
-                _add_at(to_x[p], 2.0 * by_log, turned, pick)
+    count, runs = len(x), len(t.inverse)
+    unsure, bent, weight = np.empty(count), np.empty((count, runs)), np.empty((count, runs))
+    _spread(t, x, unsure, bent, weight)
+    across = tuple(np.ascontiguousarray(a.T) for a in (x, errors, scatter))
+    shapes = ((count,), *(a.shape for a in across), (count,))
+    parts = Parts(*(np.zeros((BLOCKS, *shape)) for shape in shapes))
+    _blocks(t, *across, unsure, parts)
+    value, to_x, to_errors, to_scatter, to_unsure = (a.sum(0).T for a in parts)
+    to_x = np.ascontiguousarray(to_x)
+    _spread_back(t, x, unsure, bent, weight, to_unsure, to_x)
+    return value, to_x, to_errors, to_scatter
 
 
-@jit
-def gather(t: Table, x: np.ndarray, known: Spread, parts: Parts, first: int, last: int) -> None:
-    """Sum all blocks into the first one, for the points from `first` up to `last`; what is not known of the mean included in `to_x`."""
-    for p in range(first, last):
-        for b in range(1, len(parts.value)):
-            parts.value[0, p] += parts.value[b, p]
-            parts.to_unsure[0, p] += parts.to_unsure[b, p]
-            _add(parts.to_x[0, p], 1.0, parts.to_x[b, p])
-            _add(parts.to_errors[0, p], 1.0, parts.to_errors[b, p])
-            _add(parts.to_scatter[0, p], 1.0, parts.to_scatter[b, p])
-        if known.unsure[p] > t.surest:
-            _unsure_back(t, x[p], known.bent[p], known.weight[p], parts.to_unsure[0, p] * t.sure, parts.to_x[0, p])
+# what a loop shared among threads writes to are arguments: to arrays of a tuple Numba takes a write for one that nobody reads
+@shared
+def _spread(t: Table, x: np.ndarray, unsure: np.ndarray, bent: np.ndarray, weight: np.ndarray) -> None:
+    """Write what is not known of the mean at the points `x [P, E]`, and what its derivative needs.
+
+    Args:
+        t: the coefficients.
+        x: `[P, E]`.
+        unsure: `[P]`, relative variance over noise.
+        bent: `[P, V]`, of `_unsure`.
+        weight: `[P, V]`, likewise.
+    """
+    for p in prange(len(x)):
+        unsure[p] = _unsure(t, x[p], bent[p], weight[p])
+
+
+@shared
+def _spread_back(
+    t: Table,
+    x: np.ndarray,
+    unsure: np.ndarray,
+    bent: np.ndarray,
+    weight: np.ndarray,
+    by: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Add to `out [P, E]` the derivatives of `by [P]` times what is not known; the others as of `_spread`."""
+    for p in prange(len(x)):
+        if unsure[p] > t.surest:
+            _unsure_back(t, x[p], bent[p], weight[p], by[p] * t.sure, out[p])
+
+
+@shared
+def _blocks(t: Table, x: np.ndarray, errors: np.ndarray, scatter: np.ndarray, unsure: np.ndarray, out: Parts) -> None:
+    """All blocks of figures; points last."""
+    for b in prange(len(out.value)):
+        _block(t, x, errors, scatter, unsure, out, b)
+
+
+@inner
+def _block(
+    t: Table, x: np.ndarray, errors: np.ndarray, scatter: np.ndarray, unsure: np.ndarray, out: Parts, b: int
+) -> None:
+    """One block of figures."""
+    value, to_unsure = out.value[b], out.to_unsure[b]
+    to_x, to_errors, to_scatter = out.to_x[b], out.to_errors[b], out.to_scatter[b]
+    points, figures, blocks = len(value), len(t.log_mean), len(out.value)
+    turned = np.empty((t.pick.shape[1], points))
+    log, off, by_log, by_off = np.empty(points), np.empty(points), np.empty(points), np.empty(points)
+    for m in range(figures * b // blocks, figures * (b + 1) // blocks):
+        log[:], off[:] = t.log_mean[m], 0.0
+        _add_rows(log, t.line[m], x)
+        _add_quadratic(log, t.curve[m], t.pick[m], x, turned)
+        _add_rows(off, t.loading[m], errors)
+        figure, rest, share, by = t.figure[m], t.rest[m], t.share[m], 1 + t.by[m]
+        clustered, counted = t.clustered[m], m < t.counts
+        for p in range(points):
+            size, width, variance = scatter[0, p], scatter[by, p], unsure[p] + share
+            wide = math.sqrt(variance)
+            mean = math.exp(log[p] + wide * off[p])
+            relative, small = variance * rest + width * width, mean < t.smallest
+            if counted:
+                grouped = clustered and size > 1.0
+                got, by_mean, by_relative, by_size = count_law(
+                    figure, t.smallest if small else mean, size if grouped else 1.0, relative
+                )
+                if grouped:
+                    to_scatter[0, p] += by_size
+            else:
+                got, by_mean, by_relative = level_law(figure, t.smallest if small else mean, relative)
+            by_log[p] = 0.0 if small else by_mean * mean
+            by_off[p] = by_log[p] * wide
+            value[p] += got
+            to_unsure[p] += by_log[p] * off[p] * 0.5 / wide + by_relative * rest
+            to_scatter[by, p] += by_relative * 2.0 * width
+        _spread_rows(to_x, t.line[m], by_log)
+        _spread_rows(to_errors, t.loading[m], by_off)
+        _spread_quadratic(to_x, t.pick[m], turned, by_log)
+
+
+# arrays are indexed, not cut into rows: a row counts its references, which costs as much as the sum over sixty-four points
+@fused
+def _add_rows(to: np.ndarray, factor: np.ndarray, rows: np.ndarray) -> None:
+    """Add `factor [N]` times `rows [N, P]` to `to [P]`, four rows at once."""
+    whole = len(factor) // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = factor[i], factor[i + 1], factor[i + 2], factor[i + 3]
+        for p in range(len(to)):
+            to[p] += a * rows[i, p] + b * rows[i + 1, p] + c * rows[i + 2, p] + d * rows[i + 3, p]
+    for i in range(whole, len(factor)):
+        for p in range(len(to)):
+            to[p] += factor[i] * rows[i, p]
+
+
+@fused
+def _add_quadratic(to: np.ndarray, curve: np.ndarray, pick: np.ndarray, x: np.ndarray, turned: np.ndarray) -> None:
+    """Add `y' curve y` to `to [P]`, y the picked rows of `x [E, P]`; leaves `curve y` in `turned [Q, P]`."""
+    whole = len(pick) // 4 * 4
+    turned[:] = 0.0
+    for i in range(len(pick)):
+        for j in range(0, whole, 4):
+            a, b, c, d = curve[i, j], curve[i, j + 1], curve[i, j + 2], curve[i, j + 3]
+            e, f, g, h = pick[j], pick[j + 1], pick[j + 2], pick[j + 3]
+            for p in range(len(to)):
+                turned[i, p] += a * x[e, p] + b * x[f, p] + c * x[g, p] + d * x[h, p]
+        for j in range(whole, len(pick)):
+            for p in range(len(to)):
+                turned[i, p] += curve[i, j] * x[pick[j], p]
+        e = pick[i]
+        for p in range(len(to)):
+            to[p] += turned[i, p] * x[e, p]
+
+
+@fused
+def _spread_rows(to: np.ndarray, factor: np.ndarray, by: np.ndarray) -> None:
+    """Add `factor [N]` times `by [P]` to the rows of `to [N, P]`."""
+    for i in range(len(factor)):
+        for p in range(len(by)):
+            to[i, p] += factor[i] * by[p]
+
+
+@fused
+def _spread_quadratic(to: np.ndarray, pick: np.ndarray, turned: np.ndarray, by: np.ndarray) -> None:
+    """Add the derivative of `by [P]` times `y' curve y` to `to [E, P]`."""
+    for i in range(len(pick)):
+        e = pick[i]
+        for p in range(len(by)):
+            to[e, p] += 2.0 * by[p] * turned[i, p]
 
 
 @loose
@@ -184,27 +251,6 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 def _add(to: np.ndarray, factor: float, a: np.ndarray) -> None:
     for i in range(len(a)):
         to[i] += factor * a[i]
-
-
-@loose
-def _add_at(to: np.ndarray, factor: float, a: np.ndarray, where: np.ndarray) -> None:
-    for i in range(len(a)):
-        to[where[i]] += factor * a[i]
-
-
-@loose
-def _quadratic(curve: np.ndarray, pick: np.ndarray, here: np.ndarray, own: np.ndarray, turned: np.ndarray) -> float:
-    """`y' curve y`, y the picked coordinates; leaves `curve y`."""
-    for i in range(len(pick)):
-        own[i] = here[pick[i]]
-    total = 0.0
-    for i in range(len(pick)):
-        sum_ = 0.0
-        for j in range(len(pick)):
-            sum_ += curve[i, j] * own[j]
-        turned[i] = sum_
-        total += sum_ * own[i]
-    return total
 
 
 @loose
@@ -241,43 +287,3 @@ def _unsure_back(t: Table, here: np.ndarray, bent: np.ndarray, weight: np.ndarra
     for k in range(len(t.curved)):
         e = t.curved[k]
         out[e] += by_curved[k] + 4.0 * by * t.quadratic * bent_square * t.scale[e] ** 2 * here[e]
-
-
-@inner
-def _count(count: float, mean: float, cluster: float, relative: float) -> tuple[float, float, float, float]:
-    """`log_counts` of one count without `lgamma(count + 1)`, and its derivatives in mean, relative and cluster."""
-    odds = cluster - 1.0 + relative * mean
-    size = mean / odds
-    total, tail = size + count, math.log1p(odds)
-    above, by_above = _log_gamma(total)
-    below, by_below = _log_gamma(size)
-    by_size = by_above - by_below - tail
-    by_odds = (count - size * by_size) / odds - total / (1.0 + odds)
-    value = count * math.log(odds) - total * tail + (above - below)
-    return value, by_size / odds + relative * by_odds, mean * by_odds, by_odds
-
-
-@inner
-def _level(log_level: float, mean: float, relative: float) -> tuple[float, float, float]:
-    """`log_levels` of one level without its constant, and its derivatives in mean and relative."""
-    off = log_level - math.log(mean)
-    fit = off * off / relative
-    return -0.5 * (fit + math.log(relative)), off / (relative * mean), 0.5 * (fit - 1.0) / relative
-
-
-@jit
-def _log_gamma(x: float) -> tuple[float, float]:
-    """Log Gamma and its derivative of a positive number, to rounding (Stirling's series from 10 on; Abramowitz & Stegun 6.1.41)."""
-    if not 0.0 < x < math.inf:
-        return math.nan, math.nan
-    product, raised = 1.0, 0.0
-    while x < 10.0:
-        product *= x
-        raised += 1.0 / x
-        x += 1.0
-    log, over = math.log(x), 1.0 / x
-    f = over * over
-    series = over * (1 / 12 - f * (1 / 360 - f * (1 / 1260 - f * (1 / 1680 - f * (1 / 1188 - f * 691 / 360360)))))
-    slopes = f * (1 / 12 - f * (1 / 120 - f * (1 / 252 - f * (1 / 240 - f * (1 / 132 - f * 691 / 32760)))))
-    value = (x - 0.5) * log - x + HALF_LOG_TWO_PI + series - math.log(product)
-    return value, log - 0.5 * over - slopes - raised

@@ -1,4 +1,4 @@
-"""The likelihood of figures given their mean outputs by a bent local mean (an emulator), compiled and shared among threads.
+"""The likelihood of figures given their mean outputs by a bent local mean (an emulator), compiled.
 
 Fits and chains ask for it tens of thousands of times, for dozens of points at once. `LocalMean`, `CommonError` and `_laws` remain
 the definition: tests hold this equal to them.
@@ -6,27 +6,24 @@ the definition: tests hold this equal to them.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from calib._bend import Bend
 from calib._common_error import CommonError
-from calib._compiled_emulated import HALF_LOG_TWO_PI, Parts, Spread, Table, density, gather, spread
+from calib._compiled_emulated import BLOCKS, Table, log_density
+from calib._compiled_laws import HALF_LOG_TWO_PI
 from calib._local_mean import LocalMean
+from calib._pace import Pace
 from calib._unsure import CONSTANT, SUREST
 
-BLOCKS = 8
-"""Of figures, and most threads that share them."""
+TOGETHER = 64
+"""Points side by side: more of them, and their rows leave the fast memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +32,13 @@ class EmulatedLikelihood:
 
     Attributes:
         local: mean of the figures; a call takes z along its chart.
-        table: coefficients. constant: of the figures alone.
+        table: coefficients. constant: of the figures alone. pace: how many threads it takes.
     """
 
     local: LocalMean
     table: Table = field(repr=False)
     constant: float
+    pace: Pace = field(default_factory=lambda: Pace(BLOCKS), repr=False)
 
     def __call__(self, z: Tensor, errors: Tensor, scatter: Tensor) -> Tensor:
         """Log likelihood, differentiable once in all three.
@@ -51,7 +49,7 @@ class EmulatedLikelihood:
             scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that figures scatter by.
         """
         x = self.local.chart(z) - self.local.centre
-        value: Tensor = _Density.apply(x, errors, scatter, self.table)
+        value: Tensor = _Density.apply(x, errors, scatter, self.table, self.pace)
         return value + self.constant
 
 
@@ -92,7 +90,7 @@ def emulated_likelihood(
     table = Table(
         log_mean=_array(local.log_mean + bend.constant),
         line=_array(local.slope + bend.rise.mT),
-        pick=_array(bend.pick, np.int64),
+        pick=_array(bend.pick, np.uint64),
         curve=_array(bend.curve),
         points=_array(points),
         at_curved=_array(points[:, unsure.curved]),
@@ -123,41 +121,15 @@ def _array(x: Tensor, kind: Any = np.float64) -> np.ndarray:
 
 class _Density(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, errors: Tensor, scatter: Tensor, table: Table) -> Tensor:
-        x_, errors_, scatter_ = (
-            np.ascontiguousarray(a.detach().cpu().numpy(), dtype=np.float64) for a in (x, errors, scatter)
-        )
-        count, runs = len(x), len(table.inverse)
-        known = Spread(np.empty(count), np.empty((count, runs)), np.empty((count, runs)))
-        shapes = ((count,), x_.shape, errors_.shape, scatter_.shape, (count,))
-        parts = Parts(*(np.zeros((BLOCKS, *shape)) for shape in shapes))
-        _shared(lambda first, last: spread(table, x_, known, first, last), count)
-        _shared(lambda first, last: density(table, x_, errors_, scatter_, known.unsure, parts, first, last), BLOCKS)
-        _shared(lambda first, last: gather(table, x_, known, parts, first, last), count)
-        value, slopes = parts.value[0], (parts.to_x[0], parts.to_errors[0], parts.to_scatter[0])
-        ctx.save_for_backward(*(torch.from_numpy(a).to(x) for a in slopes))
-        return torch.from_numpy(value).to(x)
+    def forward(ctx: Any, x: Tensor, errors: Tensor, scatter: Tensor, table: Table, pace: Pace) -> Tensor:
+        given = tuple(_array(a) for a in (x, errors, scatter))
+        few = (tuple(a[i : i + TOGETHER] for a in given) for i in range(0, len(x), TOGETHER))
+        parts = [pace(partial(log_density, table, *some)) for some in few]
+        value, *slopes = (torch.from_numpy(np.concatenate(part)).to(x) for part in zip(*parts, strict=True))
+        ctx.save_for_backward(*slopes)
+        return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
-        return *(by[:, None] * slope for slope in ctx.saved_tensors), None
-
-
-def _shared(work: Callable[[int, int], None], count: int) -> None:
-    """Do `work(first, last)` for all of `count`, split among threads."""
-    threads = min(numba.get_num_threads(), BLOCKS, count)
-    if threads == 1:
-        work(0, count)
-        return
-    ends = [count * i // threads for i in range(threads + 1)]
-    waiting = [_pool(os.getpid()).submit(work, *some) for some in pairwise(ends[:-1])]
-    work(*ends[-2:])  # the caller's own share
-    for one in waiting:
-        one.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Kept from call to call; a forked process has none of its parent's threads and starts its own."""
-    return ThreadPoolExecutor(BLOCKS - 1)
+        return *(by[:, None] * slope for slope in ctx.saved_tensors), None, None
