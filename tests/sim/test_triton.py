@@ -199,7 +199,7 @@ else:
 
 def test_memory_needed_is_what_a_billion_agents_took():
     # measured on an H100: 11,159 MiB forward and 13,962 MiB in reverse above 999,290,880 agents
-    from sim._triton import memory_needed
+    from sim._triton_state import memory_needed
     from sim._triton_layout import layout
 
     a = layout(columns(small_population(300, school=40, work=40), torch.device("cpu")))
