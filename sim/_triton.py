@@ -14,12 +14,12 @@ import torch
 import triton
 from torch import Tensor
 
-from sim import _reference
 from sim import _triton_forward as fore
 from sim import _triton_reverse as back
 from sim._columns import Columns
 from sim._random import day_key, stream_key
 from sim._reference import NEVER, Epidemic
+from sim._triton_jvp import tangent
 from sim._triton_layout import Layout, layout
 from sim._triton_state import EVENTS, State, by_group, everywhere, infected_before, power, repeat, replay, single
 from sim.rates import COMMUNITY, Rates
@@ -41,8 +41,9 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
-    """As `_reference.jvp`, and computed by it: forward mode has no GPU kernel, and takes memory for agents times directions."""
-    return _reference.jvp(c, rates, tangents, epidemic)
+    """As `_reference.jvp`."""
+    with torch.cuda.device_of(c.group):
+        return tangent(layout(c), rates, tangents, epidemic)
 
 
 def forward(a: Layout, rates: Rates, seed: int, streams: Tensor) -> Epidemic:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sim import _triton_forward as fore
 from sim import _triton_reverse as back
+from sim import _triton_tangent as along
 from sim._reference import Epidemic
 from sim._triton_layout import Layout
 from sim.rates import COMMUNITY, Rates
@@ -67,7 +68,7 @@ class State:
 
 
 class Again:
-    """Reinfections in the reverse pass: `[L, 4]` rows as in `Epidemic`, laid out and in order of particle and day."""
+    """Reinfections in a pass over an epidemic: `[L, 4]` rows as in `Epidemic`, laid out and in order of particle and day."""
 
     def __init__(self, s: State, rows: Tensor) -> None:
         """Finds their agents, and counts the infections that they replaced."""
@@ -95,6 +96,14 @@ class Again:
                 self.particle, self.place, self.cell, self.before, cursor, s.event, s.event_cell, self.length, s.events,
                 s.counts.shape[1], BLOCK=EVENTS,
             )  # fmt: skip
+
+    def bring_forward(self) -> None:
+        """Mark the day's, and put those of the day before in the place of the infection before."""
+        if self.length:
+            s = self.s
+            along.bring_forward[(1, s.shares, len(s.on))](
+                s.day, self.begin, self.place, self.before, s.on, s.n, s.counts.shape[1], BLOCK=EVENTS
+            )
 
     def take_back(self) -> None:
         """Put the infection before in the place of the day's."""

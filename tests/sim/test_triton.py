@@ -29,11 +29,19 @@ torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
 import sim
 from dataclasses import replace
-from sim import _reference, _triton
+from sim import _reference, _triton, _triton_jvp
 from sim._columns import columns
 from sim._triton_layout import layout, repeated
 from tests.sim.worlds import random_tangents, small_population, some_rates
 CPU = torch.device("cpu")
+_triton_jvp.TOGETHER = 128  # the interpreter takes a program as long for many households as for few
+
+def same_tangents(c, rates, past, directions=3):
+    tangents = random_tangents(rates, directions)
+    ours, theirs = (k.jvp(c, rates, tangents, past) for k in (_triton, _reference))
+    for day in range(rates.days):
+        torch.testing.assert_close(ours[:, day], theirs[:, day], rtol=1e-4, atol=1e-5 * float(theirs[:, day].abs().max()))
+    return tangents, ours
 
 def same(a, b, rtol):
     for name, x, y in zip(sim.Rates.__annotations__, a.tensors(), b.tensors(), strict=True):
@@ -76,8 +84,9 @@ bare = replace(layout(c), pair=torch.full_like(layout(c).pair, -1))
 wrong, right = _triton.reverse(bare, rates, past, cotangent).infectiousness, bar.infectiousness
 assert float((wrong - right).abs().max()) > 1e-3 * float(right.abs().max())
 
-tangents = random_tangents(rates, 3)
-forward = torch.einsum("ptg,ptgq->q", cotangent, _triton.jvp(c, rates, tangents, past))
+tangents, ours = same_tangents(c, rates, past)
+assert ours.abs().max() > 1
+forward = torch.einsum("ptg,ptgq->q", cotangent, ours)
 pairs = zip(bar.tensors(), tangents.tensors(), strict=True)
 reverse = sum((x[..., None] * dx).flatten(0, -2).sum(0) for x, dx in pairs)
 torch.testing.assert_close(forward, reverse, rtol=1e-4, atol=1e-4 * float(forward.abs().max()))
@@ -98,6 +107,7 @@ past, ours = (k.run(c, rates, 1, torch.tensor([4])) for k in (_reference, _trito
 assert torch.equal(past.infected_on, ours.infected_on) and past.incidence[:, 2:].sum() > 0
 cotangent = torch.ones_like(past.incidence)
 same(_triton.vjp(c, rates, past, cotangent), _reference.vjp(c, rates, past, cotangent), 1e-4)
+same_tangents(c, rates, past)
 
 # a layout repeated is a population repeated
 n, step = small.agents, np.array([len(w) for w in small.venue_weight], dtype=np.int32)[:, None]
@@ -119,6 +129,7 @@ rates = replace(rates, transmission=rates.transmission[:, :2].contiguous().requi
 totals = [sim.epidemic(alone, rates, 1, backend=b).square().sum() for b in ("reference", "triton")]
 gradients = [torch.autograd.grad(x, rates.transmission)[0] for x in totals]
 assert totals[0] == totals[1] and totals[0] > 0
+same_tangents(columns(alone, CPU), rates.map(torch.Tensor.detach), _reference.run(columns(alone, CPU), rates, 1, torch.arange(1)))
 torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
 """
     )
@@ -161,6 +172,7 @@ for again in (True, False):
     assert not again or (past.reinfections[:, 2] == x.days - 1).any()
     cotangent = torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
     same(_triton.vjp(c, x, past, cotangent), _reference.vjp(c, x, past, cotangent), 1e-4)
+    same_tangents(c, x, past, 17)
 """
     )
 
@@ -199,8 +211,8 @@ else:
 
 def test_memory_needed_is_what_a_billion_agents_took():
     # measured on an H100: 11,159 MiB forward and 13,962 MiB in reverse above 999,290,880 agents
-    from sim._triton_state import memory_needed
     from sim._triton_layout import layout
+    from sim._triton_state import memory_needed
 
     a = layout(columns(small_population(300, school=40, work=40), torch.device("cpu")))
     per_agent = [memory_needed(a, 3, reverse=r) / (3 * a.agents) for r in (False, True)]
@@ -242,3 +254,6 @@ def test_on_a_gpu_as_the_reference_and_again_bit_for_bit(households, immunity):
     bars = [k.vjp(c, rates, theirs, cotangent) for k in (_triton, _reference)]
     for x, y in zip(*(b.tensors() for b in bars), strict=True):
         assert x.numel() == 0 or float((x - y).abs().max()) < 1e-4 * float(y.abs().max())
+    tangents = rates.map(lambda x: torch.randn(*x.shape, 5, dtype=x.dtype, device=device) * x[..., None])
+    found, wanted = (k.jvp(c, rates, tangents, theirs) for k in (_triton, _reference))
+    assert float((found - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())

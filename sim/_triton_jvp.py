@@ -1,0 +1,140 @@
+"""Forward mode on a GPU: `_reference.jvp` for all directions at once.
+
+A score is kept for each household and direction and nothing for agents or days, so that memory is households times directions: the
+Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+import triton
+from torch import Tensor
+
+from sim import _triton_tangent as along
+from sim._reference import Epidemic, first_infection
+from sim._triton_layout import Layout
+from sim._triton_state import Again, State, check_memory, everywhere, power, repeat, replay, single
+from sim.rates import COMMUNITY, PERIOD, Rates
+
+COPIES = 32
+"""Of sums by group, so that atomics wait less for each other."""
+TOGETHER = 16
+"""Infectious agents, or households, that a program takes at a time."""
+DIRECTIONS = 128
+"""That a program takes at most."""
+
+
+class Homes(NamedTuple):
+    """Places of the members of households: `start` `[H + 1]`, and by household `member` and `cell` `[N]`, int32."""
+
+    start: Tensor
+    member: Tensor
+    cell: Tensor
+    place: Tensor
+
+
+_CACHE: WeakKeyDictionary[Layout, Homes] = WeakKeyDictionary()
+
+
+def homes(a: Layout) -> Homes:
+    """Members of the households of a layout; made once and kept as long as the layout lives."""
+    if a not in _CACHE:
+        count = a.tile_count.long()
+        tile = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+        place = a.tile_first[tile] + torch.arange(len(tile), device=count.device) - (count.cumsum(0) - count)[tile]
+        home, order = a.household[place].sort(stable=True)
+        numbers = torch.arange(len(a.household_weight) + 1, device=home.device, dtype=home.dtype)
+        start = torch.searchsorted(home, numbers).int()
+        _CACHE[a] = Homes(start, place[order].int(), a.tile_cell[tile][order].int(), place)
+    return _CACHE[a]
+
+
+def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
+    """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions.
+
+    Raises:
+        torch.OutOfMemoryError: the device does not hold the scores.
+    """
+    x, dx = rates.map(single), tangents.map(single)
+    P, T, G, Z = *rates.importation.shape, tangents.mixing.shape[-1]
+    s, again = replay(a, rates, x, epidemic)
+    _infect_first(s, again, epidemic)
+    A, incidence = epidemic.memory.float(), single(epidemic.incidence)
+    F, C, response, outside, base = everywhere(s, A)
+    sigma, dsigma, homes_ = s.sigma, single(rates.susceptible_tangent(tangents)), homes(a)
+    # of people infected in a group, per cent of its region
+    percent = 100 * torch.nn.functional.one_hot(a.region_of_group.long(), s.R).mT / a.region_size[:, None]
+
+    if s.day.is_cuda:
+        numbers = s.households + s.venues + s.C + (COPIES + 2 * T) * G
+        check_memory(4 * P * Z * numbers, P, s.day.device)
+    W, dV = s.zeros(P, s.households, Z), s.zeros(P, max(s.venues, 1), Z)
+    kin = s.zeros(P, max(a.pairs, 1))
+    by_group, mean, total = s.zeros(COPIES, P, G, Z), s.zeros(P, s.R, Z), s.zeros(P, s.R, Z, dtype=torch.float64)
+    dA, dresponse, table = s.zeros(P, s.R, Z), s.zeros(P, s.R, Z), s.zeros(P, s.C, Z)
+    out = s.zeros(P, T, G, Z)
+    block = min(DIRECTIONS, power(max(Z, 16)))
+    blocks = triton.cdiv(Z, block)
+
+    def now(values: Tensor, axis: int) -> Tensor:
+        return values.index_select(axis, s.day).squeeze(axis)
+
+    def day() -> None:
+        again.bring_forward()
+        s.spread(afresh=False)
+        dV.zero_()
+        kin.zero_()
+        by_group.zero_()
+        along.carry[(s.D, s.shares, P * blocks)](
+            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household, a.venue,
+            a.pair, a.venue_weight, x.infectiousness, dx.infectiousness, W, mean, by_group, dV, kin, s.events,
+            s.households, s.venues, a.pairs, COPIES, s.K, s.D, T, G, s.R, Z,
+            LAYERS=s.layers, EVENTS=TOGETHER, BLOCK=block,
+        )  # fmt: skip
+        dF = by_group.sum(0) / a.group_size[:, None]
+        dC = torch.einsum("pghq,ph->pgq", dx.mixing, now(F, 1)) + torch.einsum("pgh,phq->pgq", x.mixing, dF)
+        b, db = now(x.transmission[:, COMMUNITY], 1), now(dx.transmission[:, COMMUNITY], 1)
+        dQ = db[:, None] * now(C, 1)[..., None] + b[:, None, None] * dC
+        answer, memory = now(response, 1), now(A, 1)[..., None]
+        by_memory = dx.aversion[:, None] * memory + x.aversion[:, None, None] * dA
+        dresponse.copy_(-torch.exp(-x.aversion[:, None, None] * memory) * by_memory)
+        dbase = (
+            dresponse[:, a.region_of_group] * now(outside, 1)[..., None]
+            + answer[..., None] * dQ
+            + now(dx.importation, 1)
+        )
+        period = (s.day // PERIOD).clamp_max(s.periods - 1)
+        at = sigma.index_select(1, period).squeeze(1)[:, a.cell_archetype, None]
+        dat = dsigma.index_select(1, period).squeeze(1)[:, a.cell_archetype]
+        table.copy_(dat * now(base, 1)[:, a.cell_group, None] + at * dbase[:, a.cell_group])
+        along.households[(triton.cdiv(s.households, TOGETHER) * P, blocks)](
+            s.day, homes_.start, homes_.member, homes_.cell, a.cell_group, a.cell_archetype, a.cell_region,
+            a.household_weight, a.venue, a.pair, sigma, dsigma, x.reinfection, dx.reinfection, dx.infectiousness,
+            x.transmission, dx.transmission, base, response, dresponse, table, s.home_unit, s.venue_unit, s.H, s.V, dV, kin,
+            s.on, W, mean, total, P, s.households, s.n, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T, s.C, G, s.R, Z, s.periods,
+            LAYERS=s.layers, AGAIN=s.E > 0, HOMES=TOGETHER, BLOCK=block,
+        )  # fmt: skip
+        mean.copy_(total / a.households_in_region[:, None])
+        by_group.zero_()
+        along.read_out[(1, s.shares, P * blocks)](
+            s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_region, a.household, W, mean, by_group, s.events,
+            s.households, COPIES, T, G, s.R, Z, EVENTS=TOGETHER, BLOCK=block,
+        )  # fmt: skip
+        found = by_group.sum(0)
+        out.index_copy_(1, s.day.long(), found[:, None])
+        step = dx.forgetting[:, None] * ((now(incidence, 1) @ percent.mT)[..., None] - memory)
+        dA.add_(step + x.forgetting[:, None, None] * (percent @ found - dA))
+        s.day.add_(1)
+
+    repeat(day, T, s.day.is_cuda)
+    return out.to(tangents.mixing.dtype)
+
+
+def _infect_first(s: State, again: Again, epidemic: Epidemic) -> None:
+    """Days of the first infections in the place of the last."""
+    if again.length:
+        place = homes(s.a).place
+        s.on[:, place] = first_infection(epidemic)[:, s.a.order[place].long()]

@@ -1,0 +1,203 @@
+"""GPU kernels of forward mode over one day: `_reference.jvp` line by line, for a block of directions at once.
+
+`W` is the score of a household, one number a direction. A household reads it once a day, adds what the day adds for all its members
+and writes it back: no quiet household is passed over, as reading all of them costs less than knowing which. What reaches groups and
+venues is summed by atomics in single precision, and repeats to rounding.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: ANN001, ANN202
+# Triton's compiler gives the arguments of kernels their types: pointers to the tensors of `Layout`, sizes, constants.
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from sim._triton_forward import LENGTH, expm1, part_of
+
+
+@triton.jit
+def bring_forward(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
+    """The infection before of the day's reinfections, d, as -1 - d, for `households`; those of the day before as of that day.
+
+    `row_begin` `[P, T + 2]`: reinfections by day. Grid: 1, shares, particles.
+    """
+    t = tl.load(day_at)
+    p = tl.program_id(2).to(tl.int64)
+    for ago in tl.static_range(2):
+        if t >= ago:
+            at = row_begin + p * (T + 2) + t - ago
+            low, last = part_of(tl.load(at), tl.load(at + 1), BLOCK)
+            for e in range(low, last, BLOCK):
+                lane = e + tl.arange(0, BLOCK)
+                d = -1 - tl.load(before + lane, mask=lane < last, other=0)
+                if ago == 1:
+                    d = d * 0 + t - 1
+                tl.store(
+                    on + p * n + tl.load(place + lane, mask=lane < last, other=0), d.to(tl.int16), mask=lane < last
+                )
+
+
+@triton.jit
+def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_region, household, venue, pair, venue_weight,
+          rho, drho, W, mean, dF, dV, kin, events, households, venues, pairs, copies, K, D, T, G, R, Z,
+          LAYERS: tl.constexpr, EVENTS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Tangents of the pressures in larger groups: the scores of the infectious carry the change.
+
+    `dF` `[copies, P, G, Z]` lacks the size of the group; `kin` `[P, pairs]` is what members of a household in one venue group give
+    each other. Grid: days since infection (D), shares, particles x blocks of directions.
+    """
+    t = tl.load(day_at)
+    blocks = tl.cdiv(Z, BLOCK)
+    d, p, part = tl.program_id(0), (tl.program_id(2) // blocks).to(tl.int64), tl.program_id(2) % blocks
+    P = tl.num_programs(2) // blocks
+    s = t - 1 - d
+    z = part * BLOCK + tl.arange(0, BLOCK)[None, :]
+    wide = z < Z
+    into = dF + ((tl.program_id(1) % copies) * P + p) * G * Z
+    if s >= 0:
+        low, last = part_of(tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1), EVENTS)
+        for e in range(low, last, EVENTS):
+            lane = e + tl.arange(0, EVENTS)
+            ok = lane < last
+            j = tl.load(event + p * events + lane, mask=ok, other=0).to(tl.int64)
+            c = tl.load(event_cell + p * events + lane, mask=ok, other=0)
+            k, r = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_region + c, mask=ok, other=0)
+            g, h = tl.load(cell_group + c, mask=ok, other=0), tl.load(household + j, mask=ok, other=0)
+            now = tl.load(rho + (p * K + k) * D + d, mask=ok, other=0.0)
+            here = ok[:, None] & wide
+            change = tl.load(drho + ((p * K + k) * D + d)[:, None] * Z + z, mask=here, other=0.0)
+            score = tl.load(W + (p * households + h)[:, None] * Z + z, mask=here, other=0.0)
+            centre = tl.load(mean + (p * R + r)[:, None] * Z + z, mask=here, other=0.0)
+            change += now[:, None] * (score - centre)
+            tl.atomic_add(into + g[:, None] * Z + z, change, mask=here, sem="relaxed")
+            for v in tl.static_range(LAYERS):
+                m = tl.load(venue + j * LAYERS + v, mask=ok, other=-1)
+                weight = tl.load(venue_weight + m, mask=m >= 0, other=0.0)
+                at = dV + (p * venues + m)[:, None] * Z + z
+                tl.atomic_add(at, weight[:, None] * change, mask=(m >= 0)[:, None] & wide, sem="relaxed")
+                if part == 0:
+                    q = tl.load(pair + j * LAYERS + v, mask=ok, other=-1)
+                    tl.atomic_add(kin + p * pairs + q, weight * now, mask=q >= 0, sem="relaxed")
+
+
+@triton.jit
+def households(day_at, start, member, member_cell, cell_group, cell_archetype, cell_region, household_weight, venue, pair, sigma,
+               dsigma, reinfection, dreinfection, drho, beta, dbeta, base, response, dresponse, table, home_unit, venue_unit,
+               H, V, dV, kin, on, W, mean, total, P, number, n, venues, pairs, rows, K, D, E, T, C, G, R, Z, periods,
+               LAYERS: tl.constexpr, AGAIN: tl.constexpr, HOMES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """What a day adds to the scores. Grid: blocks of households x particles, blocks of directions.
+
+    `table` `[P, C, Z]`: tangents of the hazard of a cell that needs neither home nor venue. `total` `[P, R, Z]`: sums of the scores.
+    """
+    t = tl.load(day_at)
+    p = (tl.program_id(0) % P).to(tl.int64)
+    h = (tl.program_id(0) // P) * HOMES + tl.arange(0, HOMES)
+    z = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    real, wide = h < number, z < Z
+    first = tl.load(start + h, mask=real, other=0)
+    size = tl.load(start + h + 1, mask=real, other=0) - first
+    real = real & (size > 0)
+    r = tl.load(cell_region + tl.load(member_cell + first, mask=real, other=0), mask=real, other=0)
+    all_ = real[:, None] & wide
+    answer_by = tl.load(dresponse + (p * R + r)[:, None] * Z + z, mask=all_, other=0.0)
+    pressure = tl.load(H + p * number + h, mask=real, other=0)
+    own = pressure.to(tl.float32) * tl.load(home_unit + p)
+    unit, at_home = tl.load(venue_unit + p), tl.load(beta + p * rows * T + t)
+    period = p * periods + tl.minimum(t // LENGTH, periods - 1)
+
+    change = tl.zeros([HOMES, BLOCK], tl.float32)
+    shed = tl.zeros([HOMES, BLOCK], tl.float32)  # tangents of what the infectious of a household shed
+    through_home, among_kin = tl.zeros([HOMES], tl.float32), tl.zeros([HOMES], tl.float32)
+    for i in range(tl.max(size, 0)):
+        ok = real & (i < size)
+        j = tl.load(member + first + i, mask=ok, other=0).to(tl.int64)
+        c = tl.load(member_cell + first + i, mask=ok, other=0)
+        k, g = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_group + c, mask=ok, other=0)
+        day = tl.load(on + p * n + j, mask=ok, other=0).to(tl.int32)
+        since = t - 1 - day
+        ill = ok & (day >= 0) & (since >= 0) & (since < D)
+        row = drho + ((p * K + k) * D + since)[:, None] * Z + z
+        shed += tl.load(row, mask=ill[:, None] & wide, other=0.0)
+
+        live, hit = ok & (day >= t), ok & (day == t)
+        s = tl.load(sigma + period * K + k, mask=ok, other=0.0)
+        answer = tl.load(response + (p * T + t) * G + g, mask=ok, other=0.0)
+        relative = live.to(tl.float32)
+        if AGAIN:
+            before = tl.where(day < 0, -1 - day, day)
+            waned = ok & (before < t - D)
+            late = (p * K + k) * E + tl.minimum(t - 1 - before, E - 1)
+            relative += tl.load(reinfection + late, mask=waned, other=0.0)
+            live, hit = live | waned, hit | (ok & (day < 0))
+        outside = tl.zeros([HOMES], tl.float32)
+        near = tl.zeros([HOMES], tl.float32)
+        for v in tl.static_range(LAYERS):
+            m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
+            b = tl.load(beta + (p * rows + 2 + v) * T + t)
+            outside += answer * b * unit * tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32)
+            q = tl.load(pair + j * LAYERS + v, mask=live & (pressure != 0), other=-1)
+            near += answer * b * tl.load(kin + p * pairs + q, mask=q >= 0, other=0.0)
+        X = tl.load(base + (p * T + t) * G + g, mask=ok, other=0.0) + at_home * own + outside
+        weight = tl.where(hit, 1 / expm1(tl.maximum(relative * s * X, 1e-30)), -1.0)
+        weight = tl.where(live, weight, 0.0)
+        f = weight * relative
+        some = (f != 0)[:, None] & wide
+        change += f[:, None] * tl.load(table + (p * C + c)[:, None] * Z + z, mask=some, other=0.0)
+        local = f * (at_home * own + outside)
+        change += local[:, None] * tl.load(
+            dsigma + (period * K + k)[:, None] * Z + z, mask=(local != 0)[:, None] & wide, other=0.0
+        )
+        f *= s
+        through_home += f
+        among_kin += f * near
+        for v in tl.static_range(LAYERS):
+            m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
+            x = tl.load(V + p * venues + m, mask=m >= 0, other=0)
+            loud = (x != 0)[:, None] & wide
+            x = f * unit * x.to(tl.float32)
+            b = tl.load(beta + (p * rows + 2 + v) * T + t)
+            db = tl.load(dbeta + ((p * rows + 2 + v) * T + t) * Z + z, mask=wide, other=0.0)
+            by_venue = tl.load(dV + (p * venues + m)[:, None] * Z + z, mask=loud, other=0.0)
+            change += (b * x)[:, None] * answer_by + (answer * x)[:, None] * db + (answer * b * f)[:, None] * by_venue
+        if AGAIN:
+            by_waning = tl.load(dreinfection + late[:, None] * Z + z, mask=waned[:, None] & wide, other=0.0)
+            change += (weight * s * X)[:, None] * by_waning
+
+    db = tl.load(dbeta + (p * rows * T + t) * Z + z, mask=wide, other=0.0)
+    w = at_home * tl.load(household_weight + h, mask=real, other=0.0)
+    change += through_home[:, None] * (own[:, None] * db + w[:, None] * shed)
+    at = (p * number + h)[:, None] * Z + z
+    score = tl.load(W + at, mask=all_, other=0.0)
+    centre = tl.load(mean + (p * R + r)[:, None] * Z + z, mask=all_ & (among_kin != 0)[:, None], other=0.0)
+    change -= among_kin[:, None] * tl.where((among_kin != 0)[:, None], score - centre, 0.0)
+    tl.store(W + at, score + change, mask=all_)
+    # few regions meet in a block: sum each by itself
+    one = tl.arange(0, BLOCK) + tl.program_id(1) * BLOCK
+    for a in range(tl.min(tl.where(real, r, R), 0), tl.max(tl.where(real, r, 0), 0) + 1):
+        x = tl.sum(tl.where((real & (r == a))[:, None], change, 0.0).to(tl.float64), 0)
+        tl.atomic_add(total + (p * R + a) * Z + one, x, mask=one < Z, sem="relaxed")
+
+
+@triton.jit
+def read_out(day_at, begin, event, event_cell, cell_group, cell_region, household, W, mean, out, events, households, copies,
+             T, G, R, Z, EVENTS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Scores of the infected of the day above the mean of their region. Grid: 1, shares, particles x blocks of directions."""
+    t = tl.load(day_at)
+    blocks = tl.cdiv(Z, BLOCK)
+    p, part = (tl.program_id(2) // blocks).to(tl.int64), tl.program_id(2) % blocks
+    P = tl.num_programs(2) // blocks
+    z = part * BLOCK + tl.arange(0, BLOCK)[None, :]
+    into = out + ((tl.program_id(1) % copies) * P + p) * G * Z
+    low, last = part_of(tl.load(begin + p * (T + 1) + t), tl.load(begin + p * (T + 1) + t + 1), EVENTS)
+    for e in range(low, last, EVENTS):
+        lane = e + tl.arange(0, EVENTS)
+        ok = lane < last
+        c = tl.load(event_cell + p * events + lane, mask=ok, other=0)
+        g, r = tl.load(cell_group + c, mask=ok, other=0), tl.load(cell_region + c, mask=ok, other=0)
+        h = tl.load(household + tl.load(event + p * events + lane, mask=ok, other=0), mask=ok, other=0)
+        here = ok[:, None] & (z < Z)
+        score = tl.load(W + (p * households + h)[:, None] * Z + z, mask=here, other=0.0)
+        score -= tl.load(mean + (p * R + r)[:, None] * Z + z, mask=here, other=0.0)
+        tl.atomic_add(into + g[:, None] * Z + z, score, mask=here, sem="relaxed")
