@@ -139,7 +139,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--check", type=int, nargs="*", default=[], help="on a GPU: sizes to compare with the reference first"
     )
-    parser.add_argument("--directions", type=int, default=16, help="of forward mode on the CPU; 0 leaves it out")
+    parser.add_argument("--directions", type=int, default=16, help="of forward mode; 0 leaves it out")
     parser.add_argument(
         "--immunity", action="store_true", help="with rates by which immunity wanes and people are infected again"
     )

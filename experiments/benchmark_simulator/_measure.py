@@ -40,7 +40,7 @@ def measure(
     directions: int,
     immunity: bool,
 ) -> dict[str, Any]:
-    """Forward, reverse and (on the CPU, in so many directions) forward-mode times of about so many agents.
+    """Forward, reverse and (in so many directions, below 100 copies of the country) forward-mode times of about so many agents.
 
     Returns:
         A row of the table: sizes, seconds (of all particles together), agent-steps a second, peak memory above the
@@ -53,6 +53,7 @@ def measure(
     streams = torch.arange(particles)
     if device.type == "cuda":
         from sim import _triton
+        from sim._triton_jvp import tangent
         from sim._triton_layout import layout, repeated
 
         place = repeated(layout(columns(population, device)), copies)
@@ -64,6 +65,9 @@ def measure(
         def reverse(past: Any, cotangent: Tensor) -> Any:
             return _triton.reverse(place, rates, past, cotangent)
 
+        def along(past: Epidemic, tangents: Rates) -> Tensor:
+            return tangent(place, rates, tangents, past)
+
     else:
         whole = tiled(population, copies)
         c, number = columns(whole, device), whole.agents
@@ -73,6 +77,9 @@ def measure(
 
         def reverse(past: Any, cotangent: Tensor) -> Any:
             return _compiled.vjp(c, rates, past, cotangent)
+
+        def along(past: Epidemic, tangents: Rates) -> Tensor:
+            return _compiled.jvp(c, rates, tangents, past)
 
     past = forward()
     seconds, core, again = _timed(forward, device, repeats)
@@ -100,14 +107,19 @@ def measure(
     }
     if device.type == "cuda":
         row["kernels_ms"] = {"forward": _kernels(forward), "reverse": _kernels(lambda: reverse(past, cotangent))}
-    else:
-        if directions:
-            tangents = rates.map(lambda x: x[..., None].expand(*x.shape, directions).contiguous())
+    if directions and copies < 100:
+        tangents = rates.map(lambda x: x[..., None].expand(*x.shape, directions).contiguous())
+        row["directions"] = directions
+        if device.type == "cuda":
+            along(past, tangents)  # compiles
+            row["kernels_ms"]["forward_mode"] = _kernels(lambda: along(past, tangents))
+            row["forward_mode_peak_mib"] = _peak(lambda: along(past, tangents), device)
+        else:
             begun = past._replace(incidence=past.incidence[:, :1], memory=past.memory[:, :1])
             _compiled.jvp(c, _first_day(rates), _first_day(tangents), begun)  # compiles
-            row["directions"] = directions
-            clock, cores, _ = _timed(lambda: _compiled.jvp(c, rates, tangents, past), device, 1)
-            row["forward_mode_seconds"], row["forward_mode_core_seconds"] = clock, cores
+        clock, cores, _ = _timed(lambda: along(past, tangents), device, 1)
+        row["forward_mode_seconds"], row["forward_mode_core_seconds"] = clock, cores
+    if device.type != "cuda":
         row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
         if not immunity:
             row["ghost_core_seconds"] = _against_a_ghost(c, rates, past, seed, streams, cotangent)
