@@ -1,7 +1,7 @@
 """Forward mode on a GPU: `_reference.jvp` for all directions at once.
 
-A score is kept for each household and direction and nothing for agents or days, so that memory is households times directions: the
-Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
+A score is kept for each household and direction and nothing that grows with days but the result, so that memory is households times
+directions: the Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from sim.rates import COMMUNITY, PERIOD, Rates
 
 COPIES = 32
 """Of sums by group, so that atomics wait less for each other."""
-TOGETHER = 16
-"""Infectious agents, or households, that a program takes at a time."""
+INFECTIOUS, HOMES, MEMBERS = 16, 4, 256
+"""Infectious agents, households and members of households that a program takes at a time: a household a warp, without spilled registers."""
 DIRECTIONS = 128
 """That a program takes at most."""
 
 
-class Homes(NamedTuple):
-    """Places of the members of households: `start` `[H + 1]`, and by household `member` and `cell` `[N]`, int32."""
+class Members(NamedTuple):
+    """Members by household, int32: places, `[N]`; households; cells; venue groups, `[N, V]`; `start` `[H + 1]`, where each begins."""
 
-    start: Tensor
     member: Tensor
+    home: Tensor
     cell: Tensor
-    place: Tensor
+    venue: Tensor
+    start: Tensor
 
 
-_CACHE: WeakKeyDictionary[Layout, Homes] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[Layout, Members] = WeakKeyDictionary()
 
 
-def homes(a: Layout) -> Homes:
+def members(a: Layout) -> Members:
     """Members of the households of a layout; made once and kept as long as the layout lives."""
     if a not in _CACHE:
         count = a.tile_count.long()
@@ -48,7 +49,8 @@ def homes(a: Layout) -> Homes:
         home, order = a.household[place].sort(stable=True)
         numbers = torch.arange(len(a.household_weight) + 1, device=home.device, dtype=home.dtype)
         start = torch.searchsorted(home, numbers).int()
-        _CACHE[a] = Homes(start, place[order].int(), a.tile_cell[tile][order].int(), place)
+        member = place[order]
+        _CACHE[a] = Members(member.int(), home, a.tile_cell[tile][order].int(), a.venue[member].contiguous(), start)
     return _CACHE[a]
 
 
@@ -64,17 +66,19 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
     _infect_first(s, again, epidemic)
     A, incidence = epidemic.memory.float(), single(epidemic.incidence)
     F, C, response, outside, base = everywhere(s, A)
-    sigma, dsigma, homes_ = s.sigma, single(rates.susceptible_tangent(tangents)), homes(a)
+    sigma, dsigma, by_home = s.sigma, single(rates.susceptible_tangent(tangents)), members(a)
     # of people infected in a group, per cent of its region
     percent = 100 * torch.nn.functional.one_hot(a.region_of_group.long(), s.R).mT / a.region_size[:, None]
 
     if s.day.is_cuda:
-        numbers = s.households + s.venues + s.C + (COPIES + 2 * T) * G
-        check_memory(4 * P * Z * numbers, P, s.day.device)
+        by_direction = s.households + s.venues + s.C + (COPIES + 2 * T) * G
+        check_memory(4 * P * (Z * by_direction + 8 * a.agents), P, s.day.device)
     W, dV = s.zeros(P, s.households, Z), s.zeros(P, max(s.venues, 1), Z)
     kin = s.zeros(P, max(a.pairs, 1))
     by_group, mean, total = s.zeros(COPIES, P, G, Z), s.zeros(P, s.R, Z), s.zeros(P, s.R, Z, dtype=torch.float64)
-    dA, dresponse, table = s.zeros(P, s.R, Z), s.zeros(P, s.R, Z), s.zeros(P, s.C, Z)
+    dA, dlog, answer, table = s.zeros(P, s.R, Z), s.zeros(P, s.R, Z), s.zeros(P, s.R), s.zeros(P, s.C, Z)
+    weight = s.zeros(4 + s.layers + (s.E > 0), P, a.agents)
+    shed, late = s.zeros(P, a.agents, dtype=torch.int32), s.zeros(P, a.agents if s.E else 0, dtype=torch.int32)
     out = s.zeros(P, T, G, Z)
     block = min(DIRECTIONS, power(max(Z, 16)))
     blocks = triton.cdiv(Z, block)
@@ -92,40 +96,42 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household, a.venue,
             a.pair, a.venue_weight, x.infectiousness, dx.infectiousness, W, mean, by_group, dV, kin, s.events,
             s.households, s.venues, a.pairs, COPIES, s.K, s.D, T, G, s.R, Z,
-            LAYERS=s.layers, EVENTS=TOGETHER, BLOCK=block,
+            LAYERS=s.layers, EVENTS=INFECTIOUS, BLOCK=block,
         )  # fmt: skip
         dF = by_group.sum(0) / a.group_size[:, None]
         dC = torch.einsum("pghq,ph->pgq", dx.mixing, now(F, 1)) + torch.einsum("pgh,phq->pgq", x.mixing, dF)
         b, db = now(x.transmission[:, COMMUNITY], 1), now(dx.transmission[:, COMMUNITY], 1)
         dQ = db[:, None] * now(C, 1)[..., None] + b[:, None, None] * dC
-        answer, memory = now(response, 1), now(A, 1)[..., None]
-        by_memory = dx.aversion[:, None] * memory + x.aversion[:, None, None] * dA
-        dresponse.copy_(-torch.exp(-x.aversion[:, None, None] * memory) * by_memory)
-        dbase = (
-            dresponse[:, a.region_of_group] * now(outside, 1)[..., None]
-            + answer[..., None] * dQ
-            + now(dx.importation, 1)
-        )
+        memory = now(A, 1)
+        answer.copy_(torch.exp(-x.aversion[:, None] * memory))
+        dlog.copy_(-(dx.aversion[:, None] * memory[..., None] + x.aversion[:, None, None] * dA))
+        through = dlog[:, a.region_of_group] * now(outside, 1)[..., None] + dQ
+        dbase = now(response, 1)[..., None] * through + now(dx.importation, 1)
         period = (s.day // PERIOD).clamp_max(s.periods - 1)
         at = sigma.index_select(1, period).squeeze(1)[:, a.cell_archetype, None]
         dat = dsigma.index_select(1, period).squeeze(1)[:, a.cell_archetype]
         table.copy_(dat * now(base, 1)[:, a.cell_group, None] + at * dbase[:, a.cell_group])
-        along.households[(triton.cdiv(s.households, TOGETHER) * P, blocks)](
-            s.day, homes_.start, homes_.member, homes_.cell, a.cell_group, a.cell_archetype, a.cell_region,
-            a.household_weight, a.venue, a.pair, sigma, dsigma, x.reinfection, dx.reinfection, dx.infectiousness,
-            x.transmission, dx.transmission, base, response, dresponse, table, s.home_unit, s.venue_unit, s.H, s.V, dV, kin,
-            s.on, W, mean, total, P, s.households, s.n, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T, s.C, G, s.R, Z, s.periods,
-            LAYERS=s.layers, AGAIN=s.E > 0, HOMES=TOGETHER, BLOCK=block,
+        along.weigh[(triton.cdiv(a.agents, MEMBERS) * P,)](
+            s.day, by_home.member, by_home.home, by_home.cell, a.cell_group, a.cell_archetype, a.venue, a.pair, sigma,
+            x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V, kin, s.on, weight, shed, late,
+            P, a.agents, s.households, s.n, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T, G, s.periods,
+            LAYERS=s.layers, AGAIN=s.E > 0, BLOCK=MEMBERS,
+        )  # fmt: skip
+        along.households[(triton.cdiv(s.households, HOMES) * P, blocks)](
+            s.day, by_home.start, by_home.cell, by_home.venue, a.cell_region, a.cell_archetype, a.household_weight, weight,
+            shed, late, dsigma, dx.reinfection, dx.infectiousness, x.transmission, dx.transmission, answer, dlog, table,
+            s.home_unit, s.H, dV, W, mean, total, P, s.households, a.agents, s.venues, s.rows, s.K, s.D, s.E, T, s.C, s.R, Z,
+            s.periods, LAYERS=s.layers, AGAIN=s.E > 0, HOMES=HOMES, BLOCK=block,
         )  # fmt: skip
         mean.copy_(total / a.households_in_region[:, None])
         by_group.zero_()
         along.read_out[(1, s.shares, P * blocks)](
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.cell_region, a.household, W, mean, by_group, s.events,
-            s.households, COPIES, T, G, s.R, Z, EVENTS=TOGETHER, BLOCK=block,
+            s.households, COPIES, T, G, s.R, Z, EVENTS=INFECTIOUS, BLOCK=block,
         )  # fmt: skip
         found = by_group.sum(0)
         out.index_copy_(1, s.day.long(), found[:, None])
-        step = dx.forgetting[:, None] * ((now(incidence, 1) @ percent.mT)[..., None] - memory)
+        step = dx.forgetting[:, None] * (now(incidence, 1) @ percent.mT - memory)[..., None]
         dA.add_(step + x.forgetting[:, None, None] * (percent @ found - dA))
         s.day.add_(1)
 
@@ -136,5 +142,5 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
 def _infect_first(s: State, again: Again, epidemic: Epidemic) -> None:
     """Days of the first infections in the place of the last."""
     if again.length:
-        place = homes(s.a).place
+        place = members(s.a).member.long()
         s.on[:, place] = first_infection(epidemic)[:, s.a.order[place].long()]

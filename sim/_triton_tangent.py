@@ -1,8 +1,9 @@
 """GPU kernels of forward mode over one day: `_reference.jvp` line by line, for a block of directions at once.
 
 `W` is the score of a household, one number a direction. A household reads it once a day, adds what the day adds for all its members
-and writes it back: no quiet household is passed over, as reading all of them costs less than knowing which. What reaches groups and
-venues is summed by atomics in single precision, and repeats to rounding.
+and writes it back: no quiet household is passed over, as reading all of them costs less than knowing which. What a member counts
+for is the same in all directions, and found by a kernel of its own, without which this one would need twice the registers. What
+reaches groups and venues is summed by atomics in single precision, and repeats to rounding.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -56,6 +57,8 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
     z = part * BLOCK + tl.arange(0, BLOCK)[None, :]
     wide = z < Z
     into = dF + ((tl.program_id(1) % copies) * P + p) * G * Z
+    drho += (p * K * D + d) * Z
+    mean += p * R * Z
     if s >= 0:
         low, last = part_of(tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1), EVENTS)
         for e in range(low, last, EVENTS):
@@ -67,9 +70,9 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
             g, h = tl.load(cell_group + c, mask=ok, other=0), tl.load(household + j, mask=ok, other=0)
             now = tl.load(rho + (p * K + k) * D + d, mask=ok, other=0.0)
             here = ok[:, None] & wide
-            change = tl.load(drho + ((p * K + k) * D + d)[:, None] * Z + z, mask=here, other=0.0)
+            change = tl.load(drho + (k * D)[:, None] * Z + z, mask=here, other=0.0)
             score = tl.load(W + (p * households + h)[:, None] * Z + z, mask=here, other=0.0)
-            centre = tl.load(mean + (p * R + r)[:, None] * Z + z, mask=here, other=0.0)
+            centre = tl.load(mean + r[:, None] * Z + z, mask=here, other=0.0)
             change += now[:, None] * (score - centre)
             tl.atomic_add(into + g[:, None] * Z + z, change, mask=here, sem="relaxed")
             for v in tl.static_range(LAYERS):
@@ -83,95 +86,143 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
 
 
 @triton.jit
-def households(day_at, start, member, member_cell, cell_group, cell_archetype, cell_region, household_weight, venue, pair, sigma,
-               dsigma, reinfection, dreinfection, drho, beta, dbeta, base, response, dresponse, table, home_unit, venue_unit,
-               H, V, dV, kin, on, W, mean, total, P, number, n, venues, pairs, rows, K, D, E, T, C, G, R, Z, periods,
+def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, venue, pair, sigma, reinfection, beta, base, response,
+          home_unit, venue_unit, H, V, kin, on, weight, shed, late, P, number, households, n, venues, pairs, rows, K, D, E, T, G,
+          periods, LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """What each member of each household counts for, and with it the tangents of its hazard. Grid: blocks of members x particles.
+
+    `weight` `[4 + LAYERS + AGAIN, P, N]`: of the tangents of the hazard for a pressure held fixed, of those of the susceptibility for what
+    home and venues add, of the pressure at home, of the score of the own household; of the pressure in each venue, times it; of those of the
+    factor of reinfection. `shed` `[P, N]`: entry of infectiousness of an infectious member, or -1; `late`: entry of `reinfection`, likewise.
+    """
+    t = tl.load(day_at)
+    p = (tl.program_id(0) % P).to(tl.int64)
+    i = (tl.program_id(0) // P) * BLOCK + tl.arange(0, BLOCK)
+    ok = i < number
+    j = tl.load(member + i, mask=ok, other=0).to(tl.int64)
+    h, c = tl.load(member_home + i, mask=ok, other=0), tl.load(member_cell + i, mask=ok, other=0)
+    k, g = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_group + c, mask=ok, other=0)
+    day = tl.load(on + p * n + j, mask=ok, other=0).to(tl.int32)
+    since = t - 1 - day
+    ill = ok & (day >= 0) & (since >= 0) & (since < D)
+    at = p * number + i
+    tl.store(shed + at, tl.where(ill, k * D + since, -1), mask=ok)
+
+    live, hit = ok & (day >= t), ok & (day == t)
+    relative = live.to(tl.float32)
+    if AGAIN:
+        before = tl.where(day < 0, -1 - day, day)
+        waned = ok & (before < t - D)
+        entry = k * E + tl.minimum(t - 1 - before, E - 1)
+        relative += tl.load(reinfection + p * K * E + entry, mask=waned, other=0.0)
+        live, hit = live | waned, hit | (ok & (day < 0))
+        tl.store(late + at, tl.where(waned, entry, -1), mask=ok)
+    s = tl.load(sigma + (p * periods + tl.minimum(t // LENGTH, periods - 1)) * K + k, mask=live, other=0.0)
+    answer = tl.load(response + (p * T + t) * G + g, mask=live, other=0.0)
+    pressure = tl.load(H + p * households + h, mask=live, other=0)
+    unit = tl.load(venue_unit + p)
+    local = tl.load(beta + p * rows * T + t) * tl.load(home_unit + p) * pressure.to(tl.float32)
+    near = tl.zeros([BLOCK], tl.float32)
+    for v in tl.static_range(LAYERS):
+        m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
+        b = answer * tl.load(beta + (p * rows + 2 + v) * T + t)
+        local += b * unit * tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32)
+        q = tl.load(pair + j * LAYERS + v, mask=live & (pressure != 0), other=-1)
+        near += b * tl.load(kin + p * pairs + q, mask=q >= 0, other=0.0)
+    X = tl.load(base + (p * T + t) * G + g, mask=live, other=0.0) + local
+    w = tl.where(hit, 1 / expm1(tl.maximum(relative * s * X, 1e-30)), -1.0)
+    w = tl.where(live, w, 0.0)
+    f = w * relative
+    step = (p * 0 + number) * P
+    tl.store(weight + at, f, mask=ok)
+    tl.store(weight + step + at, f * local, mask=ok)
+    tl.store(weight + 2 * step + at, f * s, mask=ok)
+    tl.store(weight + 3 * step + at, f * s * near, mask=ok)
+    for v in tl.static_range(LAYERS):
+        m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
+        x = unit * tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32)
+        tl.store(weight + (4 + v) * step + at, f * s * answer * x, mask=ok)
+    if AGAIN:
+        tl.store(weight + (4 + LAYERS) * step + at, w * s * X, mask=ok)
+
+
+@triton.jit
+def households(day_at, start, member_cell, member_venue, cell_region, cell_archetype, household_weight, weight, shed, late, dsigma,
+               dreinfection, drho, beta, dbeta, response, dlog, table, home_unit, H, dV, W, mean, total, P, number, members, venues,
+               rows, K, D, E, T, C, R, Z, periods,
                LAYERS: tl.constexpr, AGAIN: tl.constexpr, HOMES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """What a day adds to the scores. Grid: blocks of households x particles, blocks of directions.
 
-    `table` `[P, C, Z]`: tangents of the hazard of a cell that needs neither home nor venue. `total` `[P, R, Z]`: sums of the scores.
+    `table` `[P, C, Z]`: tangents of the hazard of a cell that needs neither home nor venue. `response`, `dlog` `[P, R]`, `[P, R, Z]`: the
+    response and the tangents of its logarithm. `total` `[P, R, Z]`: sums of the scores.
     """
     t = tl.load(day_at)
     p = (tl.program_id(0) % P).to(tl.int64)
     h = (tl.program_id(0) // P) * HOMES + tl.arange(0, HOMES)
     z = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     real, wide = h < number, z < Z
+    # 64-bit offsets once; rows of small tables are then found by 32 bits, which takes half the registers
+    dsigma += (p * periods + tl.minimum(t // LENGTH, periods - 1)) * K * Z
+    drho += p * K * D * Z
+    dreinfection += p * K * E * Z
+    table += p * C * Z
+    dV += p * venues * Z
+    weight += p * members
+    shed += p * members
+    late += p * members
+    step = (p * 0 + members) * P
     first = tl.load(start + h, mask=real, other=0)
     size = tl.load(start + h + 1, mask=real, other=0) - first
     real = real & (size > 0)
     r = tl.load(cell_region + tl.load(member_cell + first, mask=real, other=0), mask=real, other=0)
-    all_ = real[:, None] & wide
-    answer_by = tl.load(dresponse + (p * R + r)[:, None] * Z + z, mask=all_, other=0.0)
-    pressure = tl.load(H + p * number + h, mask=real, other=0)
-    own = pressure.to(tl.float32) * tl.load(home_unit + p)
-    unit, at_home = tl.load(venue_unit + p), tl.load(beta + p * rows * T + t)
-    period = p * periods + tl.minimum(t // LENGTH, periods - 1)
+    answer = tl.load(response + p * R + r, mask=real, other=0.0)
 
     change = tl.zeros([HOMES, BLOCK], tl.float32)
-    shed = tl.zeros([HOMES, BLOCK], tl.float32)  # tangents of what the infectious of a household shed
-    through_home, among_kin = tl.zeros([HOMES], tl.float32), tl.zeros([HOMES], tl.float32)
+    given = tl.zeros([HOMES, BLOCK], tl.float32)  # tangents of what the infectious of a household shed
+    at_home, kin, by_response = (
+        tl.zeros([HOMES], tl.float32),
+        tl.zeros([HOMES], tl.float32),
+        tl.zeros([HOMES], tl.float32),
+    )
     for i in range(tl.max(size, 0)):
+        e = first + i
         ok = real & (i < size)
-        j = tl.load(member + first + i, mask=ok, other=0).to(tl.int64)
-        c = tl.load(member_cell + first + i, mask=ok, other=0)
-        k, g = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_group + c, mask=ok, other=0)
-        day = tl.load(on + p * n + j, mask=ok, other=0).to(tl.int32)
-        since = t - 1 - day
-        ill = ok & (day >= 0) & (since >= 0) & (since < D)
-        row = drho + ((p * K + k) * D + since)[:, None] * Z + z
-        shed += tl.load(row, mask=ill[:, None] & wide, other=0.0)
-
-        live, hit = ok & (day >= t), ok & (day == t)
-        s = tl.load(sigma + period * K + k, mask=ok, other=0.0)
-        answer = tl.load(response + (p * T + t) * G + g, mask=ok, other=0.0)
-        relative = live.to(tl.float32)
-        if AGAIN:
-            before = tl.where(day < 0, -1 - day, day)
-            waned = ok & (before < t - D)
-            late = (p * K + k) * E + tl.minimum(t - 1 - before, E - 1)
-            relative += tl.load(reinfection + late, mask=waned, other=0.0)
-            live, hit = live | waned, hit | (ok & (day < 0))
-        outside = tl.zeros([HOMES], tl.float32)
-        near = tl.zeros([HOMES], tl.float32)
+        c = tl.load(member_cell + e, mask=ok, other=0)
+        f, local = tl.load(weight + e, mask=ok, other=0.0), tl.load(weight + step + e, mask=ok, other=0.0)
+        through = tl.load(weight + 2 * step + e, mask=ok, other=0.0)
+        at_home += through
+        kin += tl.load(weight + 3 * step + e, mask=ok, other=0.0)
+        change += f[:, None] * tl.load(table + c[:, None] * Z + z, mask=(f != 0)[:, None] & wide, other=0.0)
+        k = tl.load(cell_archetype + c, mask=ok, other=0)
+        change += local[:, None] * tl.load(dsigma + k[:, None] * Z + z, mask=(local != 0)[:, None] & wide, other=0.0)
+        row = tl.load(shed + e, mask=ok, other=-1)
+        given += tl.load(drho + row[:, None] * Z + z, mask=(row >= 0)[:, None] & wide, other=0.0)
         for v in tl.static_range(LAYERS):
-            m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
+            x = tl.load(weight + (4 + v) * step + e, mask=ok, other=0.0)
             b = tl.load(beta + (p * rows + 2 + v) * T + t)
-            outside += answer * b * unit * tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32)
-            q = tl.load(pair + j * LAYERS + v, mask=live & (pressure != 0), other=-1)
-            near += answer * b * tl.load(kin + p * pairs + q, mask=q >= 0, other=0.0)
-        X = tl.load(base + (p * T + t) * G + g, mask=ok, other=0.0) + at_home * own + outside
-        weight = tl.where(hit, 1 / expm1(tl.maximum(relative * s * X, 1e-30)), -1.0)
-        weight = tl.where(live, weight, 0.0)
-        f = weight * relative
-        some = (f != 0)[:, None] & wide
-        change += f[:, None] * tl.load(table + (p * C + c)[:, None] * Z + z, mask=some, other=0.0)
-        local = f * (at_home * own + outside)
-        change += local[:, None] * tl.load(
-            dsigma + (period * K + k)[:, None] * Z + z, mask=(local != 0)[:, None] & wide, other=0.0
-        )
-        f *= s
-        through_home += f
-        among_kin += f * near
-        for v in tl.static_range(LAYERS):
-            m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
-            x = tl.load(V + p * venues + m, mask=m >= 0, other=0)
-            loud = (x != 0)[:, None] & wide
-            x = f * unit * x.to(tl.float32)
-            b = tl.load(beta + (p * rows + 2 + v) * T + t)
+            by_response += b * x
+            m = tl.load(member_venue + e * LAYERS + v, mask=x != 0, other=-1)
+            there = (m >= 0)[:, None] & wide
+            dVm = tl.load(dV + m.to(tl.int64)[:, None] * Z + z, mask=there, other=0.0)
             db = tl.load(dbeta + ((p * rows + 2 + v) * T + t) * Z + z, mask=wide, other=0.0)
-            by_venue = tl.load(dV + (p * venues + m)[:, None] * Z + z, mask=loud, other=0.0)
-            change += (b * x)[:, None] * answer_by + (answer * x)[:, None] * db + (answer * b * f)[:, None] * by_venue
+            change += x[:, None] * db + (answer * b * through)[:, None] * dVm
         if AGAIN:
-            by_waning = tl.load(dreinfection + late[:, None] * Z + z, mask=waned[:, None] & wide, other=0.0)
-            change += (weight * s * X)[:, None] * by_waning
+            row = tl.load(late + e, mask=ok, other=-1)
+            x = tl.load(weight + (4 + LAYERS) * step + e, mask=row >= 0, other=0.0)
+            change += x[:, None] * tl.load(
+                dreinfection + row[:, None] * Z + z, mask=(row >= 0)[:, None] & wide, other=0.0
+            )
 
     db = tl.load(dbeta + (p * rows * T + t) * Z + z, mask=wide, other=0.0)
-    w = at_home * tl.load(household_weight + h, mask=real, other=0.0)
-    change += through_home[:, None] * (own[:, None] * db + w[:, None] * shed)
+    own = tl.load(H + p * number + h, mask=real, other=0).to(tl.float32) * tl.load(home_unit + p)
+    w = tl.load(beta + p * rows * T + t) * tl.load(household_weight + h, mask=real, other=0.0)
+    change += (at_home * own)[:, None] * db + (at_home * w)[:, None] * given
+    all_ = real[:, None] & wide
+    change += by_response[:, None] * tl.load(dlog + (p * R + r)[:, None] * Z + z, mask=all_, other=0.0)
     at = (p * number + h)[:, None] * Z + z
     score = tl.load(W + at, mask=all_, other=0.0)
-    centre = tl.load(mean + (p * R + r)[:, None] * Z + z, mask=all_ & (among_kin != 0)[:, None], other=0.0)
-    change -= among_kin[:, None] * tl.where((among_kin != 0)[:, None], score - centre, 0.0)
+    centre = tl.load(mean + (p * R + r)[:, None] * Z + z, mask=all_, other=0.0)
+    change -= kin[:, None] * (score - centre)
     tl.store(W + at, score + change, mask=all_)
     # few regions meet in a block: sum each by itself
     one = tl.arange(0, BLOCK) + tl.program_id(1) * BLOCK
@@ -190,6 +241,7 @@ def read_out(day_at, begin, event, event_cell, cell_group, cell_region, househol
     P = tl.num_programs(2) // blocks
     z = part * BLOCK + tl.arange(0, BLOCK)[None, :]
     into = out + ((tl.program_id(1) % copies) * P + p) * G * Z
+    mean += p * R * Z
     low, last = part_of(tl.load(begin + p * (T + 1) + t), tl.load(begin + p * (T + 1) + t + 1), EVENTS)
     for e in range(low, last, EVENTS):
         lane = e + tl.arange(0, EVENTS)
@@ -199,5 +251,5 @@ def read_out(day_at, begin, event, event_cell, cell_group, cell_region, househol
         h = tl.load(household + tl.load(event + p * events + lane, mask=ok, other=0), mask=ok, other=0)
         here = ok[:, None] & (z < Z)
         score = tl.load(W + (p * households + h)[:, None] * Z + z, mask=here, other=0.0)
-        score -= tl.load(mean + (p * R + r)[:, None] * Z + z, mask=here, other=0.0)
+        score -= tl.load(mean + r[:, None] * Z + z, mask=here, other=0.0)
         tl.atomic_add(into + g[:, None] * Z + z, score, mask=here, sem="relaxed")

@@ -179,10 +179,10 @@ class Simulator:
         Returns:
             `[P, M]` flat expected counts (`Expected.flat`) and `[P, M, D]`.
         """
-        eye = torch.eye(self.space.dim, dtype=z.dtype, device=z.device)
+        eye, here = torch.eye(self.space.dim, dtype=z.dtype, device=z.device), self.observation.week
         names = [p.name for p in WITHIN_HOST]
         # what moves only what is seen of an epidemic needs no derivative of the epidemic
-        active = torch.tensor([not name.startswith(OBSERVATION) for name in self.space.names], device=z.device)
+        active = torch.tensor([not name.startswith(OBSERVATION) for name in self.space.names], device=here.device)
 
         def hosts_of(*host_theta: Tensor) -> tuple[Tensor, ...]:
             h = host_tables(dict(zip(names, host_theta, strict=True)), self.context)
@@ -192,15 +192,15 @@ class Simulator:
             tangent: dict[str, Tensor] = torch.func.jvp(self.space.to_theta, (z,), (direction.expand_as(z),))[1]
             return tangent
 
-        theta = self.space.to_theta(z)
-        dtheta = torch.func.vmap(along)(eye)  # {name: [D, P, ...]}
+        theta = {n: x.to(here) for n, x in self.space.to_theta(z).items()}
+        dtheta = {n: x.to(here) for n, x in torch.func.vmap(along)(eye).items()}  # [D, P, ...]
         # the host tables hang on a few parameters only: their Jacobian is taken once and multiplied in
         point = tuple(theta[n] for n in names)
 
         def column(one: Tensor) -> tuple[Tensor, ...]:
             return torch.func.jvp(hosts_of, point, tuple(e.expand_as(x) for e, x in zip(one, point, strict=True)))[1]
 
-        columns = torch.func.vmap(column)(torch.eye(len(names), dtype=z.dtype, device=z.device))
+        columns = torch.func.vmap(column)(torch.eye(len(names), dtype=here.dtype, device=here.device))
         weights = torch.stack([dtheta[n] for n in names])  # [host parameter, D, P]
         dhosts = [torch.einsum("idp,ip...->dp...", weights, c) for c in columns]
         hosts = host_tables(theta, self.context)
@@ -208,13 +208,13 @@ class Simulator:
         def tables(*each: Tensor) -> HostTables:
             return HostTables(**dict(zip(TABLES, each, strict=True)), finite=hosts.finite)
 
-        here = tuple(getattr(hosts, name) for name in TABLES)
+        known = tuple(getattr(hosts, name) for name in TABLES)
 
         def rates_of(th: dict[str, Tensor], *host: Tensor) -> tuple[Tensor, ...]:
             return make_rates(th, tables(*host), self.context).tensors()
 
         def push(dth: dict[str, Tensor], *dhost: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(rates_of, (theta, *here), (dth, *dhost))[1]
+            return torch.func.jvp(rates_of, (theta, *known), (dth, *dhost))[1]
 
         moving = {n: x[active] for n, x in dtheta.items()}
         tangents = torch.func.vmap(push, out_dims=-1)(moving, *(x[active] for x in dhosts))
@@ -227,15 +227,16 @@ class Simulator:
         def figures_of(th: dict[str, Tensor], host: tuple[Tensor, ...], inc: Tensor) -> Tensor:
             return observe(th, tables(*host), inc, self.observation).flat()
 
-        value = figures_of(theta, here, incidence)
+        value = figures_of(theta, known, incidence)
 
         def report(dth: dict[str, Tensor], dhost: tuple[Tensor, ...], dinc: Tensor) -> Tensor:
-            tangent: Tensor = torch.func.jvp(figures_of, (theta, here, incidence), (dth, dhost, dinc))[1]
+            tangent: Tensor = torch.func.jvp(figures_of, (theta, known, incidence), (dth, dhost, dinc))[1]
             return tangent
 
         J = torch.func.vmap(report, in_dims=(0, 0, -1), out_dims=-1)(dtheta, tuple(dhosts), dincidence)
         nan = torch.full_like(value, float("nan"))
-        return torch.where(good[:, None], value, nan), torch.where(good[:, None, None], J, nan[..., None])
+        value, J = torch.where(good[:, None], value, nan), torch.where(good[:, None, None], J, nan[..., None])
+        return value.to(z), J.to(z)
 
 
 def _like(good: Tensor, x: Tensor) -> Tensor:

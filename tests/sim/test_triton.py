@@ -34,7 +34,7 @@ from sim._columns import columns
 from sim._triton_layout import layout, repeated
 from tests.sim.worlds import random_tangents, small_population, some_rates
 CPU = torch.device("cpu")
-_triton_jvp.TOGETHER = 128  # the interpreter takes a program as long for many households as for few
+_triton_jvp.INFECTIOUS = _triton_jvp.HOMES = 128  # the interpreter takes a program as long for many households as for few
 
 def same_tangents(c, rates, past, directions=3):
     tangents = random_tangents(rates, directions)
