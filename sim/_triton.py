@@ -1,4 +1,4 @@
-"""The epidemic and its reverse gradient as fused GPU kernels: `_reference` name by name, the same draws bit for bit.
+"""The epidemic and its two derivatives as fused GPU kernels: `_reference` name by name, the same draws bit for bit.
 
 Pressures and adjoints are single precision, sums over many agents whole numbers or float64. Same seed, same incidence
 bit for bit, whatever the order of atomics; gradients repeat to single-precision rounding. The random bits are those of
