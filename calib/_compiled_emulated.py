@@ -2,7 +2,8 @@
 
 As tensor operations it is some three hundred passes over small tensors, most of their time in calls, which threads cannot share.
 Here a figure is walked from coordinates to value and back at once, for all points side by side. `EmulatedLikelihood` says what is
-computed.
+computed. Numba looks only at this file to see whether kernels have changed: after an edit of `_compiled_laws` delete
+`calib/__pycache__/_compiled*.nb?`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numba import njit, prange
 
 from calib._compiled_laws import INNER, count_law, inner, level_law
 
-# threads of OpenMP: those of Python wait for the interpreter, also while the caller goes on
+# threads of Numba: those of Python wait for the interpreter, also while the caller goes on
 shared: Callable[..., Any] = njit(parallel=True, cache=True, error_model="numpy")
 # products and sums as one operation
 fused: Callable[..., Any] = njit(fastmath={"contract"}, **INNER)
@@ -109,7 +110,8 @@ def log_density(
     return value, to_x, to_errors, to_scatter
 
 
-# what a loop shared among threads writes to are arguments: to arrays of a tuple Numba takes a write for one that nobody reads
+# what a shared loop itself writes to are arguments: a write to an array of a tuple Numba takes for one that nobody reads, unless, as in
+# `_blocks`, it stands behind a call
 @shared
 def _spread(t: Table, x: np.ndarray, unsure: np.ndarray, bent: np.ndarray, weight: np.ndarray) -> None:
     """Write what is not known of the mean at the points `x [P, E]`, and what its derivative needs.

@@ -1,7 +1,7 @@
 """The likelihood of figures given their mean outputs by a bent local mean (an emulator), compiled.
 
 Fits and chains ask for it tens of thousands of times, for dozens of points at once. `LocalMean`, `CommonError` and `_laws` remain
-the definition: tests hold this equal to them.
+the definition: tests hold this equal to them. Its threads do not survive a fork: a process that is to ask for it must be spawned.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def _array(x: Tensor, kind: Any = np.float64) -> np.ndarray:
 class _Density(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, errors: Tensor, scatter: Tensor, table: Table, pace: Pace) -> Tensor:
-        given = tuple(_array(a) for a in (x, errors, scatter))
-        few = (tuple(a[i : i + TOGETHER] for a in given) for i in range(0, len(x), TOGETHER))
-        parts = [pace(partial(log_density, table, *some)) for some in few]
+        number = -(-len(x) // TOGETHER)  # even parts: what is found of one holds for the others
+        given = (np.array_split(_array(a), number) for a in (x, errors, scatter))
+        parts = [pace(partial(log_density, table, *some)) for some in zip(*given, strict=True)]
         value, *slopes = (torch.from_numpy(np.concatenate(part)).to(x) for part in zip(*parts, strict=True))
         ctx.save_for_backward(*slopes)
         return value

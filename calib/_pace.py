@@ -22,6 +22,8 @@ T = TypeVar("T")
 class Pace:
     """Calls a kernel whose result does not depend on the number of threads with 1, 2, 4, ... of them, then with the quickest.
 
+    Calls should be of one size.
+
     Args:
         most: threads that the kernel can use.
     """
@@ -37,12 +39,13 @@ class Pace:
         numba.set_num_threads(threads)
         start = time.perf_counter()
         try:
-            return kernel()
+            result = kernel()
         finally:
-            seconds = self.seconds.setdefault(threads, [])
-            if len(seconds) < TRIES:
-                seconds.append(time.perf_counter() - start)
             numba.set_num_threads(limit)
+        seconds = self.seconds.setdefault(threads, [])
+        if len(seconds) < TRIES:
+            seconds.append(time.perf_counter() - start)
+        return result
 
     def choose(self, limit: int) -> int:
         """Threads of the next call: a number not tried enough, the smallest first, else the one with the smallest median time."""

@@ -1,7 +1,7 @@
 """Forward mode on a GPU: `_reference.jvp` for all directions at once.
 
-A score is kept for each household and direction and nothing that grows with days but the result, so that memory is households times
-directions: the Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
+A score is kept for each household and direction, and of the days nothing but what concerns whole groups, so that memory is households
+times directions: the Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from sim.rates import COMMUNITY, PERIOD, Rates
 COPIES = 32
 """Of sums by group, so that atomics wait less for each other."""
 INFECTIOUS, HOMES, MEMBERS = 16, 4, 256
-"""Infectious agents, households and members of households that a program takes at a time: a household a warp, without spilled registers."""
+"""Infectious agents, households and members of households that a program takes at a time: more, and it spills its registers."""
 DIRECTIONS = 128
 """That a program takes at most."""
 
 
 class Members(NamedTuple):
-    """Members by household, int32: places, `[N]`; households; cells; venue groups, `[N, V]`; `start` `[H + 1]`, where each begins."""
+    """Members by household, int32: places, households and cells, `[N]`; `start` `[H + 1]`, where each household begins."""
 
     member: Tensor
     home: Tensor
     cell: Tensor
-    venue: Tensor
     start: Tensor
 
 
@@ -49,8 +48,7 @@ def members(a: Layout) -> Members:
         home, order = a.household[place].sort(stable=True)
         numbers = torch.arange(len(a.household_weight) + 1, device=home.device, dtype=home.dtype)
         start = torch.searchsorted(home, numbers).int()
-        member = place[order]
-        _CACHE[a] = Members(member.int(), home, a.tile_cell[tile][order].int(), a.venue[member].contiguous(), start)
+        _CACHE[a] = Members(place[order].int(), home, a.tile_cell[tile][order].int(), start)
     return _CACHE[a]
 
 
@@ -71,13 +69,13 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
     percent = 100 * torch.nn.functional.one_hot(a.region_of_group.long(), s.R).mT / a.region_size[:, None]
 
     if s.day.is_cuda:
-        by_direction = s.households + s.venues + s.C + (COPIES + 2 * T) * G
-        check_memory(4 * P * (Z * by_direction + 8 * a.agents), P, s.day.device)
+        by_direction, by_agent = s.households + s.venues + s.C + (COPIES + 2 * T) * G, 6 + 2 * s.layers + (s.E > 0)
+        check_memory(4 * P * (Z * by_direction + by_agent * a.agents), P, s.day.device, Z)
     W, dV = s.zeros(P, s.households, Z), s.zeros(P, max(s.venues, 1), Z)
     kin = s.zeros(P, max(a.pairs, 1))
     by_group, mean, total = s.zeros(COPIES, P, G, Z), s.zeros(P, s.R, Z), s.zeros(P, s.R, Z, dtype=torch.float64)
     dA, dlog, answer, table = s.zeros(P, s.R, Z), s.zeros(P, s.R, Z), s.zeros(P, s.R), s.zeros(P, s.C, Z)
-    weight = s.zeros(4 + s.layers + (s.E > 0), P, a.agents)
+    weight, heard = s.zeros(4 + s.layers + (s.E > 0), P, a.agents), s.zeros(s.layers, P, a.agents, dtype=torch.int32)
     shed, late = s.zeros(P, a.agents, dtype=torch.int32), s.zeros(P, a.agents if s.E else 0, dtype=torch.int32)
     out = s.zeros(P, T, G, Z)
     block = min(DIRECTIONS, power(max(Z, 16)))
@@ -113,12 +111,12 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
         table.copy_(dat * now(base, 1)[:, a.cell_group, None] + at * dbase[:, a.cell_group])
         along.weigh[(triton.cdiv(a.agents, MEMBERS) * P,)](
             s.day, by_home.member, by_home.home, by_home.cell, a.cell_group, a.cell_archetype, a.venue, a.pair, sigma,
-            x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V, kin, s.on, weight, shed, late,
+            x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V, kin, s.on, weight, heard, shed, late,
             P, a.agents, s.households, s.n, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T, G, s.periods,
             LAYERS=s.layers, AGAIN=s.E > 0, BLOCK=MEMBERS,
         )  # fmt: skip
         along.households[(triton.cdiv(s.households, HOMES) * P, blocks)](
-            s.day, by_home.start, by_home.cell, by_home.venue, a.cell_region, a.cell_archetype, a.household_weight, weight,
+            s.day, by_home.start, by_home.cell, a.cell_region, a.cell_archetype, a.household_weight, weight, heard,
             shed, late, dsigma, dx.reinfection, dx.infectiousness, x.transmission, dx.transmission, answer, dlog, table,
             s.home_unit, s.H, dV, W, mean, total, P, s.households, a.agents, s.venues, s.rows, s.K, s.D, s.E, T, s.C, s.R, Z,
             s.periods, LAYERS=s.layers, AGAIN=s.E > 0, HOMES=HOMES, BLOCK=block,

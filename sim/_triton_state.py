@@ -1,4 +1,4 @@
-"""What the GPU kernels of all directions keep on the device, and how a day is repeated."""
+"""What the GPU kernels keep on the device, forward, in reverse and in forward mode, and how a day is repeated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENTS = 256
 
 
 class State:
-    """What both directions keep on the device: pressures, events, the day."""
+    """What every pass keeps on the device: pressures, events, the day."""
 
     def __init__(self, a: Layout, x: Rates, sigma: Tensor, events: int, wide: int = 1) -> None:
         self.a, self.x, self.sigma, self.events, self.wide = a, x, sigma, events, wide
@@ -161,7 +161,7 @@ def everywhere(s: State, memory: Tensor) -> Everywhere:
 
 
 def memory_needed(a: Layout, particles: int, *, reverse: bool, events: int = 0, again: bool = False) -> int:
-    """Bytes that the columns of a direction take above the population, whatever the number of days.
+    """Bytes that the columns of a forward or a reverse pass take above the population, whatever the number of days.
 
     `events`: room for infections a particle, if not one an agent; `again`: agents may be infected again.
     """
@@ -175,12 +175,15 @@ def memory_needed(a: Layout, particles: int, *, reverse: bool, events: int = 0, 
     return particles * (agents + groups + (adjoints if reverse else 0))
 
 
-def check_memory(needed: int, particles: int, device: torch.device) -> None:
+def check_memory(needed: int, particles: int, device: torch.device, directions: int = 0) -> None:
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if needed > free:
+        what, fewer = f"{particles} particles", "fewer particles at once"
+        if directions:
+            what, fewer = f"{what} in {directions} directions", "fewer particles or directions at once"
         raise torch.OutOfMemoryError(
-            f"{particles} particles need {needed / 2**30:.1f} GiB above the population and {device} has "
-            f"{free / 2**30:.1f} GiB free; simulate fewer particles at once or a smaller population."
+            f"{what} need {needed / 2**30:.1f} GiB above the population and {device} has "
+            f"{free / 2**30:.1f} GiB free; simulate {fewer} or a smaller population."
         )
 
 

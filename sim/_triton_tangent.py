@@ -20,7 +20,7 @@ from sim._triton_forward import LENGTH, expm1, part_of
 
 @triton.jit
 def bring_forward(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
-    """The infection before of the day's reinfections, d, as -1 - d, for `households`; those of the day before as of that day.
+    """The infection before of the day's reinfections, d, as -1 - d, for `weigh`; those of the day before as of that day.
 
     `row_begin` `[P, T + 2]`: reinfections by day. Grid: 1, shares, particles.
     """
@@ -87,25 +87,26 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
 
 @triton.jit
 def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, venue, pair, sigma, reinfection, beta, base, response,
-          home_unit, venue_unit, H, V, kin, on, weight, shed, late, P, number, households, n, venues, pairs, rows, K, D, E, T, G,
+          home_unit, venue_unit, H, V, kin, on, weight, heard, shed, late, P, members, households, n, venues, pairs, rows, K, D, E, T, G,
           periods, LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """What each member of each household counts for, and with it the tangents of its hazard. Grid: blocks of members x particles.
 
-    `weight` `[4 + LAYERS + AGAIN, P, N]`: of the tangents of the hazard for a pressure held fixed, of those of the susceptibility for what
+    `weight` `[4 + LAYERS + AGAIN, P, N]`: of the tangents of what reaches whole groups (`table`), of those of the susceptibility for what
     home and venues add, of the pressure at home, of the score of the own household; of the pressure in each venue, times it; of those of the
-    factor of reinfection. `shed` `[P, N]`: entry of infectiousness of an infectious member, or -1; `late`: entry of `reinfection`, likewise.
+    factor of reinfection. `heard` `[LAYERS, P, N]`: the venue group, or -1 if nobody there is infectious. `shed` `[P, N]`: entry of
+    infectiousness of an infectious member, or -1; `late`: entry of `reinfection`, likewise.
     """
     t = tl.load(day_at)
     p = (tl.program_id(0) % P).to(tl.int64)
     i = (tl.program_id(0) // P) * BLOCK + tl.arange(0, BLOCK)
-    ok = i < number
+    ok = i < members
     j = tl.load(member + i, mask=ok, other=0).to(tl.int64)
     h, c = tl.load(member_home + i, mask=ok, other=0), tl.load(member_cell + i, mask=ok, other=0)
     k, g = tl.load(cell_archetype + c, mask=ok, other=0), tl.load(cell_group + c, mask=ok, other=0)
     day = tl.load(on + p * n + j, mask=ok, other=0).to(tl.int32)
     since = t - 1 - day
     ill = ok & (day >= 0) & (since >= 0) & (since < D)
-    at = p * number + i
+    at = p * members + i
     tl.store(shed + at, tl.where(ill, k * D + since, -1), mask=ok)
 
     live, hit = ok & (day >= t), ok & (day == t)
@@ -133,21 +134,22 @@ def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, 
     w = tl.where(hit, 1 / expm1(tl.maximum(relative * s * X, 1e-30)), -1.0)
     w = tl.where(live, w, 0.0)
     f = w * relative
-    step = (p * 0 + number) * P
+    step = (p * 0 + members) * P
     tl.store(weight + at, f, mask=ok)
     tl.store(weight + step + at, f * local, mask=ok)
     tl.store(weight + 2 * step + at, f * s, mask=ok)
     tl.store(weight + 3 * step + at, f * s * near, mask=ok)
     for v in tl.static_range(LAYERS):
         m = tl.load(venue + j * LAYERS + v, mask=live, other=-1)
-        x = unit * tl.load(V + p * venues + m, mask=m >= 0, other=0).to(tl.float32)
-        tl.store(weight + (4 + v) * step + at, f * s * answer * x, mask=ok)
+        x = tl.load(V + p * venues + m, mask=m >= 0, other=0)
+        tl.store(weight + (4 + v) * step + at, f * s * answer * unit * x.to(tl.float32), mask=ok)
+        tl.store(heard + v * step + at, tl.where(x != 0, m, -1), mask=ok)
     if AGAIN:
         tl.store(weight + (4 + LAYERS) * step + at, w * s * X, mask=ok)
 
 
 @triton.jit
-def households(day_at, start, member_cell, member_venue, cell_region, cell_archetype, household_weight, weight, shed, late, dsigma,
+def households(day_at, start, member_cell, cell_region, cell_archetype, household_weight, weight, heard, shed, late, dsigma,
                dreinfection, drho, beta, dbeta, response, dlog, table, home_unit, H, dV, W, mean, total, P, number, members, venues,
                rows, K, D, E, T, C, R, Z, periods,
                LAYERS: tl.constexpr, AGAIN: tl.constexpr, HOMES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
@@ -168,6 +170,7 @@ def households(day_at, start, member_cell, member_venue, cell_region, cell_arche
     table += p * C * Z
     dV += p * venues * Z
     weight += p * members
+    heard += p * members
     shed += p * members
     late += p * members
     step = (p * 0 + members) * P
@@ -201,7 +204,7 @@ def households(day_at, start, member_cell, member_venue, cell_region, cell_arche
             x = tl.load(weight + (4 + v) * step + e, mask=ok, other=0.0)
             b = tl.load(beta + (p * rows + 2 + v) * T + t)
             by_response += b * x
-            m = tl.load(member_venue + e * LAYERS + v, mask=x != 0, other=-1)
+            m = tl.load(heard + v * step + e, mask=ok, other=-1)
             there = (m >= 0)[:, None] & wide
             dVm = tl.load(dV + m.to(tl.int64)[:, None] * Z + z, mask=there, other=0.0)
             db = tl.load(dbeta + ((p * rows + 2 + v) * T + t) * Z + z, mask=wide, other=0.0)

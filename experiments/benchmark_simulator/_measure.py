@@ -143,7 +143,7 @@ def agreement(agents: int, days: int, device: torch.device, seed: int, immunity:
 
     Returns:
         Attack rate, share of agents whose day of infection differs, relative difference of total incidence, and of each
-        rate's gradient at the same epidemic (largest difference over largest entry).
+        rate's gradient and of tangents at the same epidemic (largest difference over largest entry).
     """
     from sim import _triton
 
@@ -154,6 +154,8 @@ def agreement(agents: int, days: int, device: torch.device, seed: int, immunity:
     weights = torch.randn(theirs.incidence.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     a = _triton.vjp(c, rates, theirs, weights.to(device))
     b = _reference.vjp(c, rates, theirs, weights.to(device))
+    tangents = rates.map(lambda x: (x[..., None] * torch.arange(1, 4, device=device)).contiguous())
+    along, along_too = (k.jvp(c, rates, tangents, theirs) for k in (_triton, _reference))
     return {
         "agents": population.agents,
         "days": days,
@@ -166,6 +168,7 @@ def agreement(agents: int, days: int, device: torch.device, seed: int, immunity:
             for name, x, y in zip(Rates.__annotations__, a.tensors(), b.tensors(), strict=True)
             if x.numel()
         },
+        "tangent_difference": float((along - along_too).abs().max() / along_too.abs().max()),
     }
 
 

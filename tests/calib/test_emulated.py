@@ -6,8 +6,9 @@ import torch
 
 from calib._bend_fit import learn_bend
 from calib._common_error import common_error
+from calib._compiled_emulated import log_density
 from calib._compiled_laws import log_gamma
-from calib._emulated import emulated_likelihood
+from calib._emulated import TOGETHER, emulated_likelihood
 from calib._laws import log_counts, log_levels
 from calib._local_mean import LocalMean, identity
 
@@ -71,15 +72,23 @@ def test_by_finite_differences(world):
 
 def test_the_number_of_threads_changes_nothing(world):
     local, errors, laws, given = world
-    likelihood = emulated_likelihood(local, errors, *laws, SMALLEST)
-    before, found = numba.get_num_threads(), []
+    likelihood, before, found = emulated_likelihood(local, errors, *laws, SMALLEST), numba.get_num_threads(), []
+    x = [a.numpy() for a in (local.chart(given[0]) - local.centre, *given[1:])]
     try:
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
-            found.append(likelihood(*given))
+            found.append(log_density(likelihood.table, *x))
     finally:
         numba.set_num_threads(before)
-    assert torch.equal(*found)
+    for one, other in zip(*found, strict=True):
+        assert (one == other).all()
+
+
+def test_many_points_are_walked_in_even_parts(world):
+    local, errors, laws, given = world
+    likelihood, many = emulated_likelihood(local, errors, *laws, SMALLEST), 2 * TOGETHER // POINTS + 1
+    found = likelihood(*(x.repeat(many, 1) for x in given))
+    assert torch.equal(found, likelihood(*given).repeat(many))
 
 
 def test_a_point_that_ran_away_is_nan_and_the_others_are_not(world):
@@ -100,7 +109,7 @@ def test_a_straight_mean_is_refused(world):
         emulated_likelihood(straight, errors, *laws, SMALLEST)
 
 
-def testlog_gamma_and_its_derivative():
+def test_log_gamma_and_its_derivative():
     x = torch.cat([torch.logspace(-8, 9, 400, dtype=torch.float64), torch.linspace(0.5, 30, 400, dtype=torch.float64)])
     found = torch.tensor([log_gamma(float(v)) for v in x], dtype=torch.float64)
     torch.testing.assert_close(found[:, 0], x.lgamma(), rtol=1e-13, atol=5e-14)

@@ -60,9 +60,9 @@ def command(*arguments: object) -> SimpleNamespace:
     return SimpleNamespace(code=result.exit_code, stderr=result.stderr, lines=lines, last=lines[-1] if lines else "")
 
 
-def make_simulator(figures, population, space, last: calendar.date) -> Simulator:
+def make_simulator(figures, population, space, last: calendar.date, dtype: torch.dtype = torch.float64) -> Simulator:
     days, weeks = calendar.days_until(last), calendar.weeks(last=last)
-    where = (torch.device("cpu"), torch.float64)
+    where = (torch.device("cpu"), dtype)
     context = make_context(figures, population, days, *where)
     return Simulator(population, context, make_observation(figures, population, days, weeks, *where), space)
 

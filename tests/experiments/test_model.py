@@ -11,12 +11,14 @@ from chirho.interventional.handlers import do
 from pyro import poutine
 from pyro.infer import Predictive
 
+from experiments.nz_calibration import _calendar as calendar
 from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._model import model
 from experiments.nz_calibration._observation import PLACES as places_of
 from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._signals import SIGNALS
+from tests.experiments.conftest import make_simulator
 
 SEED = 11
 PLACES = {name: len(places) for name, places in places_of.items()}
@@ -52,6 +54,14 @@ def test_every_site_is_a_parameter_once_with_unit_and_reason(tiny):
         assert len(p.reason) > 20, p.name
         assert p.shape == tuple(sites[p.name]["value"].shape)
     assert tiny.space.dim > 60
+
+
+def test_jacobian_of_a_simulator_in_single_precision(tiny, figures):
+    single = make_simulator(figures, tiny.population, tiny.space, calendar.FORECAST_DATE, torch.float32)
+    z = near_the_median(tiny, 2)
+    for found, wanted in zip(single.jacobian(z, SEED), tiny.short.jacobian(z, SEED), strict=True):
+        assert found.dtype == z.dtype
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
 
 
 def test_predictive_over_the_prior_in_parallel(tiny):

@@ -35,6 +35,7 @@ from sim._triton_layout import layout, repeated
 from tests.sim.worlds import random_tangents, small_population, some_rates
 CPU = torch.device("cpu")
 _triton_jvp.INFECTIOUS = _triton_jvp.HOMES = 128  # the interpreter takes a program as long for many households as for few
+_triton_jvp.DIRECTIONS = 16
 
 def same_tangents(c, rates, past, directions=3):
     tangents = random_tangents(rates, directions)
@@ -107,7 +108,10 @@ past, ours = (k.run(c, rates, 1, torch.tensor([4])) for k in (_reference, _trito
 assert torch.equal(past.infected_on, ours.infected_on) and past.incidence[:, 2:].sum() > 0
 cotangent = torch.ones_like(past.incidence)
 same(_triton.vjp(c, rates, past, cotangent), _reference.vjp(c, rates, past, cotangent), 1e-4)
-same_tangents(c, rates, past)
+same_tangents(c, rates, past, 1)
+# nobody infectious, but in the direction that makes them so
+none = replace(rates, infectiousness=torch.zeros_like(rates.infectiousness))
+same_tangents(c, none, _reference.run(c, none, 1, torch.tensor([4])))
 
 # a layout repeated is a population repeated
 n, step = small.agents, np.array([len(w) for w in small.venue_weight], dtype=np.int32)[:, None]
@@ -194,6 +198,7 @@ ours = _triton.run(c, rates, 3, torch.arange(1))
 assert all(torch.equal(getattr(ours, x), getattr(past, x)) for x in ("incidence", "infected_on", "reinfections"))
 cotangent = torch.ones_like(past.incidence)
 same(_triton.vjp(c, rates, past, cotangent), _reference.vjp(c, rates, past, cotangent), 1e-4)
+same_tangents(c, rates, past)
 """
     )
 
