@@ -12,11 +12,25 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numba
+import torch
 
 TRIES = 5
 """Calls timed with each number of threads; their median is compared, so that one held up (or compiling) does not count."""
 
 T = TypeVar("T")
+
+
+def kernel_threads() -> int:
+    """`numba.get_num_threads()`, without its effect on torch.
+
+    When Numba starts its threads, at the first such call, those of torch become as many: both are OpenMP's. Then tensor operations meant
+    for one thread take all cores, and tiny ones take many times as long.
+    """
+    before = torch.get_num_threads()
+    count: int = numba.get_num_threads()
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    return count
 
 
 class Pace:
@@ -34,7 +48,7 @@ class Pace:
 
     def __call__(self, kernel: Callable[[], T]) -> T:
         """What the kernel returns; `numba.get_num_threads()` is the limit, and is as before afterwards."""
-        limit = numba.get_num_threads()
+        limit = kernel_threads()
         threads = self.choose(min(limit, self.most))
         numba.set_num_threads(threads)
         start = time.perf_counter()

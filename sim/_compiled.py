@@ -76,7 +76,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
     P, Q = rates.particles, tangents.mixing.shape[-1]
     incidence, on, memory = _double(epidemic.incidence), first_infection(epidemic).numpy(), _double(epidemic.memory)
     again, begin = _by_day(epidemic, rates)
-    threads = numba.get_num_threads()
+    threads = kernel_threads()
     shares = [x for x in np.array_split(np.arange(Q), max(1, threads // P)) if len(x)]
     some = [tuple(np.ascontiguousarray(x[..., at[0] : at[-1] + 1]) for x in directions) for at in shares]
     out = [np.zeros((*epidemic.incidence.shape, len(at))) for at in shares]
@@ -146,9 +146,22 @@ def _vjp_together(
     back.finish(p, q, w, bar)
 
 
+def kernel_threads() -> int:
+    """`numba.get_num_threads()`, without its effect on torch.
+
+    When Numba starts its threads, at the first such call, those of torch become as many: both are OpenMP's. Then tensor operations meant
+    for one thread take all cores, and tiny ones take many times as long.
+    """
+    before = torch.get_num_threads()
+    count: int = numba.get_num_threads()
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    return count
+
+
 def _each(walk: Callable[[int, ThreadPoolExecutor, int], Any], p: Packed, particles: int) -> list[Any]:
     """Walk the particles: as many side by side as there are threads, those left over (or too few) one after the other by all."""
-    threads = numba.get_num_threads()
+    threads = kernel_threads()
     together = particles % threads if particles > threads else particles * (particles < threads)
     parts = min(threads, len(p.household_weight))
     with ThreadPoolExecutor(threads) as pool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from sim import _compiled_ghosts_reverse as back
 from sim import _compiled_ghosts_tangent as tangent
 from sim._columns import Columns, Packed
-from sim._compiled import _adjoints, _arrays, _directions, _double, _no_adjoints
+from sim._compiled import _adjoints, _arrays, _directions, _double, _no_adjoints, kernel_threads
 from sim._compiled_ghosts_day import draw
 from sim._reference import NEVER, Epidemic
 from sim._reference_ghosts import ghost_keys
@@ -71,6 +70,6 @@ def _packed(c: Columns) -> Packed:
 
 def _each(work: list[tuple[int, ...]], walk: Callable[..., None]) -> None:
     """Walk all, as many side by side as there are threads; an error in one is raised here."""
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(kernel_threads()) as pool:
         for _ in pool.map(lambda arguments: walk(*arguments), work):
             pass

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from calib import Team
+from calib._pace import kernel_threads
 from calib._runfolder import RunFolder
 from experiments.nz_calibration import _study
 from experiments.nz_calibration._config import Config
@@ -113,4 +114,4 @@ def share_cores() -> None:
 
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    numba.set_num_threads(max(1, min(numba.get_num_threads(), cores // ranks)))
+    numba.set_num_threads(max(1, min(kernel_threads(), cores // ranks)))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import torch
 
+from calib._pace import kernel_threads
+
 MOST = 8
 """More than this and they wait for one another."""
 
@@ -18,10 +20,8 @@ MOST = 8
 @contextmanager
 def several_threads() -> Iterator[None]:
     """Let tensor operations take the threads that the kernels have, at most `OMP_NUM_THREADS` where that is set."""
-    import numba
-
     allowed = os.environ.get("OMP_NUM_THREADS", "")
-    count = min(MOST, numba.get_num_threads(), int(allowed) if allowed.isdigit() and int(allowed) else MOST)
+    count = min(MOST, kernel_threads(), int(allowed) if allowed.isdigit() and int(allowed) else MOST)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

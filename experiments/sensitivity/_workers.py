@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numba
 import torch
 
+from calib._pace import kernel_threads
 from experiments.nz_calibration._errors import StudyError
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.sensitivity._simulate import Work, timed
@@ -49,6 +50,7 @@ _WORK: list[Any] = []
 
 
 def _start(recipe: Builds) -> None:
+    kernel_threads()  # starts them: later it would change the number of torch's
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     numba.set_num_threads(1)

@@ -1,5 +1,9 @@
 """The number of threads is the one that was quickest, and nothing else changes."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import pytest
 
@@ -40,3 +44,17 @@ def test_the_threads_are_as_before_also_after_an_error():
     with pytest.raises(ZeroDivisionError):
         pace(lambda: 1 / 0)
     assert numba.get_num_threads() == before
+
+
+@pytest.mark.parametrize("room", ["calib._pace", "sim._compiled"])
+def test_the_threads_of_tensor_operations_stay_what_they_are(room):
+    # Numba starts its threads once a process
+    text = f"""
+import torch
+from {room} import kernel_threads
+torch.set_num_threads(1)
+assert kernel_threads() == 3 and torch.get_num_threads() == 1
+"""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
