@@ -23,8 +23,8 @@ T = TypeVar("T")
 def kernel_threads() -> int:
     """`numba.get_num_threads()`, without its effect on torch.
 
-    When Numba starts its threads, at the first such call, those of torch become as many: both are OpenMP's. Then tensor operations meant
-    for one thread take all cores, and tiny ones take many times as long.
+    When Numba starts its threads, at the first such call, those of torch become as many if it has started its own: both are OpenMP's. Then
+    tensor operations meant for one thread take all cores, and tiny ones wait for threads that have nothing to do.
     """
     before = torch.get_num_threads()
     count: int = numba.get_num_threads()

@@ -1,7 +1,7 @@
 """Forward mode on a GPU: `_reference.jvp` for all directions at once.
 
 A score is kept for each household and direction, and of the days nothing but what concerns whole groups, so that memory is households
-times directions: the Jacobian of New Zealand, two million households, in a hundred directions takes 1 GB.
+times directions, four bytes each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sim.rates import COMMUNITY, PERIOD, Rates
 COPIES = 32
 """Of sums by group, so that atomics wait less for each other."""
 INFECTIOUS, HOMES, MEMBERS = 16, 4, 256
-"""Infectious agents, households and members of households that a program takes at a time: more, and it spills its registers."""
+"""Infectious agents, households and members of households that a program takes at a time: few, as a row of directions takes many registers."""
 DIRECTIONS = 128
 """That a program takes at most."""
 

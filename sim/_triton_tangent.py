@@ -2,7 +2,7 @@
 
 `W` is the score of a household, one number a direction. A household reads it once a day, adds what the day adds for all its members
 and writes it back: no quiet household is passed over, as reading all of them costs less than knowing which. What a member counts
-for is the same in all directions, and found by a kernel of its own, without which this one would need twice the registers. What
+for is the same in all directions, and found by a kernel of its own, which leaves this one the registers. What
 reaches groups and venues is summed by atomics in single precision, and repeats to rounding.
 """
 
@@ -163,7 +163,7 @@ def households(day_at, start, member_cell, cell_region, cell_archetype, househol
     h = (tl.program_id(0) // P) * HOMES + tl.arange(0, HOMES)
     z = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     real, wide = h < number, z < Z
-    # 64-bit offsets once; rows of small tables are then found by 32 bits, which takes half the registers
+    # 64-bit offsets once; rows of small tables are then found by 32 bits, in half the registers each
     dsigma += (p * periods + tl.minimum(t // LENGTH, periods - 1)) * K * Z
     drho += p * K * D * Z
     dreinfection += p * K * E * Z
