@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from calib._flows import Flow
+from calib._layers import Back
 from calib._local_mean import LocalMean
 
 NARROW = 0.3
@@ -90,3 +91,15 @@ class Beside:
         own, errors = noise.split([noise.shape[1] - self.count, self.count], -1)
         z, log_q = self.flow.sample_with_log_prob(own)
         return torch.cat([z, errors], -1), log_q - 0.5 * errors.square().sum(-1)
+
+    def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Back]:
+        """`sample_with_log_prob` without a graph, and its reverse mode (`Flow.with_back`)."""
+        split = [noise.shape[1] - self.count, self.count]
+        own, errors = noise.detach().split(split, -1)
+        z, log_q, inner = self.flow.with_back(own)
+
+        def back(to_both: Tensor, to_log_q: Tensor) -> Tensor:
+            to_z, to_errors = to_both.split(split, -1)
+            return torch.cat([inner(to_z, to_log_q), to_errors - to_log_q[:, None] * errors], -1)
+
+        return torch.cat([z, errors], -1), log_q - 0.5 * errors.square().sum(-1), back

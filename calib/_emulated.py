@@ -20,6 +20,7 @@ from calib._compiled_emulated import BLOCKS, Table, log_density
 from calib._compiled_laws import HALF_LOG_TWO_PI
 from calib._local_mean import LocalMean
 from calib._pace import Pace
+from calib._slopes import with_back
 from calib._unsure import CONSTANT, SUREST
 
 TOGETHER = 64
@@ -48,9 +49,20 @@ class EmulatedLikelihood:
             errors: `[P, L]`.
             scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that figures scatter by.
         """
-        x = self.local.chart(z) - self.local.centre
-        value: Tensor = _Density.apply(x, errors, scatter, self.table, self.pace)
-        return value + self.constant
+        value: Tensor = _Density.apply(z, errors, scatter, self)
+        return value
+
+    def with_slopes(self, z: Tensor, errors: Tensor, scatter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log likelihood `[P]` and its derivatives `[P, D]`, `[P, L]` and `[P, 1 + R]`, without a graph."""
+        eta, back = with_back(self.local.chart, z)
+        x = eta - self.local.centre
+        number = -(-len(x) // TOGETHER)  # even parts: what is found of one holds for the others
+        given = (np.array_split(_array(a), number) for a in (x, errors, scatter))
+        parts = [self.pace(partial(log_density, self.table, *some)) for some in zip(*given, strict=True)]
+        value, to_x, to_errors, to_scatter = (
+            torch.from_numpy(np.concatenate(part)).to(x) for part in zip(*parts, strict=True)
+        )
+        return value + self.constant, back(to_x), to_errors, to_scatter
 
 
 def emulated_likelihood(
@@ -121,15 +133,12 @@ def _array(x: Tensor, kind: Any = np.float64) -> np.ndarray:
 
 class _Density(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, errors: Tensor, scatter: Tensor, table: Table, pace: Pace) -> Tensor:
-        number = -(-len(x) // TOGETHER)  # even parts: what is found of one holds for the others
-        given = (np.array_split(_array(a), number) for a in (x, errors, scatter))
-        parts = [pace(partial(log_density, table, *some)) for some in zip(*given, strict=True)]
-        value, *slopes = (torch.from_numpy(np.concatenate(part)).to(x) for part in zip(*parts, strict=True))
+    def forward(ctx: Any, z: Tensor, errors: Tensor, scatter: Tensor, likelihood: EmulatedLikelihood) -> Tensor:
+        value, *slopes = likelihood.with_slopes(z, errors, scatter)
         ctx.save_for_backward(*slopes)
         return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
-        return *(by[:, None] * slope for slope in ctx.saved_tensors), None, None
+        return *(by[:, None] * slope for slope in ctx.saved_tensors), None

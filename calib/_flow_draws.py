@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from calib._flows import Diagonal, Flow, FullRank
+from calib._flows import Flow
+from calib._layers import Diagonal, FullRank
 from calib._noise import derive_seed
 
 

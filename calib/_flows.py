@@ -3,253 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zuko.flows.autoregressive import MaskedAutoregressiveTransform
-from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
+from calib._autoregressive import Autoregressive, Inverted, affine, spline
+from calib._layers import Back, Diagonal, FullRank, Layer, LowRank, PartlyCentred
 
 _LOG_2PI = math.log(2 * math.pi)
-
-
-class Layer(nn.Module, ABC):
-    """One invertible map u -> z.
-
-    Attributes:
-        rates: learning rates of some weights relative to the others', by name; the empty name means all of
-            them. Many
-            weights that act on one coordinate together must each move less.
-    """
-
-    rates: dict[str, float] = {}  # noqa: RUF012 (replaced, never changed)
-
-    @abstractmethod
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `u [*batch, D]` to `(z [*batch, D], log |det dz/du| [*batch])`."""
-
-    @abstractmethod
-    def pull(self, z: Tensor) -> Tensor:
-        """Inverse of `push`: `z [*batch, D]` to `u [*batch, D]`."""
-
-    @abstractmethod
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        """Carry the derivative of a log density through the layer.
-
-        With log q(z) = log q(u) - log |det J(u)|, the derivative in z is J^-T (score - d log |det J| / du).
-
-        Args:
-            u: `[particle, D]`.
-            score: derivative of log q(u) in u, `[particle, D]`.
-
-        Returns:
-            Derivative of log q(z) in z = push(u), `[particle, D]`.
-        """
-
-
-class Diagonal(Layer):
-    """z = loc + scale * u, entry by entry."""
-
-    def __init__(self, dim: int, scale: float) -> None:
-        super().__init__()
-        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
-        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return self.loc + self.log_scale.exp() * u, self.log_scale.sum().expand(u.shape[:-1])
-
-    def pull(self, z: Tensor) -> Tensor:
-        return (z - self.loc) * (-self.log_scale).exp()
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        return score * (-self.log_scale).exp()
-
-
-class FullRank(Layer):
-    """z = loc + S (I + N) u with S diagonal and N strictly lower triangular, so any Gaussian.
-
-    Scaling the rows keeps the entries of N of order one however narrow the posterior is.
-    """
-
-    strict: Tensor
-
-    def __init__(self, dim: int, scale: float) -> None:
-        super().__init__()
-        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
-        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
-        self.lower = nn.Parameter(torch.zeros(dim, dim, dtype=torch.float64))
-        self.rates = {"lower": min(1.0, 2 / math.sqrt(dim))}
-        self.register_buffer("strict", torch.ones(dim, dim, dtype=torch.float64).tril(-1), persistent=False)
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = u + u @ (self.lower * self.strict).mT
-        return self.loc + self.log_scale.exp() * mixed, self.log_scale.sum().expand(u.shape[:-1])
-
-    def pull(self, z: Tensor) -> Tensor:
-        mixed = (z - self.loc) * (-self.log_scale).exp()
-        unit = self.lower * self.strict  # unitriangular solve takes the diagonal as one
-        flat = mixed.reshape(-1, mixed.shape[-1])
-        solved = torch.linalg.solve_triangular(unit, flat.mT, upper=False, unitriangular=True).mT
-        return solved.reshape(mixed.shape)
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        unit = (self.lower * self.strict).mT
-        solved = torch.linalg.solve_triangular(unit, score.mT, upper=True, unitriangular=True).mT
-        return solved * (-self.log_scale).exp()
-
-
-class PartlyCentred(Layer):
-    """z_b = u_b exp(-c u_s) for blocks b of effects whose log scale z_s is itself unknown.
-
-    Effects `scale(z_s) * z_b` are known from data or from their prior: then `u_b` follows the effects themselves (c the slope of the
-    log scale: centred) or z_b (c = 0: not centred). The exponent c is fitted, so that a Gaussian in u bends with the funnel.
-    (Partially centred parameterisation: Papaspiliopoulos, Roberts and Skoeld 2007, Stat Sci 22:59; fitted by variational inference:
-    Gorinova, Moore and Hoffman 2020, ICML.)
-
-    Args:
-        hierarchy: `(s, first, last, slope)` for each block: index of the log scale, block `first:last`, d log scale / d z_s.
-    """
-
-    def __init__(self, hierarchy: Sequence[tuple[int, int, int, float]]) -> None:
-        super().__init__()
-        self.blocks = [(s, slice(first, last)) for s, first, last, _ in hierarchy]
-        slopes = torch.tensor([slope for *_, slope in hierarchy], dtype=torch.float64)
-        self.exponent = nn.Parameter(0.5 * slopes)
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = u.clone(), torch.zeros_like(u[..., 0])
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            z[..., block] = u[..., block] * torch.exp(-c * u[..., s, None])
-            log_det = log_det - (block.stop - block.start) * c * u[..., s]
-        return z, log_det
-
-    def pull(self, z: Tensor) -> Tensor:
-        u = z.clone()
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            u[..., block] = z[..., block] * torch.exp(c * z[..., s, None])
-        return u
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        out = score.clone()
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            inner = (u[..., block] * score[..., block]).sum(-1)
-            out[..., s] = out[..., s] + c * (block.stop - block.start + inner)
-            out[..., block] = score[..., block] * torch.exp(c * u[..., s, None])
-        return out
-
-
-class LowRank(Layer):
-    """z = loc + S (I + U V') u with U, V of rank r: directions may widen or narrow, at 2 r D numbers."""
-
-    def __init__(self, dim: int, scale: float, rank: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.loc = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
-        self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale), dtype=torch.float64))
-        self.rates = {"u": min(1.0, 2 / math.sqrt(dim)), "v": min(1.0, 2 / math.sqrt(dim))}
-        self.u = nn.Parameter(torch.zeros(dim, rank, dtype=torch.float64))
-        self.v = nn.Parameter(torch.randn(dim, rank, generator=generator, dtype=torch.float64) / math.sqrt(dim))
-
-    def _small(self) -> Tensor:
-        return torch.eye(self.v.shape[1], dtype=self.v.dtype, device=self.v.device) + self.v.mT @ self.u
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = u + (u @ self.v) @ self.u.mT
-        log_det = self.log_scale.sum() + torch.linalg.slogdet(self._small()).logabsdet
-        return self.loc + self.log_scale.exp() * mixed, log_det.expand(u.shape[:-1])
-
-    def pull(self, z: Tensor) -> Tensor:
-        mixed = (z - self.loc) * (-self.log_scale).exp()  # Woodbury: (I + U V')^-1 = I - U (I + V'U)^-1 V'
-        inner = torch.linalg.solve(self._small(), (mixed @ self.v).unsqueeze(-1)).squeeze(-1)
-        return mixed - inner @ self.u.mT
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        inner = torch.linalg.solve(self._small().mT, (score @ self.u).unsqueeze(-1)).squeeze(-1)
-        return (score - inner @ self.v.mT) * (-self.log_scale).exp()
-
-
-class Autoregressive(Layer):
-    """z_i = f(u_i; u_<i) with f monotone: one pass to sample, D passes to invert (Kingma et al. 2016).
-
-    The last layer of the hyper-network starts at zero, where f is the identity.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        univariate: Callable[..., Any],
-        shapes: list[tuple[int, ...]],
-        hidden: int,
-        reverse: bool,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.reverse = reverse
-        self.rates = {"": 0.1}
-        order = torch.arange(dim)
-        with torch.random.fork_rng(devices=[]):  # zuko's own start draws from the global state; it is replaced below
-            self.net = MaskedAutoregressiveTransform(
-                features=dim,
-                order=order.flip(0) if reverse else order,
-                univariate=univariate,
-                shapes=shapes,
-                hidden_features=(hidden, hidden),
-                activation=nn.SiLU,
-            )
-        self.net.double()
-        linear = [m for m in self.net.modules() if hasattr(m, "bias")]
-        for m in linear:
-            bound = 1 / math.sqrt(m.weight.shape[-1])
-            draw = torch.rand(m.weight.shape, generator=generator, dtype=torch.float64)
-            m.weight.data = (2 * draw - 1) * bound
-            m.bias.data.zero_()
-        # With one dimension there is no network, only the numbers that it would have put out.
-        for last in [linear[-1].weight] if linear else self.net.parameters():
-            last.data.zero_()
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.net().call_and_ladj(u)
-        return z, log_slope
-
-    def pull(self, z: Tensor) -> Tensor:
-        return self.net().inv(z)
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = u.detach().requires_grad_()
-            z, log_det = self.push(leaf)
-            (slope,) = torch.autograd.grad(log_det.sum(), leaf, retain_graph=True, materialize_grads=True)
-            rows = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)[:, None].expand(-1, *u.shape)
-            (jacobian,) = torch.autograd.grad(z, leaf, rows, is_grads_batched=True)  # [row, particle, column]
-        transposed, right = jacobian.permute(1, 2, 0), (score - slope).unsqueeze(-1)
-        # J is triangular in the order of the layer, so its transpose is in the other
-        return torch.linalg.solve_triangular(transposed, right, upper=not self.reverse).squeeze(-1)
-
-
-class Inverted(Layer):
-    """An autoregressive layer the other way round: one pass for the density, D passes to sample.
-
-    What maximum likelihood on given draws wants (Papamakarios et al. 2017), where `Autoregressive` is for the ELBO.
-    """
-
-    def __init__(self, inner: Autoregressive) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        z = self.inner.pull(u)
-        return z, -self.inner.push(z)[1]
-
-    def pull(self, z: Tensor) -> Tensor:
-        return self.inner.push(z)[0]
-
-    def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = self.inner.pull(u).detach().requires_grad_()
-            back, log_det = self.inner.push(leaf)  # log q(z) = log q(u) + log |det du/dz|
-            (out,) = torch.autograd.grad((back * score).sum() + log_det.sum(), leaf)
-        return out
 
 
 class Flow(nn.Module):
@@ -299,6 +62,29 @@ class Flow(nn.Module):
             z, log_det = layer.push(z)  # type: ignore[operator]
             log_q = log_q - log_det
         return z, log_q
+
+    def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Back]:
+        """`sample_with_log_prob` without a graph, and its reverse mode in the noise alone.
+
+        Args:
+            noise: `[P, D]`.
+
+        Returns:
+            z `[P, D]`, log q(z) `[P]`, and a function from derivatives in both to that in the noise, `[P, D]`, which can be asked once.
+        """
+        z, log_q, backs = noise.detach(), -0.5 * (noise.detach() ** 2).sum(-1) - 0.5 * self.dim * _LOG_2PI, []
+        for layer in self.layers:
+            z, log_det, back = layer.push_with_back(z)  # type: ignore[operator]
+            log_q = log_q - log_det
+            backs.append(back)
+
+        def whole(to_z: Tensor, to_log_q: Tensor) -> Tensor:
+            out = to_z
+            for back in reversed(backs):
+                out = back(out, -to_log_q)
+            return out - to_log_q[..., None] * noise.detach()
+
+        return z, log_q, whole
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Independent draws, without gradient.
@@ -370,14 +156,6 @@ class Flow(nn.Module):
         return z
 
 
-def _spline(dim: int, hidden: int, bins: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
-    return Autoregressive(dim, MonotonicRQSTransform, [(bins,), (bins,), (bins - 1,)], hidden, reverse, generator)
-
-
-def _affine(dim: int, hidden: int, reverse: bool, generator: torch.Generator) -> Autoregressive:
-    return Autoregressive(dim, MonotonicAffineTransform, [(), ()], hidden, reverse, generator)
-
-
 FLOWS = ("gaussian", "gaussian-diagonal", "gaussian-low-rank", "nsf", "maf", "gaussian-nsf")
 
 
@@ -443,12 +221,12 @@ def make_flow(
     elif name == "gaussian-low-rank":
         layers = [LowRank(dim, init_scale, min(rank, dim), generator)]
     elif name == "gaussian-nsf":
-        layers = [_spline(dim, width, bins, False, generator), FullRank(dim, init_scale)]
+        layers = [spline(dim, width, bins, False, generator), FullRank(dim, init_scale)]
     elif name == "nsf":
-        layers = [_spline(dim, width, bins, bool(i % 2), generator) for i in range(transforms)]
+        layers = [spline(dim, width, bins, bool(i % 2), generator) for i in range(transforms)]
         layers.append(Diagonal(dim, init_scale))
     else:
-        layers = [_affine(dim, width, bool(i % 2), generator) for i in range(transforms)]
+        layers = [affine(dim, width, bool(i % 2), generator) for i in range(transforms)]
         layers.append(Diagonal(dim, init_scale))
     if direction == "density" and any(isinstance(layer, Autoregressive) for layer in layers):
         inverted = [Inverted(layer) for layer in layers if isinstance(layer, Autoregressive)]

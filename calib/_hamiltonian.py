@@ -17,6 +17,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from calib._layers import Back
+from calib._slopes import with_slope
+
 
 class Coordinates(Protocol):
     """Where chains run: base noise, and the map to what is drawn; a `Flow` is one."""
@@ -29,8 +32,13 @@ class Coordinates(Protocol):
         """`[P, D]` and their log density `[P]` if the noise is N(0, I)."""
         ...
 
+    def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Back]:
+        """The same without a graph, and their reverse mode in the noise."""
+        ...
+
 
 LogDensity = Callable[[Tensor], Tensor]
+"""With a method `with_slope` it needs no graph (`calib._slopes`)."""
 TRAJECTORY = math.pi / 2
 """Mean length of a trajectory: a quarter turn makes N(0, I) forget where it was."""
 MOST_STEPS = 32
@@ -124,13 +132,12 @@ def sample_chains(
     """
 
     def target(u: Tensor) -> tuple[Tensor, Tensor]:
-        leaf = u.detach().requires_grad_()
-        z, log_q = flow.sample_with_log_prob(leaf)
+        z, log_q, back = flow.with_back(u)
         # density of u: that of z times |det dz / du| = N(u) / q(z)
-        value = log_density(z) - log_q - 0.5 * (leaf**2).sum(1)
-        (slope,) = torch.autograd.grad(value.sum(), leaf)
+        value, rise = with_slope(log_density, z)
+        value, slope = value - log_q - 0.5 * (u**2).sum(1), back(rise, -torch.ones_like(log_q)) - u
         bad = ~(torch.isfinite(value) & torch.isfinite(slope).all(1))
-        return value.detach().masked_fill(bad, -math.inf), slope.masked_fill(bad[:, None], 0.0)
+        return value.masked_fill(bad, -math.inf), slope.masked_fill(bad[:, None], 0.0)
 
     u = flow.noise(chains, generator)
     value, slope = target(u)

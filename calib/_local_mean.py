@@ -19,7 +19,9 @@ from calib._bend import Bend
 from calib._bend_fit import learn_bend
 
 Chart = Callable[[Tensor], Tensor]
-"""Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z."""
+"""Coordinates `eta [*batch, E]` of `z [*batch, D]`, E <= D, through which alone the outputs hang on z.
+
+With a method `with_back` a compiled likelihood needs no graph of it (`calib._slopes`)."""
 
 LARGEST_STRAY = 1.5  # relative strays are cut here: first order means nothing beyond
 LONGEST = 2.0  # largest change of a log output over which a run is carried

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from calib._flows import Flow, FullRank, Layer
+from calib._flows import Flow
+from calib._layers import FullRank, Layer
 from calib._local_mean import Chart, LocalMean, identity, local_mean
 from calib._noise import base_noise, derive_seed
 

@@ -12,11 +12,31 @@ highest pressure). Community groups need no sum over agents: infections by cell 
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
 from sim.rates import PERIOD
 
+SIZES = (
+    "P",
+    "n",
+    "agents",
+    "members",
+    "number",
+    "households",
+    "venues",
+    "pairs",
+    "events",
+    "length",
+    "T",
+    "C",
+    "periods",
+)
+"""What differs from population to population and from run to run: a kernel is compiled once for all, and not anew where one of them is 1
+or happens to be a multiple of sixteen."""
+kernel: Any = triton.jit(do_not_specialize=SIZES)
 NEVER = tl.constexpr(32_767)
 LENGTH = tl.constexpr(PERIOD)
 TOP = tl.constexpr(1.08e9)  # above the quanta that any household can hold
@@ -62,7 +82,7 @@ def part_of(low, last, BLOCK: tl.constexpr):
     return first, tl.minimum(first + share, last)
 
 
-@triton.jit
+@kernel
 def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, household_weight, venue_weight, rho,
            per_home, per_venue, H, V, events, households, venues, K, D, T,
            LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
@@ -102,7 +122,7 @@ def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, h
                 tl.atomic_add(V + p * venues + m, step, mask=(m >= 0) & (step != 0), sem="relaxed")
 
 
-@triton.jit
+@kernel
 def force(day_at, counts, rho, cell_start, cell_archetype, group_size, F, K, D, T, C, G,
           CELLS: tl.constexpr, DAYS: tl.constexpr):  # fmt: skip
     """Mean infectiousness `F` of each community group. Grid: groups, particles."""
@@ -118,7 +138,7 @@ def force(day_at, counts, rho, cell_start, cell_archetype, group_size, F, K, D, 
     tl.store(F + p * G + g, tl.sum(tl.sum(x, 1), 0) / tl.load(group_size + g))
 
 
-@triton.jit
+@kernel
 def everywhere(day_at, counts, cell_region, region_of_group, region_size, mixing, importation, beta, aversion,
                forgetting, F, memory, response, base, highest, begin, rows, T, C, G, R,
                CELLS: tl.constexpr, GROUPS: tl.constexpr, LAYERS: tl.constexpr):  # fmt: skip
@@ -147,7 +167,7 @@ def everywhere(day_at, counts, cell_region, region_of_group, region_size, mixing
             tl.store(highest + p * LAYERS + v, 0)
 
 
-@triton.jit
+@kernel
 def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.constexpr):
     """Highest pressure in each venue layer: the bound by which `infect` passes over most agents. Grid: blocks, particles."""
     p = tl.program_id(1).to(tl.int64)
@@ -160,7 +180,7 @@ def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.conste
             tl.atomic_max(highest + p * LAYERS + v, top, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, order, household, venue, keys, sigma,
            reinfection, beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
            event_before, P, n, events, households, venues, rows, K, E, T, C, G, periods,
@@ -218,7 +238,7 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
         tl.store(event_cell + p * events + slot, c.to(tl.int16), mask=caught)
 
 
-@triton.jit
+@kernel
 def deliver(tile_first, tile_count, order, on, infected_on, n, agents, BLOCK: tl.constexpr):
     """Days of infection in the order of the population. Grid: tiles, particles."""
     tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)

@@ -12,13 +12,12 @@ single precision and repeat to rounding.
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
-from sim._triton_forward import LENGTH, NEVER, expm1, part_of, quanta, susceptibility
+from sim._triton_forward import LENGTH, NEVER, expm1, kernel, part_of, quanta, susceptibility
 
 
-@triton.jit
+@kernel
 def recall(tile_first, tile_count, tile_cell, order, infected_on, on, counts, n, agents, T, C, BLOCK: tl.constexpr):
     """Days of infection in the order of places, and how many there are by day and cell. Grid: tiles, particles."""
     tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -31,7 +30,7 @@ def recall(tile_first, tile_count, tile_cell, order, infected_on, on, counts, n,
     tl.atomic_add(counts + (p * T + day) * C + c, 1, mask=inside & (day != NEVER), sem="relaxed")
 
 
-@triton.jit
+@kernel
 def enlist(tile_first, tile_count, tile_cell, on, cursor, event, event_cell, n, events, T, BLOCK: tl.constexpr):
     """Write the agents infected on each day where `cursor` says that the day begins. Grid: tiles, particles."""
     tile, p = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -46,7 +45,7 @@ def enlist(tile_first, tile_count, tile_cell, on, cursor, event, event_cell, n, 
     tl.store(event_cell + p * events + slot, (c + 0 * slot).to(tl.int16), mask=ill)
 
 
-@triton.jit
+@kernel
 def find(tile_first, tile_count, tile_cell, order, place, cell, BLOCK: tl.constexpr):
     """Place and cell of each agent. Grid: tiles."""
     tile = tl.program_id(0)
@@ -58,7 +57,7 @@ def find(tile_first, tile_count, tile_cell, order, place, cell, BLOCK: tl.conste
     tl.store(cell + i, (tl.load(tile_cell + tile) + 0 * j).to(tl.int16), mask=inside)
 
 
-@triton.jit
+@kernel
 def enlist_before(particle, place, cell, before, cursor, event, event_cell, length, events, T, BLOCK: tl.constexpr):
     """As `enlist`: infections that reinfections replaced, of which there are `length`. Grid: blocks of them."""
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -69,7 +68,7 @@ def enlist_before(particle, place, cell, before, cursor, event, event_cell, leng
     tl.store(event_cell + p * events + slot, tl.load(cell + e, mask=ok, other=0), mask=ok)
 
 
-@triton.jit
+@kernel
 def take_back(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
     """The infection before in the place of the day's reinfections: d as -1 - d for those of the day, for `hazards`.
 
@@ -88,7 +87,7 @@ def take_back(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
             tl.store(on + p * n + tl.load(place + lane, mask=lane < last, other=0), d.to(tl.int16), mask=lane < last)
 
 
-@triton.jit
+@kernel
 def read_out(day_at, cotangent, incidence, region_of_group, region_size, households_in_region, aversion, forgetting,
              response, RG, AG, AG_of_day, xG, centre, T, G, R, GROUPS: tl.constexpr):  # fmt: skip
     """Adjoint of the read-out of the day and of the memory it leaves. Grid: regions, particles."""
@@ -112,7 +111,7 @@ def read_out(day_at, cotangent, incidence, region_of_group, region_size, househo
     tl.store(centre + p * R + r, old - infected / tl.load(households_in_region + r))
 
 
-@triton.jit
+@kernel
 def own_infections(day_at, begin, event, event_cell, cell_group, household, xG, WG, events, households, T, G,
                    BLOCK: tl.constexpr):  # fmt: skip
     """The read-out reaches the scores of the households infected on the day. Grid: 1, shares, particles."""
@@ -128,7 +127,7 @@ def own_infections(day_at, begin, event, event_cell, cell_group, household, xG, 
         tl.atomic_add(WG + (p * households + h) * 2, x, mask=ok, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
             sigma, reinfection, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells, againG,
             P, n, households, venues, pairs, rows, K, D, E, T, C, G, R, periods,
@@ -196,7 +195,7 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
         tl.atomic_add(PG + side * pairs + q, QG, mask=q >= 0, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def collect(day_at, cell_start, cell_archetype, cells, sigma, beta, base, response, outside, sigmaG, betaG, XG, RG,
             rows, K, T, C, G, periods, LAYERS: tl.constexpr, CELLS: tl.constexpr):  # fmt: skip
     """Adjoints of a group from the sums over its cells, which are cleared. Grid: groups, particles."""
@@ -228,7 +227,7 @@ def collect(day_at, cell_start, cell_archetype, cells, sigma, beta, base, respon
     tl.store(RG + at, tl.sum(s * Q, 0))
 
 
-@triton.jit
+@kernel
 def mixed(day_at, mixing, beta, response, group_size, XG, FG, rows, T, G, GROUPS: tl.constexpr):
     """Adjoint `FG` of the infectiousness of a group. Grid: groups, particles."""
     t = tl.load(day_at)
@@ -241,7 +240,7 @@ def mixed(day_at, mixing, beta, response, group_size, XG, FG, rows, T, G, GROUPS
     tl.store(FG + at + g, total / tl.load(group_size + g))
 
 
-@triton.jit
+@kernel
 def infectious(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
                household_weight, venue_weight, households_in_region, rho, per_home, per_venue, beta, FG, H, V, HG, VG,
                PG, WG, centre, rhoG, events, households, venues, pairs, rows, K, D, T, G, R,

@@ -12,13 +12,12 @@ reaches groups and venues is summed by atomics in single precision, and repeats 
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
-from sim._triton_forward import LENGTH, expm1, part_of
+from sim._triton_forward import LENGTH, expm1, kernel, part_of
 
 
-@triton.jit
+@kernel
 def bring_forward(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexpr):
     """The infection before of the day's reinfections, d, as -1 - d, for `weigh`; those of the day before as of that day.
 
@@ -40,7 +39,7 @@ def bring_forward(day_at, row_begin, place, before, on, n, T, BLOCK: tl.constexp
                 )
 
 
-@triton.jit
+@kernel
 def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_region, household, venue, pair, venue_weight,
           rho, drho, W, mean, dF, dV, kin, events, households, venues, pairs, copies, K, D, T, G, R, Z,
           LAYERS: tl.constexpr, EVENTS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
@@ -85,7 +84,7 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
                     tl.atomic_add(kin + p * pairs + q, weight * now, mask=q >= 0, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, venue, pair, sigma, reinfection, beta, base, response,
           home_unit, venue_unit, H, V, kin, on, weight, heard, shed, late, P, members, households, n, venues, pairs, rows, K, D, E, T, G,
           periods, LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
@@ -148,7 +147,7 @@ def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, 
         tl.store(weight + (4 + LAYERS) * step + at, w * s * X, mask=ok)
 
 
-@triton.jit
+@kernel
 def households(day_at, start, member_cell, cell_region, cell_archetype, household_weight, weight, heard, shed, late, dsigma,
                dreinfection, drho, beta, dbeta, response, dlog, table, home_unit, H, dV, W, mean, total, P, number, members, venues,
                rows, K, D, E, T, C, R, Z, periods,
@@ -234,7 +233,7 @@ def households(day_at, start, member_cell, cell_region, cell_archetype, househol
         tl.atomic_add(total + (p * R + a) * Z + one, x, mask=one < Z, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def read_out(day_at, begin, event, event_cell, cell_group, cell_region, household, W, mean, out, events, households, copies,
              T, G, R, Z, EVENTS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Scores of the infected of the day above the mean of their region. Grid: 1, shares, particles x blocks of directions."""

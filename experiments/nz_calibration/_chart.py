@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +14,17 @@ import ode
 from calib import ParameterSpace
 from calib._maps import NormalMap
 from calib._noise import base_noise
+from experiments.nz_calibration._compiled_chart import (
+    EFFECT,
+    HAZARD,
+    ITSELF,
+    LOG_SHARE,
+    SHARE,
+    VENUE,
+    Table,
+    back,
+    coordinates,
+)
 from experiments.nz_calibration._model import Simulator
 from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._rates import host_tables
@@ -68,6 +81,62 @@ class StudyChart:
             elif name not in HIERARCHY.values():
                 parts.append(block)
         return torch.cat(parts, dim=-1)
+
+    def with_back(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The coordinates `[P, E]` of `z [P, D]` without a graph, compiled, and their reverse mode `[P, E] -> [P, D]`."""
+        table, at = self._table, np.ascontiguousarray(z.detach().cpu().double().numpy())
+        eta = coordinates(table, at)
+
+        def whole(by: Tensor) -> Tensor:
+            return torch.from_numpy(back(table, at, eta, np.ascontiguousarray(by.detach().cpu().double().numpy()))).to(
+                z
+            )
+
+        return torch.from_numpy(eta).to(z), whole
+
+    @cached_property
+    def _table(self) -> Table:
+        rows = [row for name, size in zip(*self._blocks, strict=True) for row in self._rows(name, size)]
+        kind, source, loc, scale, spread, spread_loc, spread_scale = (
+            np.array(column) for column in zip(*rows, strict=True)
+        )
+        host = np.array([self.space.slice_of(p.name).start for p in ode.PRIORS])
+        forms = (np.ascontiguousarray(x.double().numpy()) for x in self._forms)
+        return Table(kind, source, loc, scale, spread, spread_loc, spread_scale, host, *forms)
+
+    def _rows(self, name: str, size: int) -> list[tuple[float, ...]]:
+        """Of a block of coordinates in order: kind, source, location and scale, and the same of its spread."""
+        if name in HIERARCHY.values():
+            return []
+        first = self.space.slice_of(name).start
+        kind, straight = self._kind(name)
+        ends = torch.zeros(2, size, dtype=torch.float64)
+        ends[1] = 1.0
+        loc, at_one = straight(self._maps[name].forward(ends)) if name in CURVED else ends
+        spread, spread_loc, spread_scale = 0, 0.0, 0.0
+        if name in HIERARCHY:
+            spread = self.space.slice_of(HIERARCHY[name]).start
+            low, high = (
+                self._maps[HIERARCHY[name]].forward(torch.tensor([0.0, 1.0], dtype=torch.float64)).log().tolist()
+            )
+            spread_loc, spread_scale = low, high - low
+        if name in VENUES:  # in units of the median
+            loc, at_one = torch.zeros_like(loc), at_one - loc
+        return [
+            (kind, first + i, float(loc[i]), float(at_one[i] - loc[i]), spread, spread_loc, spread_scale)
+            for i in range(size)
+        ]
+
+    @staticmethod
+    def _kind(name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
+        """What a coordinate is made of, and the function that makes its parameter linear in z."""
+        if name in LOGGED:
+            return LOG_SHARE, torch.logit
+        if name in SHARES:
+            return SHARE, torch.logit
+        if name in (HOUSEHOLD, *VENUES):
+            return HAZARD if name == HOUSEHOLD else VENUE, torch.log
+        return EFFECT if name in HIERARCHY else ITSELF, lambda x: x
 
     @cached_property
     def _blocks(self) -> tuple[list[str], list[int]]:

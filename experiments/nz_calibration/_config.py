@@ -23,14 +23,14 @@ class Config(BaseModel):
 
     Attributes:
         scale: agents per person, (0, 1].
-        jacobian_scale: agents per person of the sample on which Jacobians are taken, on the CPU; None for `scale`.
+        jacobian_scale: agents per person of the sample on which Jacobians are taken; None for `scale`.
         level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the local mean and
             make the forecast.
         level_runs: how many of them the warm start makes; 0 takes level, curvature and forecast from the sample itself.
         rounds: how often such runs are made at draws of the fit, which then goes on.
         round_runs: runs of a round.
         round_jacobians: runs of a round with their Jacobian, at some of the same draws.
-        slope_scale: agents per person of the sample on which these Jacobians are taken, on the CPU; not below that of the others.
+        slope_scale: agents per person of the sample on which these Jacobians are taken; not below that of the others.
         balance: how far small districts are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".

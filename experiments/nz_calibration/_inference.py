@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from calib import Gradient, Problem, log_likelihood
 from calib._common_error import CommonError, common_error
 from calib._local_mean import Chart, LocalMean, identity
+from calib._slopes import with_slope
 from calib._warm_start import Outputs
 from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._figures import DISTRICTS
@@ -23,7 +24,7 @@ from experiments.nz_calibration._model import (
     variance,
 )
 from experiments.nz_calibration._observation import PLACES, Expected
-from experiments.nz_calibration._seen import Seen, make_seen
+from experiments.nz_calibration._seen import Emulated, Seen, make_seen
 from experiments.nz_calibration._signals import AREAS, SIGNALS
 
 COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
@@ -113,17 +114,10 @@ class Inference:
         share = 1 / people_per_agent(self.country or self.simulator, weeks)
         return common_error(local, Expected(**weight).flat()[0, seen.which], share[seen.which], ERRORS)
 
-    def joint(self, errors: CommonError) -> Callable[[Tensor], Tensor]:
-        """Log likelihood `[P]` at parameters and errors `[P, D + K]` by the local mean, the errors' log density included."""
-        seen, dim = self._seen, self.simulator.space.dim
-        compiled = None if self.fitted.bend is None else seen.emulated(self.fitted, errors)
-
-        def log_density(both: Tensor) -> Tensor:
-            z, e = both.split([dim, errors.count], -1)
-            seen_by = compiled(z, e) if compiled else seen.log_likelihood(z, *self.off_by(z, errors, e))
-            return seen_by - 0.5 * e.square().sum(-1)
-
-        return log_density
+    def joint(self, errors: CommonError) -> Joint:
+        """Log posterior of parameters and errors by the local mean, up to a constant."""
+        compiled = None if self.fitted.bend is None else self._seen.emulated(self.fitted, errors)
+        return Joint(self, errors, compiled)
 
     def off_by(self, z: Tensor, errors: CommonError, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Expected figures seen, `[P, F]`, at `z [P, D]` and errors `drawn [P, K]`, and the relative variance that remains of them."""
@@ -260,18 +254,51 @@ class Inference:
         }
 
     def _information_of(self, signal: str, z: Tensor, mean: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
-        space, error = self.simulator.space, (self.error(z) or {}).get(signal)
+        error = (self.error(z) or {}).get(signal)
+        names = (SIGNALS[signal].dispersion, "cluster_size")
+        at = torch.tensor([self.simulator.space.slice_of(name).start for name in names], device=z.device)
+        few, prior = z.index_select(-1, at), self.simulator.space.subset(names)
 
         def log_variance(point: Tensor) -> Tensor:
-            return variance(signal, mean, space.to_theta(point), error).log()
+            return variance(signal, mean, prior.to_theta(point), error).log()
 
         chosen = seen.to(mean)
-        weight = chosen / log_variance(z).exp()
+        weight = chosen / log_variance(few).exp()
         out = torch.einsum("dpws,pws,epws->pde", rows, weight, rows)
-        # the few coordinates that shape the variance: information (d log variance)^2 / 2
-        names = (SIGNALS[signal].dispersion, *(("cluster_size",) if SIGNALS[signal].clustered else ()))
-        at = torch.tensor([space.slice_of(name).start for name in names], device=z.device)
-        basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[at]
-        slopes = torch.stack([torch.func.jvp(log_variance, (z,), (e.expand_as(z),))[1] for e in basis])
+        # the two coordinates that shape the variance: information (d log variance)^2 / 2
+        basis = torch.eye(len(names), dtype=z.dtype, device=z.device)
+        slopes = torch.stack([torch.func.jvp(log_variance, (few,), (e.expand_as(few),))[1] for e in basis])
         out[:, at[:, None], at] += 0.5 * torch.einsum("apws,ws,bpws->pab", slopes, chosen, slopes)
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """Log posterior, up to a constant, of parameters and errors `[P, D + K]`; both have N(0, I) before any figure.
+
+    Attributes:
+        inference: with its local mean. errors: that the figures share. compiled: the likelihood, if the local mean is bent.
+    """
+
+    inference: Inference
+    errors: CommonError
+    compiled: Emulated | None
+
+    def __call__(self, both: Tensor) -> Tensor:
+        """`[P]`, differentiable once."""
+        z, e = self._split(both)
+        seen = self.inference._seen
+        found = (
+            self.compiled(z, e) if self.compiled else seen.log_likelihood(z, *self.inference.off_by(z, self.errors, e))
+        )
+        return found - 0.5 * both.square().sum(-1)
+
+    def with_slope(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """`[P]` and its derivative `[P, D + K]`, without a graph."""
+        if self.compiled is None:
+            return with_slope(self.__call__, both)
+        value, to_z, to_errors = self.compiled.with_slopes(*self._split(both))
+        return value - 0.5 * both.square().sum(-1), torch.cat([to_z, to_errors], -1) - both
+
+    def _split(self, both: Tensor) -> tuple[Tensor, ...]:
+        return both.split([both.shape[-1] - self.errors.count, self.errors.count], -1)

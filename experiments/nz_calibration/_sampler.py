@@ -50,18 +50,13 @@ def chains(
         draws: kept of each chain; before them 10 to 100 more tune the step.
         leave: called with the first third of the draws; True ends the chains there.
     """
-    log_likelihood, dim = inference.joint(errors), inference.simulator.space.dim
-
-    def log_density(both: Tensor) -> Tensor:
-        return log_likelihood(both) - 0.5 * both[:, :dim].square().sum(1)
-
     warmup = min(100, max(10, 2 * draws if draws <= ROUND else draws // 2))
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "chains"))
     with steps(console, "draws", warmup + draws) as advance, warnings.catch_warnings():
         # a trajectory that runs away is counted as divergent and left; Pyro would tell of each
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         return sample_chains(
-            log_density,
+            inference.joint(errors),
             Beside(flow, errors.count),
             chains=CHAINS,
             warmup=warmup,

@@ -5,7 +5,6 @@ Fits and chains on a local mean ask for it many thousands of times. The Pyro mod
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyro.distributions as dist
@@ -14,10 +13,9 @@ from torch import Tensor
 
 from calib import ParameterSpace
 from calib._common_error import CommonError
-from calib._emulated import emulated_likelihood
+from calib._emulated import EmulatedLikelihood, emulated_likelihood
 from calib._laws import log_counts, log_levels
 from calib._local_mean import LocalMean
-from calib._maps import NormalMap, normal_map
 from experiments.nz_calibration._data import Data
 from experiments.nz_calibration._model import SMALLEST_MEAN, floored
 from experiments.nz_calibration._observation import PLACES
@@ -30,7 +28,7 @@ class Seen:
 
     Attributes:
         at: where the size of outbreaks and then the parameters that figures scatter by stand in z.
-        prior: of these parameters.
+        loc, width: `[1 + parameter]` of their log-normal priors.
         which: `[F]` where each stands among the expected figures (`Expected.flat`).
         figures: `[F]` what was seen.
         counts: how many of them are counts.
@@ -39,7 +37,8 @@ class Seen:
     """
 
     at: Tensor
-    prior: NormalMap
+    loc: Tensor
+    width: Tensor
     which: Tensor
     figures: Tensor
     counts: int
@@ -65,24 +64,43 @@ class Seen:
         cluster = torch.where(self.clustered, scale[:, :1].clamp_min(1.0), 1.0)
         return log_counts(counted, count, cluster, of_count) + log_levels(measured, level, of_level)
 
-    def emulated(self, local: LocalMean, errors: CommonError | None) -> Callable[[Tensor, Tensor], Tensor]:
+    def emulated(self, local: LocalMean, errors: CommonError | None) -> Emulated:
         """`log_likelihood` by a bent local mean of the figures seen, compiled.
 
         Args:
             local: of the figures seen.
             errors: that the figures share; None where what is not known of the mean counts as independent noise.
-
-        Returns:
-            `z [P, D]` and errors `[P, K]` (K = 0 without any) to the log likelihood `[P]`, differentiable once.
         """
         likelihood = emulated_likelihood(
             local, errors, self.figures, self.counts, self.scatter, self.clustered, SMALLEST_MEAN
         )
-        return lambda z, drawn: likelihood(z, drawn, self._scale(z))
+        return Emulated(self, likelihood)
 
     def _scale(self, z: Tensor) -> Tensor:
         """`[P, 1 + parameter]` size of outbreaks and the parameters that figures scatter by."""
-        return self.prior.forward(z.index_select(-1, self.at))
+        return (self.loc + self.width * z.index_select(-1, self.at)).exp()
+
+
+@dataclass(frozen=True, eq=False)
+class Emulated:
+    """Log likelihood of the figures seen by a bent local mean, compiled.
+
+    Attributes:
+        seen: the figures. likelihood: of them, given the parameters that they scatter by.
+    """
+
+    seen: Seen
+    likelihood: EmulatedLikelihood
+
+    def __call__(self, z: Tensor, drawn: Tensor) -> Tensor:
+        """`[P]` at `z [P, D]` and errors `drawn [P, K]` (K = 0 without any), differentiable once."""
+        return self.likelihood(z, drawn, self.seen._scale(z))
+
+    def with_slopes(self, z: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`[P]` and its derivatives `[P, D]` and `[P, K]`, without a graph."""
+        seen, scale = self.seen, self.seen._scale(z)
+        value, to_z, to_errors, to_scale = self.likelihood.with_slopes(z, drawn, scale)
+        return value, to_z.index_add(-1, seen.at, to_scale * scale * seen.width), to_errors
 
 
 def make_seen(space: ParameterSpace, data: Data) -> Seen:
@@ -100,7 +118,7 @@ def make_seen(space: ParameterSpace, data: Data) -> Seen:
     names = ("cluster_size", *dispersions)
     return Seen(
         torch.tensor([space.slice_of(name).start for name in names]),
-        _together(space.subset(names)),
+        *_log_normal(space.subset(names)),
         torch.cat([offset[name] + seen[name] for name in signals]),
         figures,
         counts,
@@ -109,14 +127,14 @@ def make_seen(space: ParameterSpace, data: Data) -> Seen:
     )
 
 
-def _together(space: ParameterSpace) -> NormalMap:
-    """The map of several log-normal priors as one, of `[..., parameter]`."""
-    loc, scale = list[Tensor](), list[Tensor]()
+def _log_normal(space: ParameterSpace) -> tuple[Tensor, Tensor]:
+    """`[parameter]` location and width of priors, each log-normal."""
+    loc, width = list[Tensor](), list[Tensor]()
     for p in space.parameters:
         if not isinstance(p.prior, dist.LogNormal):
             raise ValueError(
                 f"the prior of {p.name!r}, by which figures scatter, is {p.map.family}; make it log-normal."
             )
         loc.append(p.prior.loc)
-        scale.append(p.prior.scale)
-    return normal_map("scatter", dist.LogNormal(torch.stack(loc), torch.stack(scale)))
+        width.append(p.prior.scale)
+    return torch.stack(loc).double(), torch.stack(width).double()

@@ -64,10 +64,10 @@ class Study:
     Attributes:
         config: settings. figures: the real figures. population: the agents. space: the parameters.
         short, full: simulators over the fitted weeks and over all weeks, on the run's device.
-        sample_short, sample_full: the same on the CPU, for Jacobians; on a CPU they are `short` and `full` unless asked otherwise.
+        sample_short, sample_full: the same on a sample, for Jacobians; they are `short` and `full` unless asked otherwise.
         country_short, country_full: on the population whose runs set level and curvature of the local mean and make the forecast;
             None if that is `short` and `full` and no other sample.
-        slope_short: over the fitted weeks, on the CPU, for the Jacobians of the rounds.
+        slope_short: over the fitted weeks, for the Jacobians of the rounds.
         chart: coordinates along which runs are carried.
         data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
@@ -181,29 +181,27 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         console.print(line, highlight=False)
     space = parameter_space()
 
-    def simulator(people: Population, last: calendar.date, device: str) -> Simulator:
-        return make_simulator(config, figures, people, space, last, device)
+    def simulator(people: Population, last: calendar.date) -> Simulator:
+        return make_simulator(config, figures, people, space, last, config.device)
 
-    short, full = (simulator(population, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
+    short, full = (simulator(population, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
     sample_short, sample_full = short, full
     if config.jacobian_scale is not None:
         sample, _ = build_population(figures, config.jacobian_scale, config.seed, balance=config.balance)
-        sample_short, sample_full = (
-            simulator(sample, last, "cpu") for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
-        )
+        sample_short, sample_full = (simulator(sample, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
     country_short, country_full = (short, full) if sample_short is not short else (None, None)
     if config.level_runs and config.level_scale > config.scale:
         country, _ = build_population(figures, config.level_scale, config.seed, balance=config.balance)
         country_short, country_full = (
-            simulator(country, last, config.device) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
+            simulator(country, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
     slope_short = sample_short
     if config.rounds and config.slope_scale > (config.jacobian_scale or config.scale):
-        if country_short is not None and config.device == "cpu" and config.slope_scale == config.level_scale:
+        if country_short is not None and config.slope_scale == max(config.level_scale, config.scale):
             slope_short = country_short
         else:
             wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)
-            slope_short = simulator(wider, calendar.FORECAST_DATE, "cpu")
+            slope_short = simulator(wider, calendar.FORECAST_DATE)
     weeks = full.observation.weeks
     data, truth = observed(figures, weeks, config.signals), None
     if not data.signals:
@@ -215,9 +213,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
 
         with run.phase("synthetic"):
             country, _ = build_population(figures, 1.0, config.seed)
-            truth, data = synthetic_data(
-                full, simulator(country, calendar.LAST_WEEK, config.device), data, config.synthetic
-            )
+            truth, data = synthetic_data(full, simulator(country, calendar.LAST_WEEK), data, config.synthetic)
             run.count("synthetic")
     table = space.describe()
     run.update(
@@ -241,7 +237,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         country_short,
         country_full,
         slope_short,
-        make_chart(sample_short),
+        make_chart(make_simulator(config, figures, population, space, calendar.FORECAST_DATE, "cpu")),
         data,
         truth,
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from calib import FLOWS, make_flow
+from calib._common_error import Beside
 
 
 def shaken(name, dim, seed=0, size=0.1):
@@ -61,6 +62,26 @@ class TestContract:
         z = flow.sample_with_log_prob(u)[0].detach().requires_grad_()
         (expected,) = torch.autograd.grad(flow.log_prob(z).sum(), z)
         torch.testing.assert_close(flow.score(u), expected, rtol=1e-7, atol=1e-7)
+
+    @pytest.mark.parametrize("direction", ["sample", "density"])
+    @pytest.mark.parametrize("hierarchy", [(), [(0, 2, 4, 0.7), (1, 4, 6, 0.4)]])
+    def test_reverse_mode_without_a_tape_is_that_of_autograd(self, name, direction, hierarchy):
+        flow = make_flow(name, 6, seed=1, direction=direction, hierarchy=hierarchy)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for p in flow.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=generator))
+        by, by_log = noise(5, 9, seed=3), noise(5, seed=4)
+        for coordinates, dim in ((flow, 6), (Beside(flow, 3), 9)):
+            u = noise(5, dim).requires_grad_()
+            z, log_q = coordinates.sample_with_log_prob(u)
+            (wanted,) = torch.autograd.grad((z, log_q), u, (by[:, :dim], by_log))
+            same_z, same_log_q, back = coordinates.with_back(u)
+            assert not same_z.requires_grad
+            assert not same_log_q.requires_grad
+            torch.testing.assert_close(same_z, z.detach(), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(same_log_q, log_q.detach(), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(back(by[:, :dim], by_log), wanted, rtol=1e-10, atol=1e-10)
 
     def test_density_integrates_to_one(self, name):
         flow = shaken(name, 1)

@@ -32,6 +32,19 @@ def test_strength_of_transmission_is_that_of_the_hosts(tiny):
     assert 2 * _cubic(torch.zeros(7)).numel() < HOSTS
 
 
+def test_compiled_chart_is_the_chart(tiny):
+    chart = make_chart(tiny.short)
+    g = torch.Generator().manual_seed(3)
+    for width in (0.3, 3.0):
+        z = (width * torch.randn(5, tiny.space.dim, generator=g)).requires_grad_()
+        eta = chart(z)
+        by = torch.randn(eta.shape, generator=g)
+        (wanted,) = torch.autograd.grad(eta, z, by)
+        same, back = chart.with_back(z)
+        torch.testing.assert_close(same, eta.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(back(by), wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max()))
+
+
 def test_forms_are_the_cubic():
     g = torch.Generator().manual_seed(2)
     x = torch.randn(5, 7, generator=g)

@@ -76,11 +76,16 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, chart, st
     mean[:, inference.which], left[:, inference.which] = inference.off_by(z, errors, drawn)
     expected, relative = (Expected.from_flat(x, tiny.short.weeks) for x in (mean, left))
     theta = tiny.space.to_theta(z)
-    wanted = -0.5 * drawn.square().sum(1)
+    wanted = -0.5 * (drawn.square().sum(1) + z.square().sum(1))
     for name in data.signals:
         law = figures_law(name, getattr(expected, name), theta, getattr(relative, name).sqrt())
         wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
-    torch.testing.assert_close(inference.joint(errors)(torch.cat([z, drawn], 1)), wanted, rtol=1e-10, atol=1e-10)
+    joint, both = inference.joint(errors), torch.cat([z, drawn], 1).requires_grad_()
+    found = joint(both)
+    torch.testing.assert_close(found.detach(), wanted, rtol=1e-10, atol=1e-10)
+    (slope,) = torch.autograd.grad(found.sum(), both)
+    for one, other in zip(joint.with_slope(both), (found.detach(), slope), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * float(slope.abs().max()))
     assert not torch.allclose(mean[:, inference.which], inference.local(z)[:, inference.which])
 
 
