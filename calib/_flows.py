@@ -232,6 +232,6 @@ def make_flow(
         inverted = [Inverted(layer) for layer in layers if isinstance(layer, Autoregressive)]
         layers = [*inverted, FullRank(dim, init_scale)]
     if hierarchy:
-        layers.append(PartlyCentred(hierarchy))
+        layers.append(PartlyCentred(dim, hierarchy))
         settings["hierarchy"] = [list(row) for row in hierarchy]
     return Flow(name, dim, layers, settings).to(dtype=dtype, device=device)

@@ -139,49 +139,53 @@ class PartlyCentred(Layer):
     Gorinova, Moore and Hoffman 2020, ICML.)
 
     Args:
+        dim: number of coordinates D.
         hierarchy: `(s, first, last, slope)` for each block: index of the log scale, block `first:last`, d log scale / d z_s.
     """
 
-    def __init__(self, hierarchy: Sequence[tuple[int, int, int, float]]) -> None:
+    source: Tensor
+    block: Tensor
+
+    def __init__(self, dim: int, hierarchy: Sequence[tuple[int, int, int, float]]) -> None:
         super().__init__()
-        self.blocks = [(s, slice(first, last)) for s, first, last, _ in hierarchy]
         slopes = torch.tensor([slope for *_, slope in hierarchy], dtype=torch.float64)
         self.exponent = nn.Parameter(0.5 * slopes)
+        # of every coordinate: its log scale, and which block it is of; those of none stand beside the last, with the exponent 0
+        source, block = torch.zeros(dim, dtype=torch.long), torch.full((dim,), len(hierarchy))
+        for number, (scale, first, last, _) in enumerate(hierarchy):
+            source[first:last], block[first:last] = scale, number
+        self.register_buffer("source", source, persistent=False)
+        self.register_buffer("block", block, persistent=False)
+
+    def _rate(self) -> Tensor:
+        """`[D]` exponent of every coordinate."""
+        return torch.nn.functional.pad(self.exponent, (0, 1)).index_select(0, self.block)
 
     def push(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = u.clone(), torch.zeros_like(u[..., 0])
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            z[..., block] = u[..., block] * torch.exp(-c * u[..., s, None])
-            log_det = log_det - (block.stop - block.start) * c * u[..., s]
-        return z, log_det
+        log = -(u.index_select(-1, self.source) * self._rate())
+        return u * log.exp(), log.sum(-1)
 
     @torch.no_grad()
     def push_with_back(self, u: Tensor) -> tuple[Tensor, Tensor, Back]:
-        z, log_det = self.push(u)
+        rate = self._rate()
+        log = -(u.index_select(-1, self.source) * rate)
+        factor = log.exp()
+        z = u * factor
 
         def back(to_z: Tensor, to_log_det: Tensor) -> Tensor:
-            to_u = to_z.clone()
-            for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-                inner = (to_z[..., block] * z[..., block]).sum(-1)
-                to_u[..., block] = to_z[..., block] * torch.exp(-c * u[..., s, None])
-                to_u[..., s] -= c * (inner + (block.stop - block.start) * to_log_det)
-            return to_u
+            by_log = (to_z * z + to_log_det[:, None]) * rate
+            return (to_z * factor).index_add_(-1, self.source, by_log, alpha=-1)
 
-        return z, log_det, back
+        return z, log.sum(-1), back
 
     def pull(self, z: Tensor) -> Tensor:
-        u = z.clone()
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            u[..., block] = z[..., block] * torch.exp(c * z[..., s, None])
-        return u
+        # log scales are of no block themselves
+        return z * (z.index_select(-1, self.source) * self._rate()).exp()
 
     def pull_score(self, u: Tensor, score: Tensor) -> Tensor:
-        out = score.clone()
-        for c, (s, block) in zip(self.exponent, self.blocks, strict=True):
-            inner = (u[..., block] * score[..., block]).sum(-1)
-            out[..., s] = out[..., s] + c * (block.stop - block.start + inner)
-            out[..., block] = score[..., block] * torch.exp(c * u[..., s, None])
-        return out
+        rate = self._rate()
+        out = score * (u.index_select(-1, self.source) * rate).exp()
+        return out.index_add(-1, self.source, (u * score + 1) * rate)
 
 
 class LowRank(Layer):

@@ -14,6 +14,7 @@ import ode
 from calib import ParameterSpace
 from calib._maps import NormalMap
 from calib._noise import base_noise
+from calib._pace import Pace
 from experiments.nz_calibration._compiled_chart import (
     EFFECT,
     HAZARD,
@@ -28,6 +29,7 @@ from experiments.nz_calibration._compiled_chart import (
 from experiments.nz_calibration._model import Simulator
 from experiments.nz_calibration._parameters import HIERARCHY
 from experiments.nz_calibration._rates import host_tables
+from experiments.nz_calibration._threads import MOST
 
 LOGGED = ("ascertainment_pcr", "ascertainment_rat")
 HOUSEHOLD = "transmission_household"
@@ -84,15 +86,20 @@ class StudyChart:
 
     def with_back(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The coordinates `[P, E]` of `z [P, D]` without a graph, compiled, and their reverse mode `[P, E] -> [P, D]`."""
-        table, at = self._table, np.ascontiguousarray(z.detach().cpu().double().numpy())
-        eta = coordinates(table, at)
+        table, at = self._table, _array(z)
+        eta = np.empty((len(at), len(table.kind)))
+        self._paces[0](lambda: coordinates(table, at, eta))
 
         def whole(by: Tensor) -> Tensor:
-            return torch.from_numpy(back(table, at, eta, np.ascontiguousarray(by.detach().cpu().double().numpy()))).to(
-                z
-            )
+            given, out = _array(by), np.zeros_like(at)
+            self._paces[1](lambda: back(table, at, eta, given, out))
+            return torch.from_numpy(out).to(z)
 
         return torch.from_numpy(eta).to(z), whole
+
+    @cached_property
+    def _paces(self) -> tuple[Pace, Pace]:
+        return Pace(MOST), Pace(MOST)
 
     @cached_property
     def _table(self) -> Table:
@@ -161,6 +168,10 @@ class StudyChart:
     @cached_property
     def _forms(self) -> tuple[Tensor, Tensor, Tensor]:
         return _forms(self.strength, len(ode.PRIORS))
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(x.detach().cpu().double().numpy())
 
 
 def make_chart(simulator: Simulator) -> StudyChart:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
+compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+shared: Callable[..., Any] = njit(parallel=True, cache=True, error_model="numpy")
 
 ITSELF, SHARE, LOG_SHARE, HAZARD, VENUE, EFFECT = range(6)
 
@@ -42,11 +43,10 @@ class Table(NamedTuple):
     cube: np.ndarray
 
 
-@compiled
-def coordinates(t: Table, z: np.ndarray) -> np.ndarray:
-    """`[P, E]` of `z [P, D]`."""
-    out = np.empty((len(z), len(t.kind)))
-    for p in range(len(z)):
+@shared
+def coordinates(t: Table, z: np.ndarray, out: np.ndarray) -> None:
+    """Write those of `z [P, D]` to `out [P, E]`."""
+    for p in prange(len(z)):
         strength = math.exp(_cubic(t, z[p]))
         for e in range(len(t.kind)):
             kind, a = t.kind[e], t.loc[e] + t.scale[e] * z[p, t.source[e]]
@@ -62,14 +62,12 @@ def coordinates(t: Table, z: np.ndarray) -> np.ndarray:
                 out[p, e] = math.exp(a) * strength
             else:
                 out[p, e] = math.exp(t.spread_loc[e] + t.spread_scale[e] * z[p, t.spread[e]]) * a
-    return out
 
 
-@compiled
-def back(t: Table, z: np.ndarray, eta: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Derivatives in `z [P, D]` of those in the coordinates, `by [P, E]`; `eta [P, E]` are the coordinates there."""
-    out = np.zeros_like(z)
-    for p in range(len(z)):
+@shared
+def back(t: Table, z: np.ndarray, eta: np.ndarray, by: np.ndarray, out: np.ndarray) -> None:
+    """Add to `out [P, D]` the derivatives in `z [P, D]` of those in the coordinates `eta [P, E]` there, `by [P, E]`."""
+    for p in prange(len(z)):
         to_log_strength, strength = 0.0, math.exp(_cubic(t, z[p]))
         for e in range(len(t.kind)):
             kind, i, scale, x, y = t.kind[e], t.source[e], t.scale[e], by[p, e], eta[p, e]
@@ -90,7 +88,6 @@ def back(t: Table, z: np.ndarray, eta: np.ndarray, by: np.ndarray) -> np.ndarray
                 out[p, i] += x * unit * scale
                 out[p, t.spread[e]] += x * y * t.spread_scale[e]
         _cubic_back(t, z[p], to_log_strength, out[p])
-    return out
 
 
 @compiled
