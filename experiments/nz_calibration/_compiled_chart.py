@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+from calib._compiled_laws import inner
+
 shared: Callable[..., Any] = njit(parallel=True, cache=True, error_model="numpy")
 
 ITSELF, SHARE, LOG_SHARE, HAZARD, VENUE, EFFECT = range(6)
@@ -90,7 +91,7 @@ def back(t: Table, z: np.ndarray, eta: np.ndarray, by: np.ndarray, out: np.ndarr
         _cubic_back(t, z[p], to_log_strength, out[p])
 
 
-@compiled
+@inner
 def _cubic(t: Table, z: np.ndarray) -> float:
     total = 0.0
     for j in range(len(t.host)):
@@ -104,7 +105,7 @@ def _cubic(t: Table, z: np.ndarray) -> float:
     return total
 
 
-@compiled
+@inner
 def _cubic_back(t: Table, z: np.ndarray, by: float, out: np.ndarray) -> None:
     for j in range(len(t.host)):
         y = z[t.host[j]]

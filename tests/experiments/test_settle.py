@@ -14,7 +14,7 @@ from experiments.nz_calibration import _settle, _study
 from experiments.nz_calibration._config import Config
 from experiments.nz_calibration._held_out import held_out
 from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rounds import FILE, load_pool
+from experiments.nz_calibration._rounds import FILE, load_pool, save_pool
 from tests.experiments.conftest import double_precision
 
 QUIET = Console(quiet=True)
@@ -36,7 +36,10 @@ def fitted(study, finished, tmp_path):
     run = RunFolder.create(tmp_path / "run", "nz_calibration", study.config.identity(), study.config.seed)
     for name in (FILE, _study.WARM_START):
         shutil.copy(finished / name, run.path / name)
-    pool = load_pool(run.path / FILE, study.fingerprint())
+    problem = study.fingerprint()
+    # should runs have followed chains of the tiny run, they count as runs of its rounds
+    pool = replace(load_pool(run.path / FILE, problem), rounds=study.config.rounds)
+    save_pool(pool, run.path / FILE, problem)
     local = pool.local(study, _study.kept_warm_start(study, run))
     flow = make_flow(
         study.config.flow, study.space.dim, seed=study.config.seed, hierarchy=_study.hierarchy(study.space)
@@ -77,6 +80,30 @@ def test_it_ends_and_says_so_where_draws_do_not_come_to_rest(study, fitted, monk
     assert last.local.runs > inference.local.runs
     assert found.z.shape[-1] == study.space.dim + errors.count
     assert "where the model was not run" in " ".join(run.manifest["notices"])
+
+
+def test_a_few_draws_look_first_and_what_was_followed_is_remembered(study, fitted, monkeypatch):
+    inference, flow, run = fitted
+    asked = []
+
+    def chains(inference, flow, errors, seed, console, draws, leave=None):
+        asked.append((seed, draws, leave is None))
+        return drawn(inference, flow, errors, seed, console, draws, leave)
+
+    drawn, seed = _settle.chains, study.config.seed
+    monkeypatch.setattr(_settle, "chains", chains)
+    monkeypatch.setattr(_settle, "FEW", 2.0)
+    _settle.draw(study, inference, flow, run, QUIET)
+    assert [(s == seed, alone) for s, _, alone in asked] == [(False, True), (True, False)]
+    assert run.manifest["beyond_runs"]["followed"] == 0
+    pool = load_pool(run.path / FILE, study.fingerprint())
+    save_pool(replace(pool, rounds=pool.rounds + _settle.TIMES), run.path / FILE, study.fingerprint())
+    asked.clear()
+    _settle.draw(study, inference, flow, run, QUIET)
+    assert [(s == seed, alone) for s, _, alone in asked] == [(True, True)], (
+        "a run killed after the last has no more to come"
+    )
+    assert run.manifest["beyond_runs"]["followed"] == _settle.TIMES
 
 
 def test_a_likelihood_without_curvature_is_drawn_from_once(study, fitted):
