@@ -15,11 +15,10 @@ from torch import Tensor
 from calib import Flow
 from calib._common_error import CommonError
 from calib._hamiltonian import Chains
-from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from experiments.nz_calibration._inference import Inference
 from experiments.nz_calibration._rounds import FILE, load_pool, report_emulator, save_pool, simulate_round
-from experiments.nz_calibration._sampler import ROUND, centre_of, chains
+from experiments.nz_calibration._sampler import centre_of, chains
 from experiments.nz_calibration._study import Study, kept_warm_start, report_failed
 from experiments.nz_calibration._threads import several_threads
 
@@ -36,8 +35,6 @@ def draw(
 ) -> tuple[Inference, CommonError, Chains]:
     """Draw from the posterior of the local mean; where draws lie beyond its runs, run the country there, learn, and draw again.
 
-    A few draws with longer steps look first: mostly they tell it for a third of what the first third of the draws takes.
-
     Args:
         study: the problem.
         inference: with its local mean.
@@ -49,7 +46,6 @@ def draw(
         The likelihood that was drawn from, the errors that figures share in it, and the chains.
     """
     config, followed = study.config, _followed(study, run)
-    looked = followed > 0 or inference.fitted.bend is None
     while True:
         errors = inference.common_error(centre_of(flow, config.seed))
 
@@ -57,28 +53,21 @@ def draw(
             return beyond(inference, drawn.flatten(0, 1)[:, : study.space.dim]) > FEW
 
         with run.phase("draws"):
-            if looked:
-                # the last chains are drawn to their end; of others no more than shows that they go astray
-                leave = astray if followed < TIMES else None
-                found = chains(inference, flow, errors, config.seed, console, config.chain_draws, leave)
-            else:
-                seed, few = derive_seed(config.seed, 0, "look"), min(ROUND, config.chain_draws)
-                found = chains(inference, flow, errors, seed, console, few)
+            # the last chains are drawn to their end; of others no more than shows that they go astray
+            leave = astray if followed < TIMES else None
+            found = chains(inference, flow, errors, config.seed, console, config.chain_draws, leave)
         z = found.z.flatten(0, 1)[:, : study.space.dim]
         share = beyond(inference, z)
         run.update(beyond_runs={"share": share, "followed": followed})
-        if share > FEW and followed < TIMES:
-            inference, followed, looked = _follow(study, inference, z, run, console), followed + 1, True
-        elif not looked:
-            looked = True
-        else:
-            if share > FEW:
-                run.notice(
-                    f"{share:.1%} of the posterior's draws lie where the model was not run and its mean is guessed, also after {followed} "
-                    "rounds of runs there; intervals of the parameters that R-hat is largest for may be wrong. Give the study more runs "
-                    "a round."
-                )
+        if share <= FEW:
             return inference, errors, found
+        if followed >= TIMES:
+            run.notice(
+                f"{share:.1%} of the posterior's draws lie where the model was not run and its mean is guessed, also after {followed} rounds "
+                "of runs there; intervals of the parameters that R-hat is largest for may be wrong. Give the study more runs a round."
+            )
+            return inference, errors, found
+        inference, followed = _follow(study, inference, z, run, console), followed + 1
 
 
 def _followed(study: Study, run: RunFolder) -> int:
