@@ -143,7 +143,7 @@ def risks(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: 
     age = torch.arange(AGES, device=o.share.device)
     other = torch.nn.functional.pad(o.share, (0, AGES))
     other[age, age * len(DOSES) + TWO] = 0.0
-    other = other + 1e-12 * (other.sum(-1, keepdim=True) == 0)
+    other = other + 1e-12 * (other.sum(-1, keepdim=True) == 0).to(other)
     two, third = (
         torch.nn.functional.one_hot(k, KINDS + AGES).to(o.share) for k in (age * len(DOSES) + TWO, KINDS + age)
     )

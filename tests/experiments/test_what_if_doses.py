@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from calib._idata import save_inference_data, to_inference_data
 from calib._runfolder import RunFolder
+from experiments.nz_calibration._calendar import LAST_WEEK
 from experiments.what_if import doses as command
 from experiments.what_if._constraints import Constraints
 from experiments.what_if._dose_check import check_doses, directions
@@ -24,7 +25,7 @@ from experiments.what_if._dose_rules import as_given, oldest_first
 from experiments.what_if._dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
 from experiments.what_if._doses import Doses
 from experiments.what_if._pooling import pooled
-from tests.experiments.conftest import SCALE, double_precision
+from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 DRAWS = 8
 
@@ -39,6 +40,16 @@ def theta(tiny):
 def problem(tiny, theta):
     with double_precision():
         return Doses(tiny.full, who_may(tiny.population, 0), theta, batch=4)
+
+
+def test_in_single_precision_as_on_a_gpu(tiny, figures, theta, problem):
+    single = make_simulator(figures, tiny.population, tiny.space, LAST_WEEK, torch.float32)
+    with double_precision():
+        at, share = torch.arange(4), torch.full((20, 8), 0.3)
+        found = [p.with_level(11).gradient(share, at, 12) for p in (replace(problem, simulator=single), problem)]
+    (mean, slope), (wanted, wanted_slope) = found
+    assert mean == pytest.approx(wanted, rel=0.02)
+    assert float((slope - wanted_slope).abs().sum()) < 0.05 * float(wanted_slope.abs().sum())
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=160, max_size=160))
