@@ -93,7 +93,7 @@ class Beside:
         return torch.cat([z, errors], -1), log_q - 0.5 * errors.square().sum(-1)
 
     def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Back]:
-        """`sample_with_log_prob` without a graph, and its reverse mode (`Flow.with_back`)."""
+        """`sample_with_log_prob` of `noise [P, D + K]` without a graph, and a function from derivatives in both to that in the noise."""
         split = [noise.shape[1] - self.count, self.count]
         own, errors = noise.detach().split(split, -1)
         z, log_q, inner = self.flow.with_back(own)

@@ -53,7 +53,7 @@ class EmulatedLikelihood:
         return value
 
     def with_slopes(self, z: Tensor, errors: Tensor, scatter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log likelihood `[P]` and its derivatives `[P, D]`, `[P, L]` and `[P, 1 + R]`, without a graph."""
+        """Log likelihood `[P]` at `z [P, D]`, `errors [P, L]` and `scatter [P, 1 + R]`, and its derivatives in each, without a graph."""
         eta, back = with_back(self.local.chart, z)
         x = eta - self.local.centre
         number = -(-len(x) // TOGETHER)  # even parts: what is found of one holds for the others

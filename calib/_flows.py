@@ -55,8 +55,7 @@ class Flow(nn.Module):
         Raises:
             ValueError: if the last axis of the noise is not D.
         """
-        if noise.ndim == 0 or noise.shape[-1] != self.dim:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}, expected [*batch, {self.dim}] for this flow")
+        self._check(noise)
         z, log_q = noise, -0.5 * (noise**2).sum(-1) - 0.5 * self.dim * _LOG_2PI
         for layer in self.layers:
             z, log_det = layer.push(z)  # type: ignore[operator]
@@ -71,7 +70,11 @@ class Flow(nn.Module):
 
         Returns:
             z `[P, D]`, log q(z) `[P]`, and a function from derivatives in both to that in the noise, `[P, D]`, which can be asked once.
+
+        Raises:
+            ValueError: if the last axis of the noise is not D.
         """
+        self._check(noise)
         z, log_q, backs = noise.detach(), -0.5 * (noise.detach() ** 2).sum(-1) - 0.5 * self.dim * _LOG_2PI, []
         for layer in self.layers:
             z, log_det, back = layer.push_with_back(z)  # type: ignore[operator]
@@ -85,6 +88,10 @@ class Flow(nn.Module):
             return out - to_log_q[..., None] * noise.detach()
 
         return z, log_q, whole
+
+    def _check(self, noise: Tensor) -> None:
+        if noise.ndim == 0 or noise.shape[-1] != self.dim:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}, expected [*batch, {self.dim}] for this flow")
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Independent draws, without gradient.

@@ -33,7 +33,7 @@ class Coordinates(Protocol):
         ...
 
     def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Back]:
-        """The same without a graph, and their reverse mode in the noise."""
+        """The same without a graph, and a function from derivatives in z and in the log density `[P]` to that in the noise `[P, D]`."""
         ...
 
 
@@ -114,7 +114,8 @@ def sample_chains(
     """Hamiltonian Monte Carlo on `log_density` in the base noise of `flow`, started at draws of the flow.
 
     Args:
-        log_density: `z [C, D]` to log posterior densities `[C]`, differentiable; NaN counts as impossible.
+        log_density: `z [C, D]` to log posterior densities `[C]`, differentiable, or with a method `with_slope` that gives value and derivative
+            `[C, D]`; NaN counts as impossible.
         flow: maps base noise to z; its weights are not changed.
         chains: C, run side by side.
         warmup: transitions in which step size (dual averaging, Hoffman & Gelman 2014) and metric are tuned, not kept.

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 Back = Callable[[Tensor, Tensor], Tensor]
-"""Derivatives in z `[P, D]` and in the log determinant `[P]` to that in u `[P, D]`."""
+"""Derivatives in `z [P, D]` and in the second output `[P]`, a layer's log determinant or a flow's log density, to that in `u [P, D]`."""
 
 
 class Layer(nn.Module, ABC):
     """One invertible map u -> z.
 
     Attributes:
-        rates: learning rates of some weights relative to the others', by name; the empty name means all of
-            them. Many
-            weights that act on one coordinate together must each move less.
+        rates: learning rates of some weights relative to the others', by name; the empty name means all of them. Many weights that act on one
+            coordinate together must each move less.
     """
 
     rates: dict[str, float] = {}  # noqa: RUF012 (replaced, never changed)
@@ -150,8 +149,8 @@ class PartlyCentred(Layer):
         super().__init__()
         slopes = torch.tensor([slope for *_, slope in hierarchy], dtype=torch.float64)
         self.exponent = nn.Parameter(0.5 * slopes)
-        # of every coordinate: its log scale, and which block it is of; those of none stand beside the last, with the exponent 0
-        source, block = torch.zeros(dim, dtype=torch.long), torch.full((dim,), len(hierarchy))
+        # of every coordinate: its log scale, and which block it is of; those of none have themselves, with the exponent 0
+        source, block = torch.arange(dim), torch.full((dim,), len(hierarchy))
         for number, (scale, first, last, _) in enumerate(hierarchy):
             source[first:last], block[first:last] = scale, number
         self.register_buffer("source", source, persistent=False)

@@ -21,9 +21,10 @@ def with_slope(f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor
     if own is not None:
         found: tuple[Tensor, Tensor] = own(z.detach())
         return found
-    leaf = z.detach().requires_grad_()
-    value = f(leaf)
-    (slope,) = torch.autograd.grad(value.sum(), leaf)
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        value = f(leaf)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), slope
 
 

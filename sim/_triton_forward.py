@@ -35,7 +35,7 @@ SIZES = (
     "periods",
 )
 """What differs from population to population and from run to run: a kernel is compiled once for all, and not anew where one of them is 1
-or happens to be a multiple of sixteen."""
+or happens to be a multiple of sixteen. The number of directions `Z` is not among them: rows of scores are read faster where it is one."""
 kernel: Any = triton.jit(do_not_specialize=SIZES)
 NEVER = tl.constexpr(32_767)
 LENGTH = tl.constexpr(PERIOD)

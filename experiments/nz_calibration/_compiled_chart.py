@@ -97,10 +97,10 @@ def _cubic(t: Table, z: np.ndarray) -> float:
     for j in range(len(t.host)):
         linear = t.line[j]
         for k in range(len(t.host)):
-            inner = t.square[j, k]
+            pair = t.square[j, k]
             for i in range(len(t.host)):
-                inner += t.cube[i, j, k] * z[t.host[i]]
-            linear += inner * z[t.host[k]]
+                pair += t.cube[i, j, k] * z[t.host[i]]
+            linear += pair * z[t.host[k]]
         total += linear * z[t.host[j]]
     return total
 

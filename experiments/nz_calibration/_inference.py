@@ -297,6 +297,7 @@ class Joint:
         """`[P]` and its derivative `[P, D + K]`, without a graph."""
         if self.compiled is None:
             return with_slope(self.__call__, both)
+        both = both.detach()
         value, to_z, to_errors = self.compiled.with_slopes(*self._split(both))
         return value - 0.5 * both.square().sum(-1), torch.cat([to_z, to_errors], -1) - both
 

@@ -98,7 +98,7 @@ class Emulated:
 
     def with_slopes(self, z: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`[P]` and its derivatives `[P, D]` and `[P, K]`, without a graph."""
-        seen, scale = self.seen, self.seen._scale(z)
+        seen, scale = self.seen, self.seen._scale(z.detach())
         value, to_z, to_errors, to_scale = self.likelihood.with_slopes(z, drawn, scale)
         return value, to_z.index_add(-1, seen.at, to_scale * scale * seen.width), to_errors
 

@@ -197,7 +197,8 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         )
     slope_short = sample_short
     if config.rounds and config.slope_scale > (config.jacobian_scale or config.scale):
-        if country_short is not None and config.slope_scale == max(config.level_scale, config.scale):
+        largest = max(config.level_scale, config.scale) if config.level_runs else config.scale
+        if country_short is not None and config.slope_scale == largest:
             slope_short = country_short
         else:
             wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)
@@ -237,7 +238,12 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         country_short,
         country_full,
         slope_short,
-        make_chart(make_simulator(config, figures, population, space, calendar.FORECAST_DATE, "cpu")),
+        # in double precision everywhere: it must be the same in every process
+        make_chart(
+            short
+            if config.device == "cpu"
+            else make_simulator(config, figures, population, space, calendar.FORECAST_DATE, "cpu")
+        ),
         data,
         truth,
     )

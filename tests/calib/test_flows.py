@@ -130,6 +130,26 @@ class TestContract:
         assert flow.log_prob(z).dtype == torch.float32
 
 
+def test_a_hierarchy_keeps_batches_precision_and_what_was_saved():
+    """Effects 2 and 3 by coordinate 0, 4 and 5 by coordinate 1; coordinates of no block stay as they are."""
+    hierarchy = [(0, 2, 4, 0.7), (1, 4, 6, 0.4)]
+    flow = make_flow("gaussian", 8, seed=0, hierarchy=hierarchy)
+    u = noise(3, 4, 8)
+    z, log_q = flow.sample_with_log_prob(u)
+    factor = torch.ones(3, 4, 8)
+    factor[..., 2:4], factor[..., 4:6] = (torch.exp(-c * u[..., s, None]) for s, c in ((0, 0.35), (1, 0.2)))
+    torch.testing.assert_close(z, u * factor)
+    base = torch.distributions.Normal(0.0, 1.0).log_prob(u).sum(-1)
+    torch.testing.assert_close(log_q, base - factor.log().sum(-1))
+    torch.testing.assert_close(flow.inverse(z), u)
+    single = make_flow("gaussian", 8, seed=0, hierarchy=hierarchy, dtype=torch.float32)
+    assert single.sample_with_log_prob(u.float())[0].dtype == torch.float32
+    assert not [name for name in flow.state_dict() if "source" in name or "block" in name], "weights alone are saved"
+    lost = u[0].clone()
+    lost[:, 0] = torch.inf
+    assert bool(torch.isfinite(flow.layers[-1].push(lost)[0][:, 6:]).all())
+
+
 def test_gaussian_reaches_any_covariance():
     flow = shaken("gaussian", 3, size=0.5)
     layer = flow.layers[0]

@@ -47,7 +47,7 @@ def test_curved_posterior_that_no_gaussian_follows():
 
     flow = make_flow("gaussian", 2, seed=0)
     found = sample_chains(
-        log_density, flow, chains=64, warmup=150, draws=1600, generator=torch.Generator().manual_seed(2)
+        log_density, flow, chains=64, warmup=150, draws=1600, generator=torch.Generator().manual_seed(2), accepted=0.95
     )
     z = found.z.flatten(0, 1)
     assert float(z[:, 1].mean()) == pytest.approx(0.5, abs=0.06)

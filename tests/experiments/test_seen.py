@@ -85,6 +85,7 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, chart, st
     torch.testing.assert_close(found.detach(), wanted, rtol=1e-10, atol=1e-10)
     (slope,) = torch.autograd.grad(found.sum(), both)
     for one, other in zip(joint.with_slope(both), (found.detach(), slope), strict=True):
+        assert not one.requires_grad
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * float(slope.abs().max()))
     assert not torch.allclose(mean[:, inference.which], inference.local(z)[:, inference.which])
 

@@ -229,6 +229,18 @@ def test_memory_needed_is_what_a_billion_agents_took():
     assert memory_needed(a, 3, reverse=True) == 3 * memory_needed(a, 1, reverse=True)
 
 
+def test_sizes_that_a_kernel_is_not_compiled_anew_for_are_arguments_of_kernels():
+    import inspect
+
+    from sim import _triton_forward, _triton_reverse, _triton_tangent
+
+    kernels = [
+        k for m in (_triton_forward, _triton_reverse, _triton_tangent) for k in vars(m).values() if hasattr(k, "fn")
+    ]
+    known = {name for k in kernels for name in inspect.signature(k.fn).parameters}
+    assert set(_triton_forward.SIZES) <= known
+
+
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter is asked for")
 def test_the_cpu_without_the_interpreter_is_refused():
     population = small_population(20)
