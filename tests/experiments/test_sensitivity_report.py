@@ -329,7 +329,8 @@ def test_workers_give_what_one_process_gives(finished, tmp_path):
         shared = replace(alone, workers=workers)
         np.testing.assert_array_equal(alone.values(z, "a", 1), shared.values(z, "b", 1))
         mine, theirs = (w.gradients(z[:3], [output], p, 2) for w, p in ((alone, "c"), (shared, "d")))
-    np.testing.assert_array_equal(mine[1], theirs[1])
+    # to rounding: shares of a batch are multiplied in other shapes
+    np.testing.assert_allclose(mine[1], theirs[1], rtol=1e-10, atol=1e-10 * np.abs(mine[1]).max())
     assert shared.ledger.runs == {"a": 5, "b": 5, "c": 3, "d": 3}
 
 
