@@ -92,6 +92,11 @@ class Config(BaseModel):
         """Of the epidemic: double precision on the CPU, single on a GPU. Inference is in double precision always."""
         return torch.float32 if self.device == "cuda" else torch.float64
 
+    @property
+    def country_scale(self) -> float:
+        """Agents per person of the population whose runs set the level and make the forecast."""
+        return max(self.scale, self.level_scale) if self.level_runs else self.scale
+
     def identity(self) -> dict[str, Any]:
         """Plain data for the manifest."""
         return self.model_dump(mode="json")

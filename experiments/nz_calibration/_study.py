@@ -190,15 +190,14 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         sample, _ = build_population(figures, config.jacobian_scale, config.seed, balance=config.balance)
         sample_short, sample_full = (simulator(sample, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
     country_short, country_full = (short, full) if sample_short is not short else (None, None)
-    if config.level_runs and config.level_scale > config.scale:
-        country, _ = build_population(figures, config.level_scale, config.seed, balance=config.balance)
+    if config.country_scale > config.scale:
+        country, _ = build_population(figures, config.country_scale, config.seed, balance=config.balance)
         country_short, country_full = (
             simulator(country, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
         )
     slope_short = sample_short
     if config.rounds and config.slope_scale > (config.jacobian_scale or config.scale):
-        largest = max(config.level_scale, config.scale) if config.level_runs else config.scale
-        if country_short is not None and config.slope_scale == largest:
+        if country_short is not None and config.slope_scale == config.country_scale:
             slope_short = country_short
         else:
             wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)

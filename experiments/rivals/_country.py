@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._config import Config
 from experiments.nz_calibration._model import Simulator
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.nz_calibration._study import make_simulator
@@ -50,11 +49,6 @@ class Recipe:
             make_simulator(built.config, built.figures, s.population, s.space, calendar.FORECAST_DATE, self.device),
             s,
         )
-
-
-def country_scale(config: Config) -> float:
-    """Agents per person of the runs that set the level of a calibration and make its forecast."""
-    return max(config.scale, config.level_scale) if config.level_runs else config.scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from experiments.nz_calibration._rebuild import posterior_draws
 from experiments.nz_calibration._run_files import RunFiles
 from experiments.nz_calibration._study import Study, steps
 from experiments.rivals._count import spent, words
-from experiments.rivals._country import Country, Recipe, country_scale
+from experiments.rivals._country import Country, Recipe
 from experiments.rivals._draw import draw
 from experiments.rivals._forecast import forecast, study_of
 from experiments.rivals._methods import METHODS, Drawn, Task
@@ -94,7 +94,7 @@ def prepare(source: Path) -> Ready:
     seconds = sum(s for phase, s in files.manifest["timings"].items() if not phase.startswith(AFTER))
     theta = posterior_draws(files, {p.name: p.shape for p in study.space.parameters})
     return Ready(
-        files, study, target, spent(files.manifest), country_scale(study.config), seconds, study.space.to_z(theta)
+        files, study, target, spent(files.manifest), study.config.country_scale, seconds, study.space.to_z(theta)
     )
 
 

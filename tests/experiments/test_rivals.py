@@ -18,7 +18,7 @@ from experiments.nz_calibration._observation import Expected
 from experiments.nz_calibration._rebuild import rebuild
 from experiments.rivals.__main__ import main
 from experiments.rivals._count import spent, words
-from experiments.rivals._country import Country, Recipe, country_scale
+from experiments.rivals._country import Country, Recipe
 from experiments.rivals._forecast import forecast, study_of
 from experiments.rivals._methods import METHODS, Drawn, Task
 from experiments.rivals._run import AGAIN, budgets
@@ -96,7 +96,7 @@ def test_figures_that_the_rivals_see(finished):
 def test_the_study_s_own_draws_give_its_own_scores(finished, tmp_path):
     study = study_of(finished)
     fitted = rebuild(finished)
-    country = Country(None, Recipe(str(finished), country_scale(study.config)).build())
+    country = Country(None, Recipe(str(finished), study.config.country_scale).build())
     z = study.space.to_z(fitted.theta)
     found = forecast(study, country, z, RunFolder.create(tmp_path / "own", "rivals", {}, 0))
     kept = json.loads((finished / "scores.json").read_text())
