@@ -105,9 +105,9 @@ class Config(BaseModel):
 DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
 GPU_JACOBIAN_SCALE = 0.06
 SMOKE: dict[str, Any] = {
-    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 20.0,
+    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 3600.0,
     "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "round_jacobians": 4, "slope_scale": 0.006, "chain_draws": 10,
-    "draws": 16, "jacobian_draws": 10, "prior_draws": 12, "noise_runs": 4, "replicates": 4,
+    "draws": 16, "jacobian_draws": 10, "prior_draws": 24, "noise_runs": 4, "replicates": 4,
 }  # fmt: skip
 
 
