@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, DOSES, load_figures
-from experiments.nz_calibration._population import build_population
+from epi.data.load import AGE_BANDS, DISTRICTS, DOSES, load_figures
+from epi.population.build import build_population
 from sim import PERIOD, Population, Rates
 
 OPEN = 18  # days of seeding before the wave spreads outside homes
@@ -54,7 +54,7 @@ def make_rates(
 ) -> Rates:
     """Rates with the shape of the study's, written out so that no within-host model runs here; particles differ by up to 10 %.
 
-    Transmission, mixing, aversion, forgetting and seeding are the medians of `experiments.nz_calibration._parameters`; schools
+    Transmission, mixing, aversion, forgetting and seeding are the medians of `epi.model.parameters`; schools
     and workplaces close at weekends. Infectiousness rises for four days and fades (a gamma curve that sums to 1), and
     each dose takes away a part of it and of the susceptibility. With `immunity`, what doses took wanes by half within some
     months, and the infected become susceptible again, to a half in three months.

@@ -10,11 +10,11 @@ import typer
 
 import ode
 from calib._atomic import atomic_write_json
+from epi.data.load import load_figures
+from epi.errors import StudyError
+from epi.population.build import build_population
 from experiments.benchmark_simulator.__main__ import machine
 from experiments.benchmark_within_host._measure import measure
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import load_figures
-from experiments.nz_calibration._population import build_population
 
 
 def main(

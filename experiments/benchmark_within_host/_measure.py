@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ode
 import sim
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._figures import Figures
-from experiments.nz_calibration._model import parameter_space
-from experiments.nz_calibration._rates import Context, HostTables, host_tables, make_context, make_rates
+from epi.data.load import Figures
+from epi.model.model import parameter_space
+from epi.model.transmission import Context, HostTables, host_tables, make_context, make_rates
+from epi.study import calendar
 from sim import Population
 
 HOST = tuple(prior.name for prior in ode.PRIORS)

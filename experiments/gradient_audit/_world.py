@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import ode
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, load_figures
-from experiments.nz_calibration._population import build_population
+from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
+from epi.population.build import build_population
 from sim import COMMUNITY, HOUSEHOLD, VENUES, Population, Rates
 
 PARAMETERS: dict[str, str] = {

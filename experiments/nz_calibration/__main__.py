@@ -13,11 +13,12 @@ from rich.console import Console
 from calib import CheckpointError, FitError, RankLost, Team
 from calib._atomic import WriteError
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration import _spread, _study
-from experiments.nz_calibration._config import FREE, Config, make_config
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import Figures
-from experiments.nz_calibration._signals import DEFAULT, OPTIONS
+from epi.data.load import Figures
+from epi.errors import StudyError
+from epi.inference import distribute as _spread
+from epi.inference import setup as _study
+from epi.inference.settings import FREE, Config, make_config
+from epi.study.streams import DEFAULT, OPTIONS
 
 USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError, WriteError)
 console = Console(stderr=True)
@@ -137,9 +138,9 @@ def _device(device: str) -> str:
 
 
 def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: Team | None = None) -> None:
-    from experiments.nz_calibration import _outcome
-    from experiments.nz_calibration._draw import draw_all
-    from experiments.nz_calibration._report import write_report
+    from epi.outputs import write as _outcome
+    from epi.reporting.plots import draw_all
+    from epi.reporting.report import write_report
 
     study = _study.build(config, figures, run, console)
     if team is not None:

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from calib._runfolder import RunFolderError
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._verdicts import judge_run
+from epi.errors import StudyError
+from epi.outputs.run_files import RunFiles
+from epi.reporting.verdicts import judge_run
 
 console = Console(stderr=True)
 

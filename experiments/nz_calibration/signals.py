@@ -16,9 +16,9 @@ from rich.console import Console
 
 from calib._atomic import atomic_write_csv
 from calib._idata import datasets_of, load_inference_data
+from epi.errors import StudyError
+from epi.study.streams import OPTIONS, SIGNALS, parse_signals
 from experiments._studies import run_study, side_by_side
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._signals import OPTIONS, SIGNALS, parse_signals
 
 EVERYTHING = ",".join(OPTIONS)
 COMBINATIONS = (

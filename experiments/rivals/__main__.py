@@ -14,10 +14,10 @@ import typer
 from rich.console import Console
 
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration._errors import StudyError
+from epi.errors import StudyError
+from epi.sensitivity.settings import cores
 from experiments.rivals._methods import METHODS
 from experiments.rivals._run import Settings, budgets, compare, prepare
-from experiments.sensitivity._config import cores
 
 SAME = "same"
 

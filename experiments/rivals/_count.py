@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.nz_calibration._errors import StudyError
+from epi.errors import StudyError
 
 COST = {
     "prior_predictive": 1,

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._model import Simulator
-from experiments.nz_calibration._rebuild import rebuild
-from experiments.nz_calibration._study import make_simulator
-from experiments.sensitivity._simulate import timed
-from experiments.sensitivity._workers import Workers
+from epi.inference.setup import make_simulator
+from epi.model.model import Simulator
+from epi.outputs.reload import rebuild
+from epi.sensitivity.simulate import timed
+from epi.sensitivity.workers import Workers
+from epi.study import calendar
 
 Array = NDArray[np.float64]
 Weeks = Literal["fitted", "all"]

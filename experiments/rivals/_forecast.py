@@ -12,11 +12,11 @@ from torch import Tensor
 from calib._local_mean import identity
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._outcome import observations, score_unseen
-from experiments.nz_calibration._rebuild import rebuild
-from experiments.nz_calibration._study import Study, make_simulator, report_failed
+from epi.errors import StudyError
+from epi.inference.setup import Study, make_simulator, report_failed
+from epi.outputs.reload import rebuild
+from epi.outputs.write import observations, score_unseen
+from epi.study import calendar
 from experiments.rivals._country import Country
 from experiments.rivals._target import data_of
 

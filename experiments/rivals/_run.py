@@ -16,11 +16,12 @@ from torch import Tensor
 from calib._atomic import atomic_write_csv, atomic_write_text
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rebuild import posterior_draws
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._study import Study, steps
+from epi.errors import StudyError
+from epi.inference.setup import Study, steps
+from epi.model.observation import Expected
+from epi.outputs.reload import posterior_draws
+from epi.outputs.run_files import RunFiles
+from epi.sensitivity.workers import Workers
 from experiments.rivals._count import spent, words
 from experiments.rivals._country import Country, Recipe
 from experiments.rivals._draw import draw
@@ -28,7 +29,6 @@ from experiments.rivals._forecast import forecast, study_of
 from experiments.rivals._methods import METHODS, Drawn, Task
 from experiments.rivals._table import STUDY, markdown, rows
 from experiments.rivals._target import Target, target_of
-from experiments.sensitivity._workers import Workers
 
 TABLE = "table.csv"
 AFTER = ("forecast", "files", "sensitivity", "figures")

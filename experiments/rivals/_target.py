@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from experiments.nz_calibration._data import Data
-from experiments.nz_calibration._model import figures_law
-from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._signals import SIGNALS
+from epi.data.observations import Data
+from epi.model.model import figures_law
+from epi.model.observation import Expected
+from epi.outputs.run_files import RunFiles
+from epi.study.streams import SIGNALS
 
 NARROWEST = 0.1
 """Smallest standard deviation of a logarithm by which figures are divided: deaths of children are 0 in nearly all runs."""

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from calib import SensitivityError
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration._errors import StudyError
-from experiments.sensitivity import _compared, _steps
-from experiments.sensitivity._config import ALONE, FREE, LEVELS, Config, cores, make_config
-from experiments.sensitivity._outputs import HELP
-from experiments.sensitivity._reference import load_reference
+from epi.errors import StudyError
+from epi.sensitivity import steps as _steps
+from epi.sensitivity.outputs import HELP
+from epi.sensitivity.reference import load_reference
+from epi.sensitivity.settings import ALONE, FREE, LEVELS, Config, cores, make_config
+from experiments.sensitivity import _compared
 
 USER_ERRORS = (StudyError, RunFolderError, SensitivityError, FileNotFoundError)
 console = Console(stderr=True)
@@ -100,7 +101,7 @@ def _device(device: str) -> str:
 
 
 def _run(config: Config, run: RunFolder, found: tuple[Any, ...]) -> None:
-    from experiments.sensitivity._report import write_report
+    from epi.sensitivity.report import write_report
 
     with _steps.Analysis(config, run, console, *found) as analysis:
         if ALONE in config.levels:

@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 
 from calib import sobol_indices
+from epi.errors import StudyError
+from epi.sensitivity import compare, reference
+from epi.sensitivity import global_sobol as level_three
+from epi.sensitivity import local as level_one
+from epi.sensitivity import reference_designs as baselines
+from epi.sensitivity import saved as kept
+from epi.sensitivity.known_functions import all_functions
+from epi.sensitivity.outputs import Array
+from epi.sensitivity.steps import NUMBER, SURVIVORS, Analysis, index_table
 from experiments import benchmark_simulator
-from experiments.nz_calibration._errors import StudyError
-from experiments.sensitivity import _baselines as baselines
-from experiments.sensitivity import _compare as compare
-from experiments.sensitivity import _global as level_three
-from experiments.sensitivity import _kept as kept
-from experiments.sensitivity import _reference as reference
-from experiments.sensitivity import _zero_shot as level_one
-from experiments.sensitivity._functions import all_functions
-from experiments.sensitivity._outputs import Array
-from experiments.sensitivity._steps import NUMBER, SURVIVORS, Analysis, index_table
 
 FILE = "reference.nc"
 

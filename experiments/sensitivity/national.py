@@ -11,18 +11,18 @@ import typer
 from rich.console import Console
 
 from calib._atomic import atomic_write_json
+from epi.errors import StudyError
+from epi.outputs.run_files import RunFiles
+from epi.sensitivity import all_rates as level_two
+from epi.sensitivity import global_sobol as level_three
+from epi.sensitivity import local as level_one
+from epi.sensitivity.outputs import Output, make_output
+from epi.sensitivity.settings import Config
+from epi.sensitivity.simulate import Array, Work
+from epi.sensitivity.steps import NUMBER
+from epi.sensitivity.workers import Recipe
 from experiments.benchmark_simulator.__main__ import machine
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.sensitivity import _every_input as level_two
-from experiments.sensitivity import _global as level_three
-from experiments.sensitivity import _zero_shot as level_one
 from experiments.sensitivity.__main__ import USER_ERRORS
-from experiments.sensitivity._config import Config
-from experiments.sensitivity._outputs import Output, make_output
-from experiments.sensitivity._simulate import Array, Work
-from experiments.sensitivity._steps import NUMBER
-from experiments.sensitivity._workers import Recipe
 
 console = Console(stderr=True)
 AT_ONCE = 16_000_000

@@ -1,4 +1,4 @@
 """Questions asked of the calibrated New Zealand model: counterfactuals and policies."""
 
-from experiments.what_if._question import Question as Question
-from experiments.what_if._question import Setting as Setting
+from epi.scenarios.scenario import Question as Question
+from epi.scenarios.scenario import Setting as Setting

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from calib._atomic import atomic_write_csv
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import DISTRICTS
-from experiments.nz_calibration._rebuild import rebuild
-from experiments.nz_calibration._study import steps
-from experiments.what_if._draw import draw
-from experiments.what_if._page import write_page
-from experiments.what_if._question import Question, choose
-from experiments.what_if._run import Mode, drop_failed, prepare, save, simulate, worlds_of
-from experiments.what_if._summary import averted, curves
+from epi.data.load import DISTRICTS
+from epi.errors import StudyError
+from epi.inference.setup import steps
+from epi.outputs.reload import rebuild
+from epi.scenarios.page import write_page
+from epi.scenarios.plots import draw
+from epi.scenarios.run import Mode, drop_failed, prepare, save, simulate, worlds_of
+from epi.scenarios.scenario import Question, choose
+from epi.scenarios.summary import averted, curves
 from experiments.what_if.questions import QUESTIONS
 
 console = Console(stderr=True)

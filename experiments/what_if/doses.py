@@ -16,21 +16,21 @@ from torch import Tensor
 from calib._atomic import atomic_path, atomic_write_csv
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS
-from experiments.nz_calibration._rebuild import rebuild
-from experiments.nz_calibration._study import steps as progress
-from experiments.what_if._comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
-from experiments.what_if._constraints import Constraints
-from experiments.what_if._dose_check import check_doses
-from experiments.what_if._dose_draw import draw
-from experiments.what_if._dose_people import who_may
-from experiments.what_if._dose_rules import as_given, oldest_first
-from experiments.what_if._dose_run import TARGETS
-from experiments.what_if._doses import Doses
-from experiments.what_if._people import share_soon
-from experiments.what_if._search import Found, derivative_free, greedy, projected_gradient
+from epi.data.load import AGE_BANDS, DISTRICTS
+from epi.errors import StudyError
+from epi.inference.setup import steps as progress
+from epi.outputs.reload import rebuild
+from epi.scenarios.allocation.constraints import Constraints
+from epi.scenarios.allocation.dose_check import check_doses
+from epi.scenarios.allocation.dose_people import who_may
+from epi.scenarios.allocation.dose_plots import draw
+from epi.scenarios.allocation.dose_rules import as_given, oldest_first
+from epi.scenarios.allocation.dose_run import TARGETS
+from epi.scenarios.allocation.doses import Doses
+from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.people import share_soon
+from epi.study import calendar
 
 console = Console(stderr=True)
 TURNS = 4

@@ -16,17 +16,17 @@ from rich.console import Console
 from calib._atomic import atomic_path, atomic_write_csv
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder, RunFolderError
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._rebuild import rebuild
-from experiments.nz_calibration._study import steps as progress
-from experiments.what_if._comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
-from experiments.what_if._constraints import Constraints
-from experiments.what_if._policy import LAYERS, Expectation, policy_weeks
-from experiments.what_if._policy_check import check_gradient
-from experiments.what_if._policy_draw import draw
-from experiments.what_if._run import prepare
-from experiments.what_if._search import Found, derivative_free, greedy, projected_gradient
+from epi.errors import StudyError
+from epi.inference.setup import steps as progress
+from epi.outputs.reload import rebuild
+from epi.scenarios.allocation.constraints import Constraints
+from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
+from epi.scenarios.allocation.policy_check import check_gradient
+from epi.scenarios.allocation.policy_plots import draw
+from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.run import prepare
+from epi.study import calendar
 
 console = Console(stderr=True)
 

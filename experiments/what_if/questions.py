@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.what_if._question import Question, Setting, World, plus, to
+from epi.scenarios.scenario import Question, Setting, World, plus, to
 
 QUESTIONS: dict[str, Question] = {}
 

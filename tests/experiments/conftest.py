@@ -11,15 +11,15 @@ import typer
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from experiments.nz_calibration import _calendar as calendar
+from epi.data.load import load_figures
+from epi.data.observations import observed
+from epi.model.model import Simulator, parameter_space
+from epi.model.observation import make_observation
+from epi.model.transmission import make_context
+from epi.population.build import build_population
+from epi.study import calendar
+from epi.study.streams import OPTIONS
 from experiments.nz_calibration.__main__ import main
-from experiments.nz_calibration._data import observed
-from experiments.nz_calibration._figures import load_figures
-from experiments.nz_calibration._model import Simulator, parameter_space
-from experiments.nz_calibration._observation import make_observation
-from experiments.nz_calibration._population import build_population
-from experiments.nz_calibration._rates import make_context
-from experiments.nz_calibration._signals import OPTIONS
 
 SCALE = 0.002
 TINY = (

@@ -11,11 +11,11 @@ from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from experiments.nz_calibration._data import observed as data_of
-from experiments.nz_calibration._data import series
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, load_figures
-from experiments.nz_calibration._functionals import sensitivity_table
-from experiments.nz_calibration._signals import OPTIONS, SIGNALS
+from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
+from epi.data.observations import observed as data_of
+from epi.data.observations import series
+from epi.outputs.derivatives import sensitivity_table
+from epi.study.streams import OPTIONS, SIGNALS
 
 WEEKS = pd.date_range("2022-02-06", "2022-05-29", freq="W-SUN")
 ISO = [week.date().isoformat() for week in WEEKS]

@@ -3,8 +3,8 @@
 import torch
 
 from calib._local_mean import chart_slope
-from experiments.nz_calibration._chart import HOSTS, VENUES, _cubic, _forms, _polynomial, make_chart
-from experiments.nz_calibration._rates import host_tables
+from epi.inference.features import HOSTS, VENUES, _cubic, _forms, _polynomial, make_chart
+from epi.model.transmission import host_tables
 
 
 def test_chart_keeps_every_direction_but_the_two_spreads(tiny):

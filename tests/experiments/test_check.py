@@ -11,9 +11,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from calib._idata import datasets_of, load_inference_data
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._signals import SIGNALS
-from experiments.nz_calibration._verdicts import QUESTIONS, judge_run
+from epi.outputs.run_files import RunFiles
+from epi.reporting.verdicts import QUESTIONS, judge_run
+from epi.study.streams import SIGNALS
 from experiments.nz_calibration.check import main
 from tests.experiments.synthetic_run import make_run
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.nz_calibration._calendar import LAST_WEEK
-from experiments.nz_calibration._study import WARM_START
+from epi.inference.setup import WARM_START
+from epi.study.calendar import LAST_WEEK
 from tests.experiments.conftest import TINY, command
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from calib._idata import datasets_of, load_inference_data
-from experiments.nz_calibration._spread import SpreadSimulator
+from epi.inference.distribute import SpreadSimulator
 from tests.experiments.conftest import TINY, command, double_precision
 
 ROOT = Path(__file__).parents[2]

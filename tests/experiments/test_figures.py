@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.nz_calibration import _figures
-from experiments.nz_calibration._errors import FiguresError, StudyError
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, load_figures
+from epi.data import load as _figures
+from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
+from epi.errors import FiguresError, StudyError
 
 SHIPPED = Path(_figures.__file__).parent / "figures"
 

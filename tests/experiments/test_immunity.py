@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import ode
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._immunity import WAVE, kinds_of_host, make_campaign, periods, third_doses_by
-from experiments.nz_calibration._rates import INFECTIOUS_DAYS, host_tables, make_rates, with_kinds
+from epi.model.immunity import WAVE, kinds_of_host, make_campaign, periods, third_doses_by
+from epi.model.transmission import INFECTIOUS_DAYS, host_tables, make_rates, with_kinds
+from epi.study import calendar
 from sim import PERIOD, epidemic
 
 TWO = torch.arange(8) * 4 + 2

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from calib import CheckpointError
-from experiments.nz_calibration import _kept_runs
-from experiments.nz_calibration._kept_runs import kept_runs
+from epi.inference import saved_runs as _kept_runs
+from epi.inference.saved_runs import kept_runs
 
 
 def simulate(part, start):

@@ -11,13 +11,13 @@ from chirho.interventional.handlers import do
 from pyro import poutine
 from pyro.infer import Predictive
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._data import Data
-from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import model
-from experiments.nz_calibration._observation import PLACES as places_of
-from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._signals import SIGNALS
+from epi.data.observations import Data
+from epi.inference.likelihood import Inference
+from epi.model.model import model
+from epi.model.observation import PLACES as places_of
+from epi.model.observation import Expected
+from epi.study import calendar
+from epi.study.streams import SIGNALS
 from tests.experiments.conftest import make_simulator
 
 SEED = 11

@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import AGE_BANDS, load_figures
-from experiments.nz_calibration._immunity import periods
-from experiments.nz_calibration._model import SMALLEST_MEAN, figures_law, variance
-from experiments.nz_calibration._observation import (
+from epi.data.load import AGE_BANDS, load_figures
+from epi.errors import StudyError
+from epi.model.immunity import periods
+from epi.model.model import SMALLEST_MEAN, figures_law, variance
+from epi.model.observation import (
     LONGEST_DELAY,
     REPORT_DELAY,
     Expected,
@@ -23,8 +22,9 @@ from experiments.nz_calibration._observation import (
     severity,
     stay_matrix,
 )
-from experiments.nz_calibration._rates import HostTables, host_tables
-from experiments.nz_calibration._signals import AREAS, SIGNALS
+from epi.model.transmission import HostTables, host_tables
+from epi.study import calendar
+from epi.study.streams import AREAS, SIGNALS
 from sim import PERIOD
 
 DAYS = calendar.days_until(calendar.LAST_WEEK)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import load_figures
-from experiments.nz_calibration._population import build_population, main
-from experiments.nz_calibration._venues import (
+from epi.data.load import load_figures
+from epi.errors import StudyError
+from epi.population.build import build_population, main
+from epi.population.venues import (
     LARGEST_GROUP,
     employment,
     enrolment,

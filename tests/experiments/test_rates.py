@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._figures import DISTRICTS
-from experiments.nz_calibration._parameters import DRIFT_STEPS, KNOTS
-from experiments.nz_calibration._rates import (
+from epi.data.load import DISTRICTS
+from epi.model.parameters import DRIFT_STEPS, KNOTS
+from epi.model.transmission import (
     GENERATION,
     KNOT_DAYS,
     gravity,
@@ -19,6 +18,7 @@ from experiments.nz_calibration._rates import (
     mixing,
     variant,
 )
+from epi.study import calendar
 from sim import COMMUNITY, HOUSEHOLD, VENUES
 
 SCHOOL, WORK = VENUES, VENUES + 1

@@ -11,15 +11,15 @@ from calib._atomic import atomic_write_json
 from calib._baseline import baseline_quantiles
 from calib._runfolder import RunFolderError
 from calib._scores import weighted_interval_score
-from experiments.nz_calibration._draw import ALL, draw_all
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._figures import DISTRICTS, load_figures
-from experiments.nz_calibration._functionals import HEADLINES, functionals
-from experiments.nz_calibration._labels import LABELS, label
-from experiments.nz_calibration._model import parameter_space
-from experiments.nz_calibration._report import content, write_report
-from experiments.nz_calibration._run_files import RunFiles
-from experiments.nz_calibration._words import about, coverage_verdict, duration, extremes, percent, skill_words
+from epi.data.load import DISTRICTS, load_figures
+from epi.errors import StudyError
+from epi.model.model import parameter_space
+from epi.outputs.derivatives import HEADLINES, functionals
+from epi.outputs.run_files import RunFiles
+from epi.reporting.plots import ALL, draw_all
+from epi.reporting.report import content, write_report
+from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_words
+from epi.study.labels import LABELS, label
 from tests.experiments.synthetic_run import make_run
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from calib._idata import datasets_of, load_inference_data
-from experiments.nz_calibration._study import WARM_START
+from epi.inference.setup import WARM_START
 from tests.experiments.conftest import TINY, command
 
 ROOT = Path(__file__).parents[2]

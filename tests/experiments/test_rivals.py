@@ -12,10 +12,10 @@ import typer
 from typer.testing import CliRunner
 
 from calib._runfolder import RunFolder
-from experiments.nz_calibration._data import observed
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rebuild import rebuild
+from epi.data.observations import observed
+from epi.errors import StudyError
+from epi.model.observation import Expected
+from epi.outputs.reload import rebuild
 from experiments.rivals.__main__ import main
 from experiments.rivals._count import spent, words
 from experiments.rivals._country import Country, Recipe

@@ -7,12 +7,12 @@ import torch
 
 from calib._bend_fit import learn_bend
 from calib._local_mean import LocalMean
-from experiments.nz_calibration._chart import make_chart
-from experiments.nz_calibration._data import Data, observed
-from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._model import figures_law
-from experiments.nz_calibration._observation import PLACES, Expected
-from experiments.nz_calibration._signals import DEFAULT, OPTIONS
+from epi.data.observations import Data, observed
+from epi.inference.features import make_chart
+from epi.inference.likelihood import Inference
+from epi.model.model import figures_law
+from epi.model.observation import PLACES, Expected
+from epi.study.streams import DEFAULT, OPTIONS
 from tests.experiments.conftest import double_precision
 
 RUNS = 30

@@ -14,16 +14,14 @@ from typer.testing import CliRunner
 
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._model import Simulator, parameter_space
-from experiments.sensitivity import _every_input as level_two
-from experiments.sensitivity import _kept as kept
-from experiments.sensitivity.__main__ import main
-from experiments.sensitivity._baselines import morris, one_at_a_time
-from experiments.sensitivity._compare import on_functions
-from experiments.sensitivity._functions import additive_normal, all_functions
-from experiments.sensitivity._outputs import labels_of, make_output
-from experiments.sensitivity._reference import (
+from epi.model.model import Simulator, parameter_space
+from epi.sensitivity import all_rates as level_two
+from epi.sensitivity import saved as kept
+from epi.sensitivity.compare import on_functions
+from epi.sensitivity.known_functions import additive_normal, all_functions
+from epi.sensitivity.local import kept_labels, zero_shot
+from epi.sensitivity.outputs import labels_of, make_output
+from epi.sensitivity.reference import (
     PURPOSE,
     Columns,
     believed,
@@ -32,10 +30,12 @@ from experiments.sensitivity._reference import (
     make_reference,
     reliability,
 )
-from experiments.sensitivity._screen import extra_inputs
-from experiments.sensitivity._simulate import Work
-from experiments.sensitivity._workers import Recipe, Workers
-from experiments.sensitivity._zero_shot import kept_labels, zero_shot
+from epi.sensitivity.reference_designs import morris, one_at_a_time
+from epi.sensitivity.screen import extra_inputs
+from epi.sensitivity.simulate import Work
+from epi.sensitivity.workers import Recipe, Workers
+from epi.study import calendar
+from experiments.sensitivity.__main__ import main
 from tests.experiments.synthetic_run import make_run
 
 APP = typer.Typer()

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from calib import make_flow
 from calib._runfolder import RunFolder
-from experiments.nz_calibration import _settle, _study
-from experiments.nz_calibration._config import Config
-from experiments.nz_calibration._held_out import held_out
-from experiments.nz_calibration._observation import Expected
-from experiments.nz_calibration._rounds import FILE, load_pool, save_pool
+from epi.inference import refine as _settle
+from epi.inference import setup as _study
+from epi.inference.held_out import held_out
+from epi.inference.rounds import FILE, load_pool, save_pool
+from epi.inference.settings import Config
+from epi.model.observation import Expected
 from tests.experiments.conftest import double_precision
 
 QUIET = Console(quiet=True)

@@ -7,13 +7,13 @@ import pytest
 import torch
 import xarray as xr
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._data import observed, series
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._inference import Inference
-from experiments.nz_calibration._observation import PLACES
-from experiments.nz_calibration._signals import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
-from experiments.nz_calibration._taught import taught
+from epi.data.observations import observed, series
+from epi.errors import StudyError
+from epi.inference.likelihood import Inference
+from epi.model.observation import PLACES
+from epi.outputs.stream_information import taught
+from epi.study import calendar
+from epi.study.streams import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
 from experiments.nz_calibration.signals import row_of
 from tests.experiments.conftest import TINY, command
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from calib._noise import derive_seed
-from experiments.nz_calibration import _synthetic
-from experiments.nz_calibration._calendar import LAST_WEEK
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._model import variance
-from experiments.nz_calibration._population import build_population
-from experiments.nz_calibration._signals import SIGNALS
-from experiments.nz_calibration._synthetic import TAKEN_OFF, recovery, synthetic_data
+from epi.errors import StudyError
+from epi.inference import synthetic as _synthetic
+from epi.inference.synthetic import TAKEN_OFF, recovery, synthetic_data
+from epi.model.model import variance
+from epi.population.build import build_population
+from epi.study.calendar import LAST_WEEK
+from epi.study.streams import SIGNALS
 from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 

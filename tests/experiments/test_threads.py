@@ -4,7 +4,7 @@ import numba
 import pytest
 import torch
 
-from experiments.nz_calibration._threads import MOST, several_threads
+from epi.inference.threads import MOST, several_threads
 
 
 @pytest.fixture(autouse=True)

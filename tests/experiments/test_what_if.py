@@ -14,19 +14,19 @@ from typer.testing import CliRunner
 
 from calib._idata import save_inference_data, to_inference_data
 from calib._runfolder import RunFolder
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._observation import observe
-from experiments.nz_calibration._rates import host_tables
-from experiments.nz_calibration._rebuild import Fitted, rebuild
+from epi.errors import StudyError
+from epi.model.observation import observe
+from epi.model.transmission import host_tables
+from epi.outputs.reload import Fitted, rebuild
+from epi.scenarios import run as _run
+from epi.scenarios.interventions import ISOLATION_DAYS, TEST_DELAY, isolated, moved_campaign
+from epi.scenarios.outcome import MEASURES, outcome
+from epi.scenarios.people import share_soon, tell_apart
+from epi.scenarios.scenario import Question, check_world, choose, plus, to
+from epi.scenarios.summary import averted, curves, peak_in_hospital
+from epi.scenarios.worlds import run_looped, run_together
+from epi.study import calendar
 from experiments.what_if import __main__ as command
-from experiments.what_if import _run
-from experiments.what_if._levers import ISOLATION_DAYS, TEST_DELAY, isolated, moved_campaign
-from experiments.what_if._outcome import MEASURES, outcome
-from experiments.what_if._people import share_soon, tell_apart
-from experiments.what_if._question import Question, check_world, choose, plus, to
-from experiments.what_if._summary import averted, curves, peak_in_hospital
-from experiments.what_if._worlds import run_looped, run_together
 from experiments.what_if.questions import QUESTIONS
 from tests.experiments.conftest import SCALE, double_precision
 
@@ -304,7 +304,7 @@ def test_the_command_answers(folder, tmp_path):
     own.write_text(
         "from experiments.what_if import Question\n"
         "from experiments.what_if.questions import register\n"
-        "from experiments.what_if._question import to\n"
+        "from epi.scenarios.scenario import to\n"
         "register(Question('no-work', 'Nobody works', lambda s: {'contacts_work': to(0.0)}, 'work', 'the rest'))\n"
     )
     out = tmp_path / "out"
@@ -390,7 +390,7 @@ def test_a_folder_without_a_run_or_without_draws_is_refused(folder, tmp_path):
 def test_draws_of_another_version_are_refused(folder):
     fitted = rebuild(folder)
     assert isinstance(fitted, Fitted)
-    from experiments.nz_calibration._rebuild import posterior_draws
+    from epi.outputs.reload import posterior_draws
 
     with pytest.raises(StudyError, match="no draws of masks"):
         posterior_draws(fitted.run, {"masks": ()})

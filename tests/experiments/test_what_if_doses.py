@@ -16,15 +16,15 @@ from typer.testing import CliRunner
 
 from calib._idata import save_inference_data, to_inference_data
 from calib._runfolder import RunFolder
-from experiments.nz_calibration._calendar import LAST_WEEK
+from epi.scenarios.allocation.constraints import Constraints
+from epi.scenarios.allocation.dose_check import check_doses, directions
+from epi.scenarios.allocation.dose_people import GROUPS, KINDS, kind_of_host, who_may
+from epi.scenarios.allocation.dose_rules import as_given, oldest_first
+from epi.scenarios.allocation.dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
+from epi.scenarios.allocation.doses import Doses
+from epi.scenarios.allocation.pooling import pooled
+from epi.study.calendar import LAST_WEEK
 from experiments.what_if import doses as command
-from experiments.what_if._constraints import Constraints
-from experiments.what_if._dose_check import check_doses, directions
-from experiments.what_if._dose_people import GROUPS, KINDS, kind_of_host, who_may
-from experiments.what_if._dose_rules import as_given, oldest_first
-from experiments.what_if._dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
-from experiments.what_if._doses import Doses
-from experiments.what_if._pooling import pooled
 from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 DRAWS = 8

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 from typer.testing import CliRunner
 
-from experiments.nz_calibration import _calendar as calendar
-from experiments.nz_calibration._errors import StudyError
-from experiments.nz_calibration._rates import host_tables
+from epi.errors import StudyError
+from epi.model.transmission import host_tables
+from epi.scenarios.allocation.constraints import Constraints
+from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
+from epi.scenarios.allocation.policy_check import check_gradient
+from epi.scenarios.allocation.search import derivative_free, greedy, projected_gradient
+from epi.scenarios.comparison import compare
+from epi.scenarios.people import tell_apart
+from epi.scenarios.world import WorldSimulator
+from epi.study import calendar
 from experiments.what_if import policy as command
-from experiments.what_if._comparison import compare
-from experiments.what_if._constraints import Constraints
-from experiments.what_if._people import tell_apart
-from experiments.what_if._policy import LAYERS, Expectation, policy_weeks
-from experiments.what_if._policy_check import check_gradient
-from experiments.what_if._search import derivative_free, greedy, projected_gradient
-from experiments.what_if._world import WorldSimulator
 
 MONDAYS = tuple(date(2022, 2, 14 + 7 * i) for i in range(2))
 

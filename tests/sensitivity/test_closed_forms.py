@@ -11,8 +11,8 @@ from calib import (
     sobol_design,
     sobol_indices,
 )
-from experiments.sensitivity._check import words
-from experiments.sensitivity._functions import additive_normal, all_functions, ishigami, product_lognormal
+from epi.sensitivity.check import words
+from epi.sensitivity.known_functions import additive_normal, all_functions, ishigami, product_lognormal
 
 FUNCTIONS = all_functions()
 ids = [f.name for f in FUNCTIONS]

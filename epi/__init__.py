@@ -1,0 +1,1 @@
+"""What every epidemic calibration shares: study, data, population, model, inference, outputs, reporting, scenarios, sensitivity."""

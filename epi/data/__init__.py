@@ -1,0 +1,1 @@
+"""Reading and checking the tables of a study; observations by stream, week and place."""

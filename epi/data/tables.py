@@ -1,0 +1,181 @@
+"""Checks of one table: every way a CSV file can disappoint has its sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epi.errors import FiguresError
+
+__all__ = ["by_week", "fractions", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
+
+
+def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read `folder/name` and keep the named columns.
+
+    Args:
+        folder: the folder of tables.
+        name: file name.
+        columns: columns that must be there; others are ignored.
+        text: those of `columns` that hold text and are read as such.
+
+    Raises:
+        FiguresError: the file is missing, cannot be parsed, is empty, or lacks a column.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise FiguresError(
+            f"{path} was not found; the folder of figures must hold {name} with columns {', '.join(columns)}."
+        )
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"), keep_default_na=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise FiguresError(
+            f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8."
+        ) from error
+    for column in columns:
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
+            hint = f"rename column {near[0]!r}" if near else f"add it (found {', '.join(map(str, table.columns))})"
+            raise FiguresError(f"{name} has no column {column!r}; {hint}.")
+    if table.empty:
+        raise FiguresError(f"{name} has no rows; at least one is expected below the header.")
+    for column in text:
+        _reject(table[column].isna(), table, name, column, "text")
+    return table[list(columns)]
+
+
+def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expected: str) -> None:
+    """Raise for the first row marked bad, by its line in the file (the header is line 1)."""
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        value = table[column].iloc[row]
+        found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+        raise FiguresError(
+            f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it."
+        )
+
+
+def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float = 0.0) -> pd.DataFrame:
+    """Return the table with `columns` as float64, each finite and at least `low`.
+
+    Raises:
+        FiguresError: an entry is blank, not a number, infinite or below `low`.
+    """
+    out = table.copy()
+    for column in columns:
+        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        expected = "a number that is not negative" if low == 0.0 else f"a number of at least {low:g}"
+        _reject(~np.isfinite(value) | (value < low), table, name, column, expected)
+        out[column] = value
+    return out
+
+
+def whole_numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table with `columns` as int64 counts.
+
+    Raises:
+        FiguresError: an entry is blank, negative or not a whole number.
+    """
+    out = table.copy()
+    for column in columns:
+        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        bad = ~np.isfinite(value) | (value < 0) | (value != np.floor(value))
+        _reject(bad, table, name, column, "a whole number that is not negative")
+        out[column] = value.astype("int64")
+    return out
+
+
+def known(table: pd.DataFrame, name: str, column: str, allowed: Sequence[str]) -> None:
+    """Check that a column holds nothing but the allowed names.
+
+    Raises:
+        FiguresError: a name is unknown; the closest known one is suggested.
+    """
+    bad = ~table[column].isin(list(allowed))
+    if bad.any():
+        value = str(table[column][bad].iloc[0])
+        near = difflib.get_close_matches(value, allowed, 1, 0.6)
+        _reject(bad, table, name, column, repr(near[0]) if near else f"one of {', '.join(allowed)}")
+
+
+def ordered(table: pd.DataFrame, name: str, column: str, expected: Sequence[str]) -> None:
+    """Check that a column lists exactly the expected names, in their order.
+
+    Raises:
+        FiguresError: a name is unknown, twice there, missing or out of place.
+    """
+    known(table, name, column, expected)
+    found = list(table[column])
+    for value in found:
+        if found.count(value) > 1:
+            raise FiguresError(f"{name} has {found.count(value)} rows for {value!r}, expected one; remove the others.")
+    for line, (have, want) in enumerate(zip(found, expected, strict=False), start=2):
+        if have != want:
+            raise FiguresError(f"{name}, line {line}: found {have!r}, expected {want!r}; order the rows as documented.")
+    if len(found) < len(expected):
+        raise FiguresError(f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}.")
+
+
+def weeks(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table with `week_ending` as dates: Sundays, none left out between first and last.
+
+    Raises:
+        FiguresError: a date is not ISO, not a Sunday, or a week is missing.
+    """
+    day = pd.to_datetime(table["week_ending"], format="%Y-%m-%d", errors="coerce")
+    _reject(day.isna(), table, name, "week_ending", "a date as YYYY-MM-DD")
+    _reject(day.dt.day_of_week != 6, table, name, "week_ending", "a Sunday, the last day of the week")
+    have = pd.DatetimeIndex(sorted(day.unique()))
+    gap = pd.date_range(have[0], have[-1], freq="7D").difference(have)
+    if len(gap):
+        raise FiguresError(
+            f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week."
+        )
+    return table.assign(week_ending=day)
+
+
+def by_week(table: pd.DataFrame, name: str, key: str, order: Sequence[str], value: str) -> pd.DataFrame:
+    """Turn rows (week, key, value) into a frame indexed by week with a column for each name in `order`.
+
+    Raises:
+        FiguresError: a name is unknown, a row is there twice, or a week lacks a name.
+    """
+    known(table, name, key, order)
+    twice = table.duplicated(["week_ending", key])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise FiguresError(
+            f"{name}, line {int(np.flatnonzero(twice)[0]) + 2}: found a second row for {row[key]!r} in the "
+            f"week ending {row['week_ending'].date()}, expected one; remove one of them."
+        )
+    wide = table.pivot(index="week_ending", columns=key, values=value).reindex(columns=list(order))
+    missing = wide.isna()
+    if missing.any().any():
+        week, place = next((w, c) for w, row in missing.iterrows() for c in order if row[c])
+        raise FiguresError(f"{name} has no row for {place!r} in the week ending {week.date()}, expected one; add it.")
+    wide = wide.astype(table[value].dtype).rename_axis(index="week", columns=key)
+    return wide
+
+
+def fractions(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table with `columns` scaled to sum to exactly 1 in each row.
+
+    Raises:
+        FiguresError: an entry is negative or not a number, or a row is more than 0.001 off 1.
+    """
+    out = numbers(table, name, columns)
+    total = out[list(columns)].sum(axis=1)
+    off = (total - 1).abs() > 1e-3
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise FiguresError(
+            f"{name}, line {row + 2}: {', '.join(columns)} add up to {total.iloc[row]:.4f}, expected 1; "
+            "correct the fractions."
+        )
+    out[list(columns)] = out[list(columns)].div(total, axis=0)
+    return out

@@ -1,0 +1,1 @@
+"""Calibration of a study: simulators, likelihood, emulator, chains."""

@@ -1,0 +1,117 @@
+"""The study's simulations split over the processes of a torchrun (docs/distributed.md): rank 0 runs the study, the others simulate."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from calib import Team
+from calib._pace import kernel_threads
+from calib._runfolder import RunFolder
+from epi.data.load import Figures
+from epi.inference import setup as _study
+from epi.inference.settings import Config
+from epi.model.model import Simulator
+from epi.model.observation import Expected
+
+
+@dataclass(frozen=True, eq=False)
+class SpreadSimulator(Simulator):
+    """A simulator whose particles are simulated on all ranks.
+
+    Attributes:
+        team: the processes; every rank builds the same simulators in the same order.
+        alone: the simulator of this rank.
+    """
+
+    team: Team | None = None
+    alone: Simulator | None = None
+
+    def __post_init__(self) -> None:
+        assert self.team is not None
+        assert self.alone is not None
+        object.__setattr__(self, "_forward", self.team.split(self._rows_to_counts))
+        object.__setattr__(self, "_with_jacobian", self.team.split(self._z_to_jacobian))
+
+    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Expected:
+        """As the simulator's own, its particles split over the ranks."""
+        rows = torch.cat([theta[p.name].reshape(len(theta["aversion"]), -1) for p in self.space.parameters], 1)
+        own = torch.arange(len(rows)) if streams is None else streams
+        flat: Tensor = self._forward(rows, seed, own)  # type: ignore[attr-defined]
+        return Expected.from_flat(flat, self.weeks)
+
+    def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As the simulator's own, its particles split over the ranks."""
+        own = torch.arange(len(z)) if streams is None else streams
+        flat: Tensor = self._with_jacobian(z.detach(), seed, own)  # type: ignore[attr-defined]
+        both = flat.unflatten(1, (-1, 1 + self.space.dim))
+        return both[..., 0].contiguous(), both[..., 1:].contiguous()
+
+    def _rows_to_counts(self, rows: Tensor, seed: int, streams: Tensor) -> Tensor:
+        here = self.observation.week
+        theta, start = {}, 0
+        for p in self.space.parameters:
+            size = math.prod(p.shape)
+            theta[p.name] = rows[:, start : start + size].reshape(len(rows), *p.shape).to(here)
+            start += size
+        assert self.alone is not None
+        return self.alone._expected(theta, seed, streams).flat()
+
+    def _z_to_jacobian(self, z: Tensor, seed: int, streams: Tensor) -> Tensor:
+        assert self.alone is not None
+        value, jacobian = self.alone.jacobian(z, seed, streams)
+        return torch.cat([value[..., None], jacobian], -1).flatten(1)
+
+
+def spread(study: _study.Study, team: Team) -> _study.Study:
+    """The study with its simulators split over the ranks; call it on every rank, on the same study."""
+    made: dict[int, SpreadSimulator] = {}
+
+    def over(alone: Simulator) -> SpreadSimulator:
+        if id(alone) not in made:
+            own = {f.name: getattr(alone, f.name) for f in fields(Simulator)}
+            made[id(alone)] = SpreadSimulator(**own, team=team, alone=alone)
+        return made[id(alone)]
+
+    return replace(
+        study,
+        short=over(study.short),
+        full=over(study.full),
+        sample_short=over(study.sample_short),
+        sample_full=over(study.sample_full),
+        country_short=study.country_short and over(study.country_short),
+        country_full=study.country_full and over(study.country_full),
+        slope_short=over(study.slope_short),
+    )
+
+
+def work(config: Config, figures: Figures, team: Team) -> None:
+    """Build what rank 0 builds, then simulate what it sends, to the end of the run. Writes nothing that stays.
+
+    Raises:
+        RankLost: rank 0 died.
+    """
+    quiet = Console(quiet=True)
+    # synthetic figures are rank 0's affair: simulators do not look at figures to be calibrated
+    config = config.model_copy(update={"synthetic": None})
+    with tempfile.TemporaryDirectory() as scratch:
+        run = RunFolder.create(Path(scratch) / "rank", "nz_calibration", config.identity(), config.seed)
+        spread(_study.build(config, figures, run, quiet), team)
+    team.serve()
+
+
+def share_cores() -> None:
+    """Divide this host's cores among its ranks, so that they do not fight over them."""
+    import numba
+
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    numba.set_num_threads(max(1, min(kernel_threads(), cores // ranks)))

@@ -1,0 +1,228 @@
+"""Coordinates in which log expected counts are nearly straight lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ode
+from calib import ParameterSpace
+from calib._maps import NormalMap
+from calib._noise import base_noise
+from calib._pace import Pace
+from epi.inference.compiled_features import (
+    EFFECT,
+    HAZARD,
+    ITSELF,
+    LOG_SHARE,
+    SHARE,
+    VENUE,
+    Table,
+    back,
+    coordinates,
+)
+from epi.inference.threads import MOST
+from epi.model.model import Simulator
+from epi.model.parameters import HIERARCHY
+from epi.model.transmission import host_tables
+
+LOGGED = ("ascertainment_pcr", "ascertainment_rat")
+HOUSEHOLD = "transmission_household"
+VENUES = ("transmission_school", "transmission_work", "transmission_community")
+SHARES = ("assortativity",)
+CURVED = (*LOGGED, HOUSEHOLD, *VENUES, *SHARES, *HIERARCHY, *HIERARCHY.values())
+"""Parameters that stand in the chart as something else than their z."""
+HOSTS = 1024
+"""Hosts from whose solutions the strength of transmission is learnt,"""
+SPREAD = 1.5
+"""with parameters this many prior standard deviations wide: data may move them far."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyChart:
+    """`z [*batch, D]` to `eta [*batch, E]`, E = D less one for each hierarchy.
+
+    Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
+    how infectious and of how susceptible people are. So a venue's coordinate is that product over its value at the prior
+    medians, not its logarithm. A household runs out of people, so that its coordinate is the share of them that one infected member
+    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of districts stand for
+    themselves instead of a spread and effects in its units, ascertainment, a factor of the counts, as a logarithm, and the share of
+    contacts within an age band as that share.
+
+    Attributes:
+        space: the parameters.
+        strength: coefficients of the log of susceptibility times infectiousness as a cubic in the host's coordinates.
+    """
+
+    space: ParameterSpace
+    strength: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:  # noqa: D102 (described by the class)
+        # one split has one derivative; slices would each fill a whole vector with zeros
+        names, sizes = self._blocks
+        blocks = dict(zip(names, z.split(sizes, -1), strict=True))
+        strength = torch.exp(_polynomial(_host(self.space, z), *(x.to(z) for x in self._forms)))[..., None]
+        value = {name: self._maps[name].forward(blocks[name]) for name in CURVED}
+        parts = []
+        for name, block in blocks.items():
+            if name in HIERARCHY:
+                parts.append(value[HIERARCHY[name]] * value[name])
+            elif name in LOGGED:
+                parts.append(value[name].log())
+            elif name == HOUSEHOLD:
+                parts.append(-torch.expm1(-value[name] * strength))
+            elif name in SHARES:
+                parts.append(value[name])
+            elif name in VENUES:
+                parts.append(value[name] / self._medians[name].to(z) * strength)
+            elif name not in HIERARCHY.values():
+                parts.append(block)
+        return torch.cat(parts, dim=-1)
+
+    def with_back(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The coordinates `[P, E]` of `z [P, D]` without a graph, compiled, and their reverse mode `[P, E] -> [P, D]`."""
+        table, at = self._table, _array(z)
+        eta = np.empty((len(at), len(table.kind)))
+        self._paces[0](lambda: coordinates(table, at, eta))
+
+        def whole(by: Tensor) -> Tensor:
+            given, out = _array(by), np.zeros_like(at)
+            self._paces[1](lambda: back(table, at, eta, given, out))
+            return torch.from_numpy(out).to(z)
+
+        return torch.from_numpy(eta).to(z), whole
+
+    @cached_property
+    def _paces(self) -> tuple[Pace, Pace]:
+        return Pace(MOST), Pace(MOST)
+
+    @cached_property
+    def _table(self) -> Table:
+        rows = [row for name, size in zip(*self._blocks, strict=True) for row in self._rows(name, size)]
+        kind, source, loc, scale, spread, spread_loc, spread_scale = (
+            np.array(column) for column in zip(*rows, strict=True)
+        )
+        host = np.array([self.space.slice_of(p.name).start for p in ode.PRIORS])
+        forms = (np.ascontiguousarray(x.double().numpy()) for x in self._forms)
+        return Table(kind, source, loc, scale, spread, spread_loc, spread_scale, host, *forms)
+
+    def _rows(self, name: str, size: int) -> list[tuple[float, ...]]:
+        """Of a block of coordinates in order: kind, source, location and scale, and the same of its spread."""
+        if name in HIERARCHY.values():
+            return []
+        first = self.space.slice_of(name).start
+        kind, straight = self._kind(name)
+        ends = torch.zeros(2, size, dtype=torch.float64)
+        ends[1] = 1.0
+        loc, at_one = straight(self._maps[name].forward(ends)) if name in CURVED else ends
+        spread, spread_loc, spread_scale = 0, 0.0, 0.0
+        if name in HIERARCHY:
+            spread = self.space.slice_of(HIERARCHY[name]).start
+            low, high = (
+                self._maps[HIERARCHY[name]].forward(torch.tensor([0.0, 1.0], dtype=torch.float64)).log().tolist()
+            )
+            spread_loc, spread_scale = low, high - low
+        if name in VENUES:  # in units of the median
+            loc, at_one = torch.zeros_like(loc), at_one - loc
+        return [
+            (kind, first + i, float(loc[i]), float(at_one[i] - loc[i]), spread, spread_loc, spread_scale)
+            for i in range(size)
+        ]
+
+    @staticmethod
+    def _kind(name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
+        """What a coordinate is made of, and the function that makes its parameter linear in z."""
+        if name in LOGGED:
+            return LOG_SHARE, torch.logit
+        if name in SHARES:
+            return SHARE, torch.logit
+        if name in (HOUSEHOLD, *VENUES):
+            return HAZARD if name == HOUSEHOLD else VENUE, torch.log
+        return EFFECT if name in HIERARCHY else ITSELF, lambda x: x
+
+    @cached_property
+    def _blocks(self) -> tuple[list[str], list[int]]:
+        """Blocks of z, names and sizes: one for each curved parameter, one for each run of others between them."""
+        names, sizes = list[str](), list[int]()
+        for p in self.space.parameters:
+            if p.name in CURVED or not names or names[-1] in CURVED:
+                names.append(p.name)
+                sizes.append(p.size)
+            else:
+                sizes[-1] += p.size
+        return names, sizes
+
+    @cached_property
+    def _maps(self) -> dict[str, NormalMap]:
+        return {p.name: p.map for p in self.space.parameters}
+
+    @cached_property
+    def _medians(self) -> dict[str, Tensor]:
+        return self.space.to_theta(torch.zeros(self.space.dim, dtype=torch.float64))
+
+    @cached_property
+    def _forms(self) -> tuple[Tensor, Tensor, Tensor]:
+        return _forms(self.strength, len(ode.PRIORS))
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(x.detach().cpu().double().numpy())
+
+
+def make_chart(simulator: Simulator) -> StudyChart:
+    """The chart of a simulator: solves the within-host model of some hosts of the prior, once."""
+    space, context = simulator.space, simulator.context
+    names = [p.name for p in ode.PRIORS]
+    z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
+    spread = base_noise("sobol", HOSTS, len(names), 0)
+    for i, name in enumerate(names):
+        z[:, space.slice_of(name).start] = SPREAD * spread[:, i].to(z)
+    z = torch.cat([torch.zeros_like(z[:1]), z]).to(context.population_share)
+    with torch.no_grad():
+        hosts = host_tables(space.to_theta(z), context)
+        share = context.population_share.reshape(context.districts, context.ages).mean(0)
+        people = share @ simulator.observation.share
+        strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log().double().cpu()
+        good = hosts.finite.cpu() & torch.isfinite(strength)
+    features = _cubic(_host(space, z.double().cpu()))
+    rows = torch.linalg.lstsq(features[good], (strength - strength[0])[good, None]).solution[:, 0]
+    # least squares rounds differently from process to process; a chart need not be exact, but must be the same
+    return StudyChart(space, rows.round(decimals=6))
+
+
+def _host(space: ParameterSpace, z: Tensor) -> Tensor:
+    at = [space.slice_of(p.name).start for p in ode.PRIORS]
+    return z.index_select(-1, torch.tensor(at, device=z.device))
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """`[*batch, F]` all products of one, two and three coordinates."""
+    n = x.shape[-1]
+    first, second = torch.triu_indices(n, n)
+    pairs = x[..., first] * x[..., second]
+    triples = [pairs[..., first >= i] * x[..., i : i + 1] for i in range(n)]
+    return torch.cat([x, pairs, *triples], dim=-1)
+
+
+def _forms(coefficients: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The coefficients of `_cubic` as forms of one, two and three vectors, `[n]`, `[n, n]` and `[n, n, n]`."""
+    row, column = torch.triu_indices(n, n)
+    later = [(row[row >= i], column[row >= i]) for i in range(n)]
+    first, second, *third = coefficients.split([n, len(row), *(len(j) for j, _ in later)])
+    square, cube = coefficients.new_zeros(n, n), coefficients.new_zeros(n, n, n)
+    square[row, column] = second
+    for i, ((j, k), some) in enumerate(zip(later, third, strict=True)):
+        cube[i, j, k] = some
+    return first, square, cube
+
+
+def _polynomial(x: Tensor, line: Tensor, square: Tensor, cube: Tensor) -> Tensor:
+    """`_cubic(x) @ coefficients`, `[*batch]` of `x [*batch, n]`: one product a power, no table of all products."""
+    n = x.shape[-1]
+    inner = square + (x @ cube.reshape(n, n * n)).unflatten(-1, (n, n))
+    return ((line + (inner * x[..., None, :]).sum(-1)) * x).sum(-1)

@@ -1,0 +1,157 @@
+"""What decides a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calib import FLOWS
+from epi.errors import StudyError
+from epi.study.streams import DEFAULT, parse_signals
+
+FULL_RANK = ("gaussian", "gaussian-nsf")
+"""Flows that can start from Gauss-Newton steps."""
+FREE = ("max_seconds", "max_steps", "scores_only")
+"""Settings that may differ when a run is resumed."""
+
+
+class Config(BaseModel):
+    """Settings of a run; frozen, written into its manifest.
+
+    Attributes:
+        scale: agents per person, (0, 1].
+        jacobian_scale: agents per person of the sample on which Jacobians are taken; None for `scale`.
+        level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the local mean and
+            make the forecast.
+        level_runs: how many of them the warm start makes; 0 takes level, curvature and forecast from the sample itself.
+        rounds: how often such runs are made at draws of the fit, which then goes on.
+        round_runs: runs of a round.
+        round_jacobians: runs of a round with their Jacobian, at some of the same draws.
+        slope_scale: agents per person of the sample on which these Jacobians are taken; not below that of the others.
+        balance: how far small districts are over-sampled, 0 (proportional) to 1.
+        seed: of everything random.
+        device: "cpu" or "cuda".
+        gradient: "local" fits the flow with the Jacobians and values that the warm start kept, and simulates nothing more; "reverse" and
+            "forward" then go on with fresh simulations in every step.
+        flow: family of the guide.
+        particles: simulations a step.
+        learning_rate: of the fit.
+        warm_start: Gauss-Newton steps before the fit.
+        average: compare the data with the mean over random streams (True) or with single runs.
+        max_steps, max_seconds: limits of the fit.
+        chain_draws: kept of each of the 64 chains that draw from the posterior of the local mean.
+        draws: posterior draws simulated to the end of the forecast.
+        jacobian_draws: how many of them with their Jacobian under two random streams, on the sample, for the sensitivity ranking.
+        replicates: observations drawn for each of them.
+        prior_draws: simulations of the prior predictive.
+        signals: what the likelihood sees, names of `_signals.OPTIONS`.
+        synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
+        scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no figures, no report.
+        smoke: a run that touches everything and fits nothing well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: float = Field(gt=0, le=1)
+    jacobian_scale: float | None = Field(default=None, gt=0, le=1)
+    level_scale: float = Field(default=0.5, gt=0, le=1)
+    level_runs: int = Field(default=24, ge=0)
+    rounds: int = Field(default=3, ge=0)
+    round_runs: int = Field(default=50, ge=10)
+    round_jacobians: int = Field(default=12, ge=4)
+    slope_scale: float = Field(default=0.1, gt=0, le=1)
+    balance: float = Field(default=0.75, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    gradient: Literal["local", "reverse", "forward"] = "local"
+    flow: str = "gaussian"
+    particles: int = Field(default=8, ge=2)
+    learning_rate: float = Field(default=0.01, gt=0)
+    warm_start: int = Field(default=9, ge=0)
+    average: bool = True
+    warm_particles: int = Field(default=4, ge=1)
+    max_steps: int = Field(default=3000, ge=1)
+    max_seconds: float = Field(default=300.0, gt=0)
+    chain_draws: int = Field(default=150, ge=4)
+    draws: int = Field(default=96, ge=10)
+    jacobian_draws: int = Field(default=24, ge=10)
+    replicates: int = Field(default=8, ge=1)
+    prior_draws: int = Field(default=64, ge=10)
+    noise_runs: int = Field(default=16, ge=4)
+    signals: tuple[str, ...] = DEFAULT
+    synthetic: int | None = None
+    scores_only: bool = False
+    smoke: bool = False
+    figures: str | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the epidemic: double precision on the CPU, single on a GPU. Inference is in double precision always."""
+        return torch.float32 if self.device == "cuda" else torch.float64
+
+    @property
+    def country_scale(self) -> float:
+        """Agents per person of the population whose runs set the level and make the forecast."""
+        return max(self.scale, self.level_scale) if self.level_runs else self.scale
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return self.model_dump(mode="json")
+
+
+DEFAULT_SCALE = {"cpu": 0.03, "cuda": 1.0}
+GPU_JACOBIAN_SCALE = 0.06
+SMOKE: dict[str, Any] = {
+    "scale": 0.006, "particles": 4, "warm_start": 3, "warm_particles": 2, "max_steps": 40, "max_seconds": 3600.0,
+    "level_scale": 0.02, "level_runs": 4, "rounds": 1, "round_runs": 12, "round_jacobians": 4, "slope_scale": 0.006, "chain_draws": 10,
+    "draws": 16, "jacobian_draws": 10, "prior_draws": 24, "noise_runs": 4, "replicates": 4,
+}  # fmt: skip
+
+
+def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
+    """Settings given by the user over those of the device and of a smoke run.
+
+    Args:
+        smoke: whether to take the smoke run's sizes.
+        device: "auto", "cpu" or "cuda".
+        **settings: settings by name; None means not given.
+
+    Raises:
+        StudyError: a setting is out of range, or the device is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"Device {device!r} was asked for; choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError(
+            "Device cuda was asked for, but torch finds no usable GPU; run with --device cpu, or install a CUDA build of torch."
+        )
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
+    if device == "cuda":
+        values["jacobian_scale"] = SMOKE["scale"] if smoke else GPU_JACOBIAN_SCALE
+    values |= {key: value for key, value in settings.items() if value is not None}
+    if values.get("signals") is not None:
+        values["signals"] = parse_signals(values["signals"])
+    if values.get("figures") is not None:
+        values["figures"] = str(Path(values["figures"]))
+    try:
+        config = Config(smoke=smoke, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"Setting {first['loc'][0]} = {first['input']!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+        ) from error
+    if config.flow not in FLOWS:
+        raise StudyError(f"Flow {config.flow!r} was asked for; choose one of {', '.join(FLOWS)}.")
+    if config.warm_start and config.flow not in FULL_RANK:
+        raise StudyError(
+            f"Flow {config.flow!r} cannot start from Gauss-Newton steps; choose {' or '.join(FULL_RANK)}, or --warm-start 0."
+        )
+    if config.gradient == "local" and not (config.average and config.warm_start):
+        raise StudyError(
+            "Gradient 'local' fits to the local mean of the warm start, which was turned off; choose --gradient reverse or forward."
+        )
+    return config

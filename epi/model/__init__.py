@@ -1,0 +1,1 @@
+"""From parameters to rates, and from infections to expected observations."""

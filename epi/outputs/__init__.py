@@ -1,0 +1,1 @@
+"""What a run writes: posterior, forecast, scores, derivatives; and reading it again."""

@@ -1,0 +1,202 @@
+"""What a finished run left, read from its folder: the only source of figures and report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from calib._idata import datasets_of, load_inference_data
+from calib._jacobian_file import load_jacobian
+from calib._runfolder import RunFolder
+from epi.errors import StudyError
+from epi.model.model import parameter_space
+from epi.study.labels import label
+from epi.study.streams import SIGNALS
+
+Array = NDArray[np.float64]
+
+
+FILES = ("posterior.nc", "jacobian.nc", "history.csv", "sensitivity.csv", "signals.csv", "scores.json", "forecast.csv")
+"""What a run leaves beside its manifest."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run, each read when it is first asked for.
+
+    Attributes:
+        folder: the run's folder.
+    """
+
+    folder: Path
+
+    def require(self) -> None:
+        """Check that the run left every file that figures and report are made of.
+
+        Raises:
+            RunFolderError: the folder holds no run.
+            StudyError: one of its files is not there.
+        """
+        status = self.manifest["status"]
+        missing = [name for name in FILES if not (self.folder / name).is_file()]
+        if missing:
+            raise StudyError(
+                f"{self.folder} (a run with status {status}) lacks {', '.join(missing)}; run the study to its end before drawing."
+            )
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """`manifest.json`."""
+        return RunFolder.open(self.folder).manifest
+
+    @cached_property
+    def groups(self) -> dict[str, xr.Dataset]:
+        """The groups of `posterior.nc`."""
+        return datasets_of(load_inference_data(self.folder / "posterior.nc"))
+
+    @cached_property
+    def jacobian(self) -> xr.Dataset:
+        """`jacobian.nc`."""
+        return load_jacobian(self.folder / "jacobian.nc")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """`history.csv`."""
+        return self._table("history.csv", ("step", "elbo", "elbo_smoothed"))
+
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame:
+        """`sensitivity.csv`."""
+        return self._table(
+            "sensitivity.csv", ("output", "level", "parameter", "measure", "index", "low", "high", "rank")
+        )
+
+    @cached_property
+    def taught(self) -> pd.DataFrame:
+        """`signals.csv`."""
+        return self._table("signals.csv", ("option", "fitted", "quantity", "sd", "sd_other", "wider", "shown"))
+
+    @cached_property
+    def forecast(self) -> pd.DataFrame:
+        """`forecast.csv`."""
+        return self._table(
+            "forecast.csv", ("reference_date", "target", "horizon", "location", "output_type_id", "value")
+        )
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """`scores.json`."""
+        file = self.folder / "scores.json"
+        try:
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StudyError(f"There is no {file}; run the study to its end before drawing.") from error
+        except ValueError as error:
+            raise StudyError(f"{file} is damaged ({error}); run the study again.") from error
+        return content
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        file = self.folder / name
+        if not file.is_file():
+            raise StudyError(f"There is no {file}; run the study to its end before drawing.")
+        table = pd.read_csv(file)
+        missing = [column for column in columns if column not in table.columns]
+        if missing:
+            raise StudyError(f"{file} lacks the column {missing[0]}; run the study again.")
+        return table
+
+    @cached_property
+    def weeks(self) -> list[str]:
+        """ISO dates on which the weeks end."""
+        return [str(week)[:10] for week in self.groups["observed_data"]["week"].values]
+
+    @cached_property
+    def fitted(self) -> NDArray[np.bool_]:
+        """`[week]`, weeks that the likelihood saw."""
+        return np.asarray(self.groups["constant_data"]["fitted_week"].values).astype(bool)
+
+    @cached_property
+    def signals(self) -> list[str]:
+        """Names of the signals of which the likelihood saw something."""
+        return [name for name in SIGNALS if self.seen(name).any()]
+
+    def seen(self, name: str) -> NDArray[np.bool_]:
+        """`[week, place]`, figures of a signal that the likelihood saw."""
+        return np.asarray(self.groups["constant_data"][f"seen_{name}"].values).astype(bool)
+
+    @cached_property
+    def masked(self) -> NDArray[np.bool_]:
+        """`[week]`, weeks left out of the likelihood although they lie before the forecast date."""
+        return np.asarray(self.groups["constant_data"]["masked_week"].values).astype(bool)
+
+    @cached_property
+    def forecast_from(self) -> str:
+        """ISO date that ends the first forecast week."""
+        last = int(np.flatnonzero(self.fitted).max())
+        return self.weeks[last + 1] if last + 1 < len(self.weeks) else self.weeks[last]
+
+    def predicted(self, name: str, group: str = "posterior_predictive") -> Array:
+        """Draws of a predictive variable, `[draw, week, place]`."""
+        array = self.groups[group][name]
+        return np.asarray(array.stack(sample=("chain", "draw")).transpose("sample", ...).values, dtype=np.float64)
+
+    def observed(self, name: str) -> Array:
+        """Figures `[week, place]`, NaN where there are none."""
+        return np.asarray(self.groups["observed_data"][name].values, dtype=np.float64)
+
+    def places(self, name: str) -> list[str]:
+        """Names along the last axis of a predictive variable."""
+        array = self.groups["posterior_predictive"][name]
+        return [str(place) for place in array[array.dims[-1]].values]
+
+    def draws(self, group: str = "posterior") -> tuple[list[str], Array]:
+        """Names of all flat parameters, and their draws `[draw, parameter]`, in the parameters' own units."""
+        names: list[str] = []
+        columns: list[Array] = []
+        listed = {str(entry["name"]).split("[")[0] for entry in self.manifest.get("parameters", [])}
+        for site, array in self.groups[group].data_vars.items():
+            if listed and site not in listed:  # deterministic quantities are no parameters
+                continue
+            stacked = array.stack(sample=("chain", "draw")).transpose("sample", ...)
+            values = np.asarray(stacked.values, dtype=np.float64).reshape(stacked.sizes["sample"], -1)
+            axes = [dim for dim in stacked.dims if dim != "sample"]
+            labels = [str(label) for label in stacked[axes[0]].values] if len(axes) == 1 else range(values.shape[1])
+            names += [f"{site}[{label}]" for label in labels] if axes else [str(site)]
+            columns.append(values)
+        return names, np.concatenate(columns, axis=1)
+
+    @cached_property
+    def truth(self) -> dict[str, float]:
+        """Known values of flat parameters where the figures were simulated (`recovery.json`, z), else empty."""
+        file = self.folder / "recovery.json"
+        if not file.is_file():
+            return {}
+        rows = json.loads(file.read_text(encoding="utf-8"))["parameters"]
+        space = parameter_space()
+        z = {str(row["name"]): float(row["truth"]) for row in rows}
+        theta = space.flatten(space.to_theta(torch.tensor([z[name] for name in space.names], dtype=torch.float64)))
+        return dict(zip(space.names, theta.tolist(), strict=True))
+
+    @cached_property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Entries of `manifest["parameters"]` by name."""
+        return {str(entry["name"]): entry for entry in self.manifest.get("parameters", [])}
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a flat parameter; a vector's elements may share one entry."""
+        return self.parameters.get(name) or self.parameters.get(name.split("[")[0]) or {"name": name}
+
+    def label(self, name: str) -> str:
+        """Printed name of a flat parameter: the manifest's own label, else the study's."""
+        given = self.parameters.get(name, {}).get("label")
+        plain = (name, name.replace("_", " "))
+        return str(given) if given and given not in plain else label(name)

@@ -1,0 +1,100 @@
+"""What each signal taught: how wide what is known would be without it, or with it if it was not fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from epi.data.observations import observed
+from epi.inference.likelihood import Inference
+from epi.inference.setup import Study
+from epi.study import calendar
+from epi.study.streams import OPTIONS, SIGNALS
+
+SHOWN = 6
+"""Parameters that are shown for each signal: those it teaches most."""
+TEACHES = 1.02
+"""A parameter is shown from this factor on."""
+
+
+def taught(study: Study, inference: Inference, z: Tensor, jacobian: xr.Dataset) -> pd.DataFrame:
+    """Standard deviations with and without each signal, linearised at the mean of the posterior: no simulation.
+
+    With `I_s` the Fisher information of the figures of a signal that could be seen up to the forecast date, z has the covariance
+    `(1 + sum_s I_s)^-1`; a signal is taken out of the sum, or put into it if it was not fitted.
+
+    Args:
+        study: the problem.
+        inference: the likelihood of the fit.
+        z: `[S, D]` posterior draws.
+        jacobian: what the run kept: expected figures and their derivatives at some of the draws.
+
+    Returns:
+        One row an option and quantity (a parameter's z, or an output): `sd` of the run's own combination, `sd_other` with the signal
+        switched the other way, `wider`, the factor by which it is wider without the signal, and whether the row is worth a place in
+        a figure.
+    """
+    at = z.mean(0, keepdim=True)
+    early = jacobian["output_week"].values.astype(str) <= str(calendar.FORECAST_DATE)
+    flat, slope = (
+        torch.as_tensor(jacobian[name].mean("draw").transpose("output", ...).values[early]).to(z)[None]
+        for name in ("expected", "jacobian")
+    )
+    every = observed(study.figures, study.full.observation.weeks, OPTIONS).until(study.short.weeks).seen
+    parts = inference.information(at, flat, slope, every)
+    by_option = {
+        option: torch.stack([parts[n] for n, s in SIGNALS.items() if s.option == option and n in parts]).sum(0)[0]
+        for option in OPTIONS
+        if any(s.option == option and n in parts for n, s in SIGNALS.items())
+    }
+    fitted = [option for option in by_option if option in study.config.signals]
+    whole = torch.eye(z.shape[1]).to(z) + torch.stack([by_option[o] for o in fitted]).sum(0)
+    names, slopes = _outputs(jacobian)
+    directions = torch.cat([torch.eye(z.shape[1]).to(z), torch.as_tensor(slopes).to(z)])
+    own = _sd(whole, directions)
+    rows = []
+    for option, information in by_option.items():
+        on = option in fitted
+        other = _sd(whole - information if on else whole + information, directions)
+        wider = other / own if on else own / other
+        rows.append(
+            pd.DataFrame(
+                {
+                    "option": option,
+                    "fitted": on,
+                    "quantity": [*study.space.names, *names],
+                    "output": [False] * z.shape[1] + [True] * len(names),
+                    "sd": own.numpy(),
+                    "sd_other": other.numpy(),
+                    "wider": wider.numpy(),
+                }
+            )
+        )
+    table = pd.concat(rows, ignore_index=True)
+    told = ~table.output & ~table.quantity.str.contains(r"\[|^dispersion_|^cluster_size")
+    leading = table[told & (table.wider >= TEACHES)]
+    best = leading.sort_values("wider", ascending=False).groupby("option", sort=False).head(SHOWN).quantity
+    return table.assign(shown=table.output | table.quantity.isin(set(best)))
+
+
+def _sd(precision: Tensor, directions: Tensor) -> Tensor:
+    """`[K]` standard deviations along `directions [K, D]`."""
+    root = torch.linalg.cholesky(precision)
+    return torch.linalg.solve_triangular(root, directions.mT, upper=False).norm(dim=0)
+
+
+def _outputs(jacobian: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Outputs worth knowing, and their mean derivatives `[output, D]`."""
+    mean = jacobian["jacobian"].mean("draw").transpose("output", "parameter").values
+    signal, week = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week"))
+    known = week <= str(calendar.FORECAST_DATE)
+    chosen = {
+        "infections to the forecast date": (signal == "infections_district") & known,
+        "cases in the forecast weeks": (signal == "cases_district") & ~known,
+        "admissions in the forecast weeks": (signal == "admissions_age") & ~known,
+        "deaths in the forecast weeks": (signal == "deaths_age") & ~known,
+    }
+    return list(chosen), np.stack([mean[rows].sum(0) for rows in chosen.values()])

@@ -1,0 +1,1 @@
+"""Synthetic populations from a region's tables, and how well they fit them."""

@@ -1,0 +1,357 @@
+"""Every figure of a run, drawn from the files in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from calib._figures import (
+    draw_elbo,
+    draw_matrix,
+    draw_rank_path,
+    draw_ranking,
+    draw_scores,
+    draw_shares_over_time,
+    draw_tornado,
+)
+from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
+from calib._sensitivity import Functional, sensitivity
+from calib._style import save_figure
+from epi.data.load import DISTRICTS
+from epi.outputs.derivatives import HEADLINES, functionals, week_name
+from epi.outputs.run_files import RunFiles
+from epi.reporting.sentences import stop_words
+from epi.study.streams import AREAS, OPTIONS, SIGNALS
+
+FIGURES = "figures"
+SHOWN = 12
+"""Rows of a ranking."""
+
+PAIRS = (
+    "transmission_community",
+    "aversion",
+    "forgetting",
+    "ascertainment_rat",
+    "seed_level",
+    "transmission_household",
+)
+"""Parameters that trade off against each other in an epidemic's curve; those present are drawn in pairs."""
+
+TITLES = {name: signal.title for name, signal in SIGNALS.items()}
+
+
+def forecast_districts(run: RunFiles) -> Figure:
+    """Weekly cases of the 20 districts."""
+    return _fans(run, "cases_district", "Weekly reported cases by district", columns=4, height=1.55)
+
+
+def forecast_ages(run: RunFiles) -> Figure:
+    """Weekly cases of the 8 age bands."""
+    return _fans(run, "cases_age", "Weekly reported cases by age", columns=4)
+
+
+def forecast_admissions(run: RunFiles) -> Figure:
+    """Weekly admissions of the 8 age bands."""
+    return _fans(run, "admissions_age", "Weekly admissions to hospital by age", columns=4)
+
+
+def _fans(run: RunFiles, name: str, title: str, columns: int, height: float = 1.75) -> Figure:
+    draws, observed = run.predicted(name), run.observed(name)
+    seen = run.seen(name)
+    own = [None if SIGNALS[name].masked and seen.any() else seen[:, i] for i in range(seen.shape[1])]
+    panels = [Panel(place, draws[..., i], observed[:, i], own[i]) for i, place in enumerate(run.places(name))]
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
+
+
+def forecast_national(run: RunFiles) -> Figure:
+    """National cases and admissions; infections where the run kept them."""
+    panels = [
+        Panel("Reported cases a week", run.predicted("cases_district").sum(-1), run.observed("cases_district").sum(-1)),
+        Panel("Admissions a week", run.predicted("admissions_age").sum(-1), run.observed("admissions_age").sum(-1)),
+    ]
+    if "infections_district" in run.groups["posterior_predictive"]:
+        panels.append(Panel("Infections a week (estimate)", run.predicted("infections_district").sum(-1)))
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), "New Zealand", height=2.7)
+
+
+def forecast_signals(run: RunFiles) -> Figure:
+    """The other signals for the country as a whole."""
+    people = np.asarray(run.groups["constant_data"]["population_district"].values, dtype=float)
+    area = np.array([sum(people[DISTRICTS.index(d)] for d in districts) for districts, _ in AREAS.values()])
+    whole: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "deaths_age": lambda x: x.sum(-1),
+        "occupancy_district": lambda x: x.sum(-1),
+        "wastewater_area": lambda x: _weighted(x, area),
+        "border_cohort": lambda x: x[..., 0],
+    }
+    titles = {
+        "deaths_age": "Deaths a week",
+        "occupancy_district": "In hospital, mean of the week",
+        "wastewater_area": "Wastewater, million copies a person a day",
+        "border_cohort": "Border workers infected, per 1,000 a week",
+    }
+    panels = [
+        Panel(
+            titles[name] + ("" if name in run.signals else " (not fitted)"),
+            add(run.predicted(name)),
+            add(run.observed(name)),
+            run.seen(name).any(-1),
+        )
+        for name, add in whole.items()
+    ]
+    none = np.zeros_like(run.masked)
+    return draw_fans(run.weeks, panels, run.fitted, none, 2, "New Zealand: the other signals", height=2.3)
+
+
+def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean over the places that have a figure."""
+    known = np.isfinite(x)
+    total = (known * weight).sum(-1)
+    return np.divide(
+        (np.where(known, x, 0.0) * weight).sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0
+    )
+
+
+def forecast_deaths(run: RunFiles) -> Figure:
+    """Weekly deaths of the 8 age bands."""
+    return _fans(run, "deaths_age", "Weekly deaths by age", columns=4)
+
+
+def forecast_occupancy(run: RunFiles) -> Figure:
+    """People in hospital in the 20 districts."""
+    return _fans(run, "occupancy_district", "People in hospital by district, mean of the week", columns=4, height=1.55)
+
+
+def forecast_wastewater(run: RunFiles) -> Figure:
+    """Wastewater of the 13 areas."""
+    return _fans(
+        run, "wastewater_area", "Wastewater by area, million genome copies a person a day", columns=4, height=1.55
+    )
+
+
+def signals_taught(run: RunFiles) -> Figure:
+    """How much wider what is known would be without each signal."""
+    table = run.taught
+    rows = list(dict.fromkeys(table.loc[table.shown, "quantity"]))
+    options = [o for o in OPTIONS if (table.option == o).any()]
+    wide = table.pivot(index="quantity", columns="option", values="wider").loc[rows, options]
+    fitted = dict(zip(table.option, table.fitted, strict=True))
+    return draw_matrix(
+        wide.to_numpy(),
+        [run.label(q) for q in rows],
+        [o if fitted[o] else f"{o}\n(not fitted)" for o in options],
+        "What each signal teaches: how much wider an interval is without it (linearised)",
+    )
+
+
+def parameters_forest(run: RunFiles) -> Figure:
+    """Posterior beside prior of the scalar parameters."""
+    return _forest(run, lambda name: "[" not in name, "Parameters: posterior (blue) on the scale of the prior (grey)")
+
+
+def parameters_forest_elements(run: RunFiles) -> Figure:
+    """Posterior beside prior of parameters by district, age, ..."""
+    return _forest(
+        run, lambda name: "[" in name, "Parameters by district, age and period: posterior on the prior's scale"
+    )
+
+
+def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
+    names, after = run.draws("posterior")
+    keep = [i for i, name in enumerate(names) if chosen(name)]
+    prior = np.array([[run.entry(names[i])[f"prior_{end}"] for i in keep] for end in ("low", "median", "high")])
+    units = [str(run.entry(names[i]).get("unit") or "") for i in keep]
+    units = ["" if unit == "standardised" else unit for unit in units]
+    truth = [run.truth.get(names[i], np.nan) for i in keep] if run.truth else None
+    title += ", true value (diamond)" if truth else ""
+    return draw_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title, truth)
+
+
+def parameters_pairs(run: RunFiles) -> Figure:
+    """Joint posterior of a few parameters that trade off."""
+    names, after = run.draws("posterior")
+    prior_names, before = run.draws("prior")
+    chosen = [name for name in PAIRS if name in names] or names[:6]
+    return draw_pairs(
+        after[:, [names.index(name) for name in chosen]],
+        [run.label(name) for name in chosen],
+        before[:, [prior_names.index(name) for name in chosen]],
+        "Joint posterior: pairs below, each with its prior (grey line) on the diagonal, correlations above",
+    )
+
+
+def shrinkage(run: RunFiles) -> dict[str, np.ndarray]:
+    """`1 - posterior interquartile range / prior interquartile range` of every site, `[element]` each.
+
+    Computed on z, where every prior is the standard normal, so that no family of priors is favoured.
+    """
+    z = run.jacobian["z"].values
+    width = np.diff(np.quantile(z, (0.25, 0.75), axis=0), axis=0)[0] / (norm.ppf(0.75) - norm.ppf(0.25))
+    result: dict[str, list[float]] = {}
+    for name, ratio in zip(run.jacobian["parameter"].values, width, strict=True):
+        result.setdefault(str(name).split("[")[0], []).append(1.0 - float(ratio))
+    return {site: np.asarray(values) for site, values in result.items()}
+
+
+def parameters_shrinkage(run: RunFiles) -> Figure:
+    """How much of the prior's width each parameter lost."""
+    rows = sorted(shrinkage(run).items(), key=lambda row: -float(np.median(row[1])))
+    return draw_shrinkage(
+        [(run.label(site), values) for site, values in rows], "What the figures told: prior width lost to the fit"
+    )
+
+
+def fit_elbo(run: RunFiles) -> Figure:
+    """History of the ELBO with the step at which it stopped."""
+    table = run.history
+    reason = stop_words(run)[0]
+    return draw_elbo(table["step"], table["elbo"], table["elbo_smoothed"], int(table["step"].iloc[-1]), reason)
+
+
+def scores(run: RunFiles) -> Figure:
+    """WIS beside the baseline's, and coverage, by horizon."""
+    return draw_scores(run.scores, {name: TITLES[name] for name in run.signals})
+
+
+def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
+    """Rows of `sensitivity.csv` for one output and measure, the first rank first."""
+    table = run.sensitivity
+    chosen = table[(table.output == output) & (table.measure == measure) & (table.level == level)]
+    return chosen.sort_values("rank", kind="stable")
+
+
+def sensitivity_ranking(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+    """The leading parameters of an output by their share of the derivative measure."""
+    top = rows_of(run, output, "derivative_share").head(SHOWN)
+    return draw_ranking(
+        [run.label(name) for name in top.parameter],
+        top["index"],
+        top.low,
+        top.high,
+        top.top_five,
+        "share of the mean squared derivative, with its 95 % interval",
+        f"What {output} hang on",
+    )
+
+
+def sensitivity_ranking_admissions(run: RunFiles) -> Figure:
+    """The same for admissions."""
+    return sensitivity_ranking(run, HEADLINES[1])
+
+
+def sensitivity_tornado(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+    """Swings of an output in its own unit."""
+    wide = rows_of(run, output, "prior_swing").head(SHOWN)
+    narrow = rows_of(run, output, "posterior_swing").set_index("parameter")["index"]
+    return draw_tornado(
+        [run.label(name) for name in wide.parameter],
+        wide["index"],
+        wide.low,
+        wide.high,
+        narrow.loc[wide.parameter],
+        str(wide.unit.iloc[0]),
+        f"{output[0].upper()}{output[1:]}: change from a parameter's 5 % to its 95 % point (linearised)",
+    )
+
+
+def sensitivity_tornado_admissions(run: RunFiles) -> Figure:
+    """The same for admissions."""
+    return sensitivity_tornado(run, HEADLINES[1])
+
+
+def sensitivity_over_time(run: RunFiles) -> Figure:
+    """Shares of groups of parameters in each week's national cases."""
+    shares = {}
+    for week in run.weeks:
+        rows = rows_of(run, week_name("cases_district", week), "derivative_share", "group")
+        if len(rows):
+            shares[week] = rows.set_index("parameter")["index"]
+    table = pd.DataFrame(shares)
+    table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:SHOWN]]
+    order = table.to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal
+    table = table.iloc[np.argsort(order, kind="stable")]
+    return draw_shares_over_time(
+        table.to_numpy(),
+        [run.label(name) for name in table.index],
+        list(table.columns),
+        run.forecast_from,
+        "What each week's national cases hang on (share of the mean squared derivative, %)",
+    )
+
+
+def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
+    """Ranks of the leading parameters against the number of draws, from the kept Jacobians."""
+    data = run.jacobian
+    chosen = next(f for f in functionals(data, run.forecast_from) if f.name == HEADLINES[0])
+    wanted = np.asarray(chosen.weights) != 0
+    second = data["jacobian_second"].values[:, wanted] if "jacobian_second" in data else None
+    (result,) = sensitivity(
+        data["jacobian"].values[:, wanted],
+        data["z"].values,
+        [str(name) for name in data["parameter"].values],
+        [Functional(chosen.name, np.asarray(chosen.weights)[wanted], chosen.unit)],
+        np.random.default_rng(0),  # only the bootstrap draws from it, and the ranks shown are without it
+        second=second,
+        replicates=2,
+    )
+    first = np.argsort(result.path_rank[-1])[:leading]
+    return draw_rank_path(
+        result.path_draws,
+        result.path_rank[:, first],
+        [run.label(result.names[i]) for i in first],
+        f"Does the ranking hold? Ranks for {chosen.name} from the first draws alone",
+    )
+
+
+ALL: dict[str, Callable[[RunFiles], Figure]] = {
+    "forecast_national": forecast_national,
+    "forecast_districts": forecast_districts,
+    "forecast_ages": forecast_ages,
+    "forecast_admissions": forecast_admissions,
+    "forecast_signals": forecast_signals,
+    "forecast_deaths": forecast_deaths,
+    "forecast_occupancy": forecast_occupancy,
+    "forecast_wastewater": forecast_wastewater,
+    "signals_taught": signals_taught,
+    "scores": scores,
+    "parameters_forest": parameters_forest,
+    "parameters_forest_elements": parameters_forest_elements,
+    "parameters_shrinkage": parameters_shrinkage,
+    "parameters_pairs": parameters_pairs,
+    "sensitivity_ranking": sensitivity_ranking,
+    "sensitivity_ranking_admissions": sensitivity_ranking_admissions,
+    "sensitivity_tornado": sensitivity_tornado,
+    "sensitivity_tornado_admissions": sensitivity_tornado_admissions,
+    "sensitivity_over_time": sensitivity_over_time,
+    "sensitivity_rank_path": sensitivity_rank_path,
+    "fit_elbo": fit_elbo,
+}
+"""Every figure by its file name."""
+
+
+def draw_all(folder: Path) -> list[Path]:
+    """Draw every figure of a run into `figures/*.png`.
+
+    Args:
+        folder: a finished run; only its files are read, and nothing is simulated.
+
+    Returns:
+        The files, in the order of the report.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+        StudyError: a file of the run is missing or damaged.
+    """
+    run = RunFiles(Path(folder))
+    run.require()
+    paths = []
+    for name, draw in ALL.items():
+        path = run.folder / FIGURES / f"{name}.png"
+        save_figure(draw(run), path)
+        paths.append(path)
+    return paths

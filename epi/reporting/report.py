@@ -1,0 +1,248 @@
+"""One self-contained page about a run, for a reader who knows epidemics and not this code."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from calib._atomic import atomic_write_text
+from calib._style import interval, number
+from epi.errors import StudyError
+from epi.outputs.run_files import RunFiles
+from epi.reporting import sentences as words
+from epi.reporting.plots import ALL, FIGURES, TITLES, shrinkage
+from epi.study.streams import SIGNALS
+
+REPORT = "report.html"
+TEMPLATE = "report.html.j2"
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` from the files of a run: one page, images inside, nothing loaded from elsewhere.
+
+    Args:
+        folder: a run whose figures have been drawn (`draw_all`); nothing is simulated.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+        StudyError: a file of the run is missing or damaged.
+    """
+    run = RunFiles(Path(folder))
+    run.require()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(TEMPLATE).render(**content(run))
+    path = run.folder / REPORT
+    atomic_write_text(path, page)
+    return path
+
+
+def content(run: RunFiles) -> dict[str, Any]:
+    """Everything the template prints, as plain data."""
+    manifest = run.manifest
+    fitted = [week for week, seen in zip(run.weeks, run.fitted & ~run.masked, strict=True) if seen]
+    later = [week for week in run.weeks if week >= run.forecast_from]
+    configuration = manifest["configuration"]
+    return {
+        "manifest": manifest,
+        "notices": [*synthetic_words(run), *manifest.get("notices", [])],
+        "image": {name: _image(run, name) for name in ALL},
+        "first_week": words.day(fitted[0]),
+        "last_week": words.day(fitted[-1]),
+        "forecast_from": words.day(later[0]) if later else "",
+        "forecast_to": words.day(later[-1]) if later else "",
+        "masked_weeks": [words.day(week) for week, hidden in zip(run.weeks, run.masked, strict=True) if hidden],
+        "districts": len(run.places("cases_district")),
+        "ages": len(run.places("cases_age")),
+        "parameters": parameter_rows(run),
+        "parameter_count": len(run.draws()[0]),
+        "draw_count": run.draws()[1].shape[0],
+        "summary": summary(run),
+        "skill": words.skill_words({name: run.scores.get(name, {}) for name in run.signals}),
+        "signals": [words.COUNTED[name] for name in run.signals],
+        "unseen": [words.COUNTED[name] for name in SIGNALS if name not in run.signals],
+        "taught": words.taught_words(run),
+        "extremes": words.extremes(run.scores),
+        "horizons": {TITLES[t]: horizon_rows(run, t) for t in run.signals},
+        "places": place_rows(run, "cases_district"),
+        "periods": list(run.scores["cases_district"]["overall"]),
+        "what_matters": words.sensitivity_words(run),
+        "fit": words.fit_words(run),
+        "scale": scale_words(run),
+        "population": list(manifest.get("population", [])),
+        "status": {"drawing": "complete"}.get(manifest["status"], manifest["status"]),
+        "timings": timing_rows(manifest.get("timings", {})),
+        "simulations": [(name.replace("_", " "), f"{n:,}") for name, n in manifest.get("simulations", {}).items()],
+        "configuration": [(key.replace("_", " "), _shown(value)) for key, value in configuration.items()],
+        "shrunk": shrunk_words(run),
+        "limits": limits(run),
+    }
+
+
+def _image(run: RunFiles, name: str) -> str:
+    file = run.folder / FIGURES / f"{name}.png"
+    if not file.is_file():
+        raise StudyError(f"There is no {file}; draw the figures of the run before writing its report.")
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
+
+
+def summary(run: RunFiles) -> list[str]:
+    """The few sentences that a reader in a hurry takes along."""
+    sentences = words.skill_words({"cases_district": run.scores.get("cases_district", {})})
+    sentences += words.sensitivity_words(run)[:1]
+    sentences.append(words.k_hat_words(run))
+    return sentences
+
+
+def synthetic_words(run: RunFiles) -> list[str]:
+    """That the figures are simulated, and how many of the known parameters were found again."""
+    if run.manifest["configuration"].get("synthetic") is None and not run.truth:
+        return []
+    sentence = (
+        "The figures of this run were simulated from known parameter values: nothing on this page is about New Zealand."
+    )
+    names, draws = run.draws()
+    known = [i for i, name in enumerate(names) if name in run.truth]
+    if known:
+        low, high = np.quantile(draws[:, known], (0.05, 0.95), axis=0)
+        truth = np.array([run.truth[names[i]] for i in known])
+        inside = int(((low <= truth) & (truth <= high)).sum())
+        sentence += f" {inside} of {len(known)} true values lie inside the posterior's central 90 % intervals."
+    return [sentence]
+
+
+def parameter_rows(run: RunFiles) -> list[dict[str, str]]:
+    """Prior and posterior of every flat parameter, scalars first."""
+    names, draws = run.draws()
+    low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
+    rows = []
+    for i in sorted(range(len(names)), key=lambda i: "[" in names[i]):
+        entry = run.entry(names[i])
+        prior = [entry.get(key) for key in ("prior_median", "prior_low", "prior_high")]
+        rows.append(
+            {
+                "label": run.label(names[i]),
+                "unit": str(entry.get("unit") or ""),
+                "prior": interval(*map(float, prior)) if None not in prior else "–",  # type: ignore[arg-type]
+                "posterior": interval(float(middle[i]), float(low[i]), float(high[i])),
+                "reason": str(entry.get("reason") or ""),
+                "element": "yes" if "[" in names[i] else "",
+            }
+        )
+    return rows
+
+
+def shrunk_words(run: RunFiles) -> str:
+    """Which parameters the figures told most and least about."""
+    values = sorted(((float(np.median(v)), site) for site, v in shrinkage(run).items()), reverse=True)
+    told = words.listed([f"{run.label(site)} ({words.percent(v)} narrower)" for v, site in values[:3]])
+    silent = [run.label(site) for v, site in values if v < 0.1]
+    text = f"The figures told most about {told}."
+    if silent:
+        text += (
+            f" They told next to nothing (less than a tenth of the prior's width) about {words.listed(silent)}: "
+            + ("there the prior speaks.")
+        )
+    return text
+
+
+def horizon_rows(run: RunFiles, target: str) -> list[list[str]]:
+    """Scores by weeks ahead, printed."""
+    return [
+        [str(row["horizon"]), *_score_cells(row)]
+        for row in run.scores[target]["by_horizon"]
+    ]  # fmt: skip
+
+
+def place_rows(run: RunFiles, target: str) -> list[list[str]]:
+    """Scores by place, printed; first all horizons, then the relative score of each period."""
+    return [
+        [row["place"], *_score_cells(row), *(_ratio(part) for part in row.get("periods", {}).values())]
+        for row in run.scores[target]["by_place"]
+    ]
+
+
+def _score_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        "–" if row["wis"] is None else number(row["wis"]),
+        "–" if row["baseline_wis"] is None else number(row["baseline_wis"]),
+        _ratio(row),
+        words.percent(row["coverage_50"]),
+        words.percent(row["coverage_95"]),
+    ]
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    return "–" if row["relative_wis"] is None else f"{row['relative_wis']:.2f}"
+
+
+def timing_rows(timings: dict[str, float]) -> list[tuple[str, str, str]]:
+    """Phase, time, share, the longest first."""
+    total = sum(timings.values()) or 1.0
+    rows = sorted(timings.items(), key=lambda row: -row[1])
+    return [(name.replace("_", " "), words.duration(s), words.percent(s / total)) for name, s in rows]
+
+
+def scale_words(run: RunFiles) -> list[str]:
+    """What the scale of the population and the simulator's own noise do to the result."""
+    manifest = run.manifest
+    people = float(run.groups["constant_data"]["population_district"].sum())
+    sentences = []
+    if "agents" in manifest:
+        agents = int(manifest["agents"])
+        sentences.append(
+            f"The simulated country has {agents:,} agents for {people:,.0f} people: on average one agent stands for "
+            f"{number(people / agents)}. The fewer the agents, the more the luck of a few decides when an epidemic takes off "
+            "in a district."
+        )
+    noise = manifest.get("simulator_noise", {})
+    if "relative_sd_district" in noise:
+        by_district = sorted(noise["relative_sd_district"].items(), key=lambda row: row[1])
+        (quiet, least), (loud, most) = by_district[0], by_district[-1]
+        sentences.append(
+            f"With the parameters fixed, chance alone moves the expected weekly cases from one simulation to the next by "
+            f"{words.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
+            f"simulations) for the country, and between {words.percent(least)} ({quiet}) and {words.percent(most)} ({loud}) for a "
+            f"district. The fitted scatter of district cases is {words.percent(noise['dispersion_district'])}: where chance is "
+            "of that size or larger, part of what looks like scatter of the figures is the simulator's own luck, and the "
+            "intervals of that district are wider than a larger population would make them."
+        )
+    else:
+        sentences.append("This run did not measure how much the simulator's own noise moves its results.")
+    return sentences
+
+
+def limits(run: RunFiles) -> list[str]:
+    """What a reader must not take from the page."""
+    texts = [
+        "Reported cases are a falling share of infections; the model estimates that share with one value before and one after "
+        "25 February 2022, when self-reported rapid tests became the main test, and it may have drifted since.",
+        "Intervals are those of a fitted approximation to the posterior, not of an exact sampler; the check above says how "
+        "far it can be trusted.",
+        "Sensitivities are derivatives where the posterior lies, extended along straight lines; far from there, for instance "
+        "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
+        "The model knows one variant and infects nobody twice: it is not meant for weeks after May 2022.",
+    ]
+    if run.manifest["status"] not in ("complete", "drawing"):
+        texts.insert(
+            0, f"This run's status is “{run.manifest.get('status')}”, not “complete”: some numbers may be missing."
+        )
+    return texts

@@ -1,0 +1,1 @@
+"""Scenarios asked of a calibrated study: interventions, counterfactuals, allocation."""

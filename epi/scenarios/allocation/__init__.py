@@ -1,0 +1,1 @@
+"""Allocation of restrictions and doses under a budget."""

@@ -1,0 +1,106 @@
+"""One self-contained page with the answers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import xarray as xr
+
+from calib._atomic import atomic_write_text
+from calib._style import interval
+from epi.scenarios.interventions import ASSUMPTIONS, LEVERS
+from epi.scenarios.scenario import Question
+from epi.scenarios.summary import MEASURES, needless, peak_in_hospital
+
+PAGE = "what_if.html"
+
+
+def write_page(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    data: xr.Dataset,
+    averted: pd.DataFrame,
+    questions: Sequence[Question],
+    figures: Mapping[str, Path],
+) -> Path:
+    """Write `what_if.html`: images inside, nothing loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2").render(
+        manifest=manifest,
+        draws=data.sizes["draw"],
+        image={name: _image(path) for name, path in figures.items()},
+        questions=[_question(data, averted, q, figures) for q in questions],
+        assumptions=ASSUMPTIONS,
+        levers=LEVERS,
+        measures=MEASURES,
+    )
+    path = folder / PAGE
+    atomic_write_text(path, page)
+    return path
+
+
+def _image(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _question(
+    data: xr.Dataset, averted: pd.DataFrame, question: Question, figures: Mapping[str, Path]
+) -> dict[str, Any]:
+    mine = averted[averted.question == question.name]
+    return {
+        "name": question.name,
+        "title": question.title,
+        "carries": question.carries,
+        "leaves_out": question.leaves_out,
+        "compared": "the calibrated world" if question.against is None else "the other world named in the question",
+        "sentences": sentences(data, mine, question),
+        "curves": [key for key in figures if key.startswith(f"{question.name}-curves")],
+        "rows": {
+            level: [_row(mine, level, place) for place in dict.fromkeys(mine[mine.level == level].place)]
+            for level in ("age", "district")
+        },
+    }
+
+
+def sentences(data: xr.Dataset, mine: pd.DataFrame, question: Question) -> list[str]:
+    """The answer in words."""
+    out = []
+    for measure in MEASURES:
+        row = mine[(mine.measure == measure) & (mine.level == "all")].iloc[0]
+        share = interval(100 * row.share_median, 100 * row.share_low_95, 100 * row.share_high_95)
+        number = interval(row["median"], row.low_95, row.high_95)
+        text = f"{measure.capitalize()} averted: {number} people, {share} % of {row.reference_median:,.0f}."
+        if row.low_95 < 0 < row.high_95:
+            text += " The 95 % interval holds zero: the model does not say whether there would have been more or fewer."
+        elif row.high_95 <= 0:
+            text += " A negative number means more of them."
+        out.append(text)
+    before, after = (interval(x[2], x[0], x[4]) for x in peak_in_hospital(data, question))
+    out.append(f"In hospital on a day of the worst week: {after} people, against {before}.")
+    extra = needless(data, question)
+    if extra is not None:
+        low, _, middle, _, high = extra / 1e6
+        out.append(
+            f"Isolation of people not infected: {interval(middle, low, high)} million days more than in the world compared with."
+        )
+    return out
+
+
+def _row(mine: pd.DataFrame, level: str, place: str) -> list[str]:
+    cells = [place]
+    for measure in MEASURES:
+        row = mine[(mine.measure == measure) & (mine.level == level) & (mine.place == place)].iloc[0]
+        cells.append(interval(row["median"], row.low_95, row.high_95))
+        cells.append(interval(100 * row.share_median, 100 * row.share_low_95, 100 * row.share_high_95))
+    return cells

@@ -1,0 +1,101 @@
+"""Judging: what the worlds differ by, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from epi.scenarios.run import AGAINST, CALIBRATED
+from epi.scenarios.scenario import Question
+
+LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
+COLUMNS = ("low_95", "low_50", "median", "high_50", "high_95")
+MEASURES = ("infections", "admissions", "deaths")
+
+
+def reference(question: Question) -> str:
+    """The world that a question's is compared with."""
+    return question.name + AGAINST if question.against is not None else CALIBRATED
+
+
+def quantiles(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]:
+    """The five levels of `LEVELS` in front."""
+    return np.quantile(values, LEVELS, axis=axis)
+
+
+def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
+    """Infections, admissions and deaths averted: in all, by age and by district.
+
+    Averted is the reference less the world of the question, draw by draw with common random numbers; negative where the question's world
+    has more. `share` is of the reference's number.
+
+    Returns:
+        One row a question, measure, level (`all`, `age`, `district`) and place, with quantiles of the number and of the share.
+    """
+    rows = []
+    for question in questions:
+        for measure in MEASURES:
+            pair = [data[measure].sel(world=w) for w in (reference(question), question.name)]
+            for level, place, before, after in _cells(*(x.sum("week") for x in pair)):
+                number = quantiles(before - after)
+                share = quantiles((before - after) / np.maximum(before, 1e-9))
+                rows.append(
+                    {"question": question.name, "measure": measure, "level": level, "place": place}
+                    | {"reference_median": float(np.median(before)), "world_median": float(np.median(after))}
+                    | dict(zip(COLUMNS, number.tolist(), strict=True))
+                    | {f"share_{c}": x for c, x in zip(COLUMNS, share.tolist(), strict=True)}
+                )
+    return pd.DataFrame(rows)
+
+
+def _cells(
+    before: xr.DataArray, after: xr.DataArray
+) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
+    places = ("district", "age")
+    yield "all", "New Zealand", before.sum(places).values, after.sum(places).values
+    for level, other in (("age", "district"), ("district", "age")):
+        for place in before[level].values:
+            one, two = (x.sel({level: place}).sum(other).values for x in (before, after))
+            yield level, str(place), one, two
+
+
+def curves(data: xr.Dataset, questions: Sequence[Question], places: Sequence[str] = ()) -> pd.DataFrame:
+    """Weekly curves of each question's two worlds, of the country and of some districts, with quantiles."""
+    rows = []
+    for question in questions:
+        for role, world in (("reference", reference(question)), ("question", question.name)):
+            for measure in MEASURES:
+                by_district = data[measure].sel(world=world).sum("age")
+                for place in ("New Zealand", *places):
+                    values = by_district.sum("district") if place == "New Zealand" else by_district.sel(district=place)
+                    for week, q in zip(data["week"].values, quantiles(values.values).T, strict=True):
+                        rows.append(
+                            {
+                                "question": question.name,
+                                "world": role,
+                                "measure": measure,
+                                "place": place,
+                                "week": str(week),
+                            }
+                            | dict(zip(COLUMNS, q.tolist(), strict=True))
+                        )
+    return pd.DataFrame(rows)
+
+
+def needless(data: xr.Dataset, question: Question) -> NDArray[np.float64] | None:
+    """Quantiles of the days of isolation without cause that the question's world has more than its reference; None where neither has any."""
+    before, after = (
+        data["needless_isolation"].sel(world=w).sum("week").values for w in (reference(question), question.name)
+    )
+    return quantiles(after - before) if before.any() or after.any() else None
+
+
+def peak_in_hospital(data: xr.Dataset, question: Question) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Quantiles of the people in hospital on a day of the country's worst week: in the reference and in the question's world."""
+    country = data["in_hospital"].sum("district").max("week")
+    before, after = (quantiles(country.sel(world=w).values) for w in (reference(question), question.name))
+    return before, after

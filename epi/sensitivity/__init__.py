@@ -1,0 +1,1 @@
+"""Sensitivity of a calibrated study's outputs: local, all rates, global."""

@@ -1,0 +1,156 @@
+"""Scalar outputs of the study, by a short text: sums over weeks and places of what the simulator gives, or the timing of the wave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from epi.errors import StudyError
+from epi.model.observation import PLACES
+
+Array = NDArray[np.float64]
+
+UNITS = {
+    "cases": "cases", "admissions": "admissions", "infections": "infections", "deaths": "deaths", "occupancy": "people in hospital",
+    "wastewater": "million copies a person a day", "border": "infections per 1,000 workers",
+}  # fmt: skip
+"""Unit by first word of a signal's name."""
+OVER_WEEKS = ("occupancy", "wastewater")
+"""Signals that are levels, not counts: an output is their mean over weeks."""
+OVER_PLACES = ("wastewater", "border")
+"""And their mean over places."""
+
+
+def signal_words(kept: Iterable[str] = PLACES) -> dict[str, str]:
+    """Word in an output's text by signal: the first series of a kind has the kind's name alone, others say by what they are."""
+    words: dict[str, str] = {}
+    for signal in kept:
+        kind, _, axis = signal.partition("_")
+        words[kind if kind not in words else f"{kind} by {axis}"] = signal
+    return words
+
+
+DEFAULT = ("cases", "infections@2022-02-06..2022-05-29", "admissions", "timing")
+HELP = (
+    f"signal[:place][@first[..last]] with signal {', '.join(list(signal_words())[:-1])} or {list(signal_words())[-1]}, a place (district, "
+    "age band, area) and weeks by the ISO dates of the Sundays that end them (default: the forecast weeks); or timing"
+)
+_PATTERN = re.compile(
+    r"^(?P<signal>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A scalar output: `flat @ weights`, or `flat @ weights / flat @ over`.
+
+    Attributes:
+        name: in words. unit: its unit. weights: `[M]` on the simulator's flat outputs. over: `[M]` of a ratio, else None.
+        text: what was asked for.
+    """
+
+    name: str
+    unit: str
+    weights: Array
+    over: Array | None = None
+    text: str = ""
+
+    def value(self, flat: Any) -> Any:
+        """`[..., M]` to `[...]`, arrays or tensors."""
+
+        def real(w: Array) -> Any:
+            return torch.as_tensor(w).to(flat) if isinstance(flat, torch.Tensor) else w
+
+        top = flat @ real(self.weights)
+        return top if self.over is None else top / (flat @ real(self.over))
+
+    def slope(self, flat: Array) -> Array:
+        """`[draw, M]`, derivative of the value with respect to the flat outputs."""
+        if self.over is None:
+            return np.broadcast_to(self.weights, flat.shape)
+        below = flat @ self.over
+        return (self.weights - self.value(flat)[:, None] * self.over) / below[:, None]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What each flat output is: `signal, week, place`, each `[M]`; the weeks; and the first forecast week."""
+
+    signal: NDArray[np.str_]
+    week: NDArray[np.str_]
+    place: NDArray[np.str_]
+    forecast_from: str
+
+    @property
+    def weeks(self) -> list[str]:
+        """ISO dates of the weeks."""
+        return sorted(set(self.week.tolist()))
+
+
+def labels_of(weeks: Sequence[Any], forecast_from: str) -> Labels:
+    """Labels of `Expected.flat()`."""
+    names = [str(pd.Timestamp(w).date()) for w in weeks]
+    rows = [(s, w, p) for s, places in PLACES.items() for w in names for p in places]
+    signal, week, place = (np.array(column) for column in zip(*rows, strict=True))
+    return Labels(signal, week, place, forecast_from)
+
+
+def make_output(text: str, labels: Labels) -> Output:
+    """The output that a text names.
+
+    Raises:
+        StudyError: the text is no output, or the run did not keep its signal, place or weeks.
+    """
+    if text == "timing":
+        here = labels.signal == "infections_district"
+        number = np.array([labels.weeks.index(w) for w in labels.week], dtype=float)
+        return Output("mean week of infection", "weeks", here * number, here.astype(float), text)
+    found = _PATTERN.match(text.strip())
+    words = signal_words()
+    if not found or found["signal"] not in words:
+        raise StudyError(f"Output {text!r} was asked for, which is not known; give {HELP}.")
+    signal = words[found["signal"]]
+    kind = signal.split("_")[0]
+    here = labels.signal == signal
+    if not here.any():
+        raise StudyError(f"The run did not keep {signal}, which output {text!r} needs; run the study again to keep it.")
+    chosen, where = here, ""
+    if place := found["place"]:
+        chosen = here & (labels.place == place)
+        where = f" at age {place}" if signal.endswith("age") else f" in {place}"
+        if not chosen.any():
+            known = ", ".join(dict.fromkeys(labels.place[here].tolist()))
+            raise StudyError(
+                f"Output {text!r} names the place {place!r}, which the run did not keep; choose of {known}."
+            )
+    first = found["first"] or labels.forecast_from
+    last = found["last"] or found["first"] or labels.weeks[-1]
+    chosen = chosen & (labels.week >= first) & (labels.week <= last)
+    unknown = [w for w in (first, last) if w not in labels.weeks]
+    if unknown or not chosen.any():
+        raise StudyError(
+            f"Output {text!r} asks for weeks {first} to {last}, and the run kept weeks ending {labels.weeks[0]} to {labels.weeks[-1]} "
+            "(Sundays); choose among these."
+        )
+    weights = chosen.astype(float)
+    if kind in OVER_WEEKS:
+        weights /= len(set(labels.week[chosen]))
+    if kind in OVER_PLACES:
+        weights /= len(set(labels.place[chosen]))
+    title = f"{found['signal']}{where}, {_period(first, last, labels)}{' (mean)' if kind in OVER_WEEKS else ''}"
+    return Output(title, UNITS.get(kind, ""), weights, None, text)
+
+
+def _period(first: str, last: str, labels: Labels) -> str:
+    if (first, last) == (labels.forecast_from, labels.weeks[-1]):
+        return "forecast weeks"
+    if (first, last) == (labels.weeks[0], labels.weeks[-1]):
+        return "all weeks"
+    return f"week ending {first}" if first == last else f"weeks ending {first} to {last}"

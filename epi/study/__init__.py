@@ -1,0 +1,1 @@
+"""The study: which region, calendar, parts and data streams."""
