@@ -1,1 +1,4 @@
 """What every epidemic calibration shares: study, data, population, model, inference, outputs, reporting, scenarios, sensitivity."""
+
+from epi.errors import StudyError as StudyError
+from epi.study import *  # noqa: F403
