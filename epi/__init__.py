@@ -2,3 +2,6 @@
 
 from epi.errors import StudyError as StudyError
 from epi.study import *  # noqa: F403
+from epi.study import __all__ as _names
+
+__all__ = ["StudyError", *_names]

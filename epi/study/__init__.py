@@ -1,53 +1,83 @@
 """The study as a value: regions, calendar, parts, data streams and priors. Imports no torch."""
 
-from epi.study.ages import AgeBands as AgeBands
-from epi.study.dates import Calendar as Calendar
-from epi.study.delays import Delay as Delay
-from epi.study.disease import Immunity as Immunity
-from epi.study.disease import NaturalHistory as NaturalHistory
-from epi.study.disease import WithinHost as WithinHost
-from epi.study.families import BetaBinomial as BetaBinomial
-from epi.study.families import LogNormalError as LogNormalError
-from epi.study.families import NegativeBinomial as NegativeBinomial
-from epi.study.importation import Importations as Importations
-from epi.study.importation import Seeding as Seeding
-from epi.study.load import load_study as load_study
-from epi.study.outcomes import Fatality as Fatality
-from epi.study.outcomes import Reporting as Reporting
-from epi.study.outcomes import ReportingRegime as ReportingRegime
-from epi.study.outcomes import Severity as Severity
-from epi.study.parameter import Parameter as Parameter
-from epi.study.priors import Beta as Beta
-from epi.study.priors import Gamma as Gamma
-from epi.study.priors import HalfNormal as HalfNormal
-from epi.study.priors import LogitNormal as LogitNormal
-from epi.study.priors import LogNormal as LogNormal
-from epi.study.priors import Normal as Normal
-from epi.study.priors import Prior as Prior
-from epi.study.priors import Uniform as Uniform
-from epi.study.region import Region as Region
-from epi.study.data_streams import Admissions as Admissions
-from epi.study.data_streams import Cases as Cases
-from epi.study.data_streams import Cohort as Cohort
-from epi.study.data_streams import Deaths as Deaths
-from epi.study.data_streams import Infections as Infections
-from epi.study.data_streams import Occupancy as Occupancy
-from epi.study.data_streams import Serosurvey as Serosurvey
-from epi.study.data_streams import Stream as Stream
-from epi.study.data_streams import UserStream as UserStream
-from epi.study.data_streams import Wastewater as Wastewater
-from epi.study.study import Study as Study
-from epi.study.transmission import Intervention as Intervention
-from epi.study.transmission import PrevalenceResponse as PrevalenceResponse
-from epi.study.transmission import RandomWalk as RandomWalk
-from epi.study.transmission import RegionEffects as RegionEffects
-from epi.study.transmission import SeasonalForcing as SeasonalForcing
-from epi.study.transmission import Variant as Variant
-from epi.study.vaccination import Campaign as Campaign
-from epi.study.vaccination import Vaccination as Vaccination
-from epi.study.venues import Community as Community
-from epi.study.venues import Households as Households
-from epi.study.venues import Role as Role
-from epi.study.venues import Schools as Schools
-from epi.study.venues import Venue as Venue
-from epi.study.venues import Workplaces as Workplaces
+from epi.study.ages import AgeBands
+from epi.study.data_streams import (
+    Admissions,
+    Cases,
+    Cohort,
+    Deaths,
+    Infections,
+    Occupancy,
+    Serosurvey,
+    Stream,
+    UserStream,
+    Wastewater,
+)
+from epi.study.dates import Calendar
+from epi.study.delays import Delay
+from epi.study.disease import Immunity, NaturalHistory, WithinHost
+from epi.study.families import BetaBinomial, LogNormalError, NegativeBinomial
+from epi.study.importation import Importations, Seeding
+from epi.study.load import load_study
+from epi.study.outcomes import Fatality, Reporting, ReportingRegime, Severity
+from epi.study.parameter import Parameter
+from epi.study.priors import Beta, Gamma, HalfNormal, LogitNormal, LogNormal, Normal, Prior, Uniform
+from epi.study.region import Region
+from epi.study.study import Study
+from epi.study.transmission import Intervention, PrevalenceResponse, RandomWalk, RegionEffects, SeasonalForcing, Variant
+from epi.study.vaccination import Campaign, Vaccination
+from epi.study.venues import Community, Households, Role, Schools, Venue, Workplaces
+
+__all__ = [
+    "Admissions",
+    "AgeBands",
+    "Beta",
+    "BetaBinomial",
+    "Calendar",
+    "Campaign",
+    "Cases",
+    "Cohort",
+    "Community",
+    "Deaths",
+    "Delay",
+    "Fatality",
+    "Gamma",
+    "HalfNormal",
+    "Households",
+    "Immunity",
+    "Importations",
+    "Infections",
+    "Intervention",
+    "LogNormal",
+    "LogNormalError",
+    "LogitNormal",
+    "NaturalHistory",
+    "NegativeBinomial",
+    "Normal",
+    "Occupancy",
+    "Parameter",
+    "PrevalenceResponse",
+    "Prior",
+    "RandomWalk",
+    "Region",
+    "RegionEffects",
+    "Reporting",
+    "ReportingRegime",
+    "Role",
+    "Schools",
+    "SeasonalForcing",
+    "Seeding",
+    "Serosurvey",
+    "Severity",
+    "Stream",
+    "Study",
+    "Uniform",
+    "UserStream",
+    "Vaccination",
+    "Variant",
+    "Venue",
+    "Wastewater",
+    "WithinHost",
+    "Workplaces",
+    "load_study",
+]

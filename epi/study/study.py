@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from epi.errors import StudyError
 from epi.study.ages import AgeBands
+from epi.study.data_streams import ALL, Infections, Stream
 from epi.study.dates import Calendar
 from epi.study.families import check_log_normal
-from epi.study.printed_names import LABELS
 from epi.study.parameter import Parameter
+from epi.study.printed_names import LABELS
 from epi.study.region import Region
-from epi.study.data_streams import ALL, Infections, Stream
 from epi.study.transmission import RandomWalk, Variant
 from epi.study.vaccination import Vaccination
 from epi.study.venues import VENUES, Community, Households
