@@ -1,13 +1,13 @@
-"""What can go wrong in the New Zealand study, as far as its user can mend it."""
+"""What can go wrong in a study, as far as its user can mend it."""
 
 from __future__ import annotations
 
-__all__ = ["FiguresError", "StudyError"]
+__all__ = ["DataError", "StudyError"]
 
 
 class StudyError(ValueError):
     """A setting or an input that the study cannot work with; its text says what was found and what to do."""
 
 
-class FiguresError(StudyError):
-    """A table of figures that is missing, damaged or inconsistent with the others."""
+class DataError(StudyError):
+    """A table that is missing, damaged or inconsistent with the others."""

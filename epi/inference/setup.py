@@ -38,7 +38,7 @@ from calib._runfolder import RunFolder
 from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
 from epi.data.load import Figures, load_figures
 from epi.data.observations import Data, observed
-from epi.errors import FiguresError, StudyError
+from epi.errors import DataError, StudyError
 from epi.inference.features import make_chart
 from epi.inference.likelihood import Inference
 from epi.inference.settings import Config
@@ -145,14 +145,14 @@ def read_figures(config: Config) -> Figures:
     """The tables of the run, which must hold every week of the study.
 
     Raises:
-        FiguresError: a table is damaged (see `load_figures`) or lacks a week of the study.
+        DataError: a table is damaged (see `load_figures`) or lacks a week of the study.
     """
     figures = load_figures(Path(config.figures) if config.figures else None)
     for signal in COMPLETE:
         have = getattr(figures, signal).index
         missing = calendar.weeks().difference(have)
         if len(missing):
-            raise FiguresError(
+            raise DataError(
                 f"{signal}.csv covers the weeks ending {have[0].date()} to {have[-1].date()}, and the study needs "
                 f"{calendar.FIRST_WEEK} to {calendar.LAST_WEEK}; add the week ending {missing[0].date()} and the others missing."
             )

@@ -10,7 +10,7 @@ import pytest
 
 from epi.data import load as _figures
 from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
-from epi.errors import FiguresError, StudyError
+from epi.errors import DataError, StudyError
 
 SHIPPED = Path(_figures.__file__).parent / "figures"
 
@@ -38,7 +38,7 @@ def put(row, column, value):
 
 def refused(folder):
     """The one sentence with which the folder is refused."""
-    with pytest.raises(FiguresError) as caught:
+    with pytest.raises(DataError) as caught:
         load_figures(folder)
     text = str(caught.value)
     assert "\n" not in text
