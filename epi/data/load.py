@@ -170,9 +170,7 @@ def _ages(folder: Path, study: Study, population: NDArray[np.int64]) -> pd.DataF
 
 def _households(folder: Path, study: Study) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     name, bands = study.need(Households, "The population").table, study.ages.names
-    table = tables.whole_numbers(
-        tables.read_table(folder, name, (*bands, "households")), name, (*bands, "households")
-    )
+    table = tables.whole_numbers(tables.read_table(folder, name, (*bands, "households")), name, (*bands, "households"))
     types = table[list(bands)].to_numpy(np.int64)
     empty, twice = types.sum(1) == 0, table.duplicated(list(bands)).to_numpy()
     if empty.any() or twice.any():

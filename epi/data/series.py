@@ -21,7 +21,7 @@ def key_column(study: Study, stream: Stream) -> str | None:
         return "age_band"
     if isinstance(stream, Wastewater) and stream.sites is not None:
         return stream.site_column or stream.by
-    return None if stream.by == ALL or len(stream.places(study)) == 1 and stream.by not in study.axes else stream.by
+    return None if stream.by == ALL or (len(stream.places(study)) == 1 and stream.by not in study.axes) else stream.by
 
 
 def read_series(folder: Path, study: Study, stream: Stream, column: str) -> pd.DataFrame:
@@ -45,12 +45,16 @@ def read_series(folder: Path, study: Study, stream: Stream, column: str) -> pd.D
     for kept, value in stream.keep.items():
         table = table[table[kept] == value].reset_index(drop=True)
         if table.empty:
-            raise DataError(f"{name} has no row with {kept} {value!r}, which stream {stream.name!r} reads; add its rows.")
+            raise DataError(
+                f"{name} has no row with {kept} {value!r}, which stream {stream.name!r} reads; add its rows."
+            )
     if key is not None and stream.ignore:
         table = table[~table[key].isin(stream.ignore)].reset_index(drop=True)
     whole = stream.counts and not _averages(stream)
     table = tables.whole_numbers(table, name, values) if whole else tables.numbers(table, name, values)
     table = tables.weeks(table, name, f"{study.calendar.first_week:%A}")
+    if stream.counts:  # a mean of counts over days is compared with a count
+        table = table.assign(**{column: table[column].round()})
     places = stream.places(study)
     if isinstance(stream, Wastewater) and stream.sites is not None:
         return _by_site(table, name, stream, key or stream.by, column)

@@ -28,15 +28,11 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
     """
     path = folder / name
     if not path.is_file():
-        raise DataError(
-            f"{path} was not found; the folder of data must hold {name} with columns {', '.join(columns)}."
-        )
+        raise DataError(f"{path} was not found; the folder of data must hold {name} with columns {', '.join(columns)}.")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"), keep_default_na=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8."
-        ) from error
+        raise DataError(f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8.") from error
     for column in columns:
         if column not in table.columns:
             near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
@@ -55,9 +51,7 @@ def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expecte
         row = int(np.flatnonzero(bad.to_numpy())[0])
         value = table[column].iloc[row]
         found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
-        raise DataError(
-            f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it."
-        )
+        raise DataError(f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it.")
 
 
 def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float = 0.0) -> pd.DataFrame:
@@ -138,9 +132,7 @@ def weeks(table: pd.DataFrame, name: str, day_name: str) -> pd.DataFrame:
     have = pd.DatetimeIndex(sorted(day.unique()))
     gap = pd.date_range(have[0], have[-1], freq="7D").difference(have)
     if len(gap):
-        raise DataError(
-            f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week."
-        )
+        raise DataError(f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week.")
     return table.assign(week_ending=day)
 
 

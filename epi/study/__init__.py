@@ -26,7 +26,7 @@ from epi.study.region import Region
 from epi.study.study import Study
 from epi.study.transmission import Intervention, PrevalenceResponse, RandomWalk, RegionEffects, SeasonalForcing, Variant
 from epi.study.vaccination import Campaign, Vaccination
-from epi.study.venues import Community, Households, Role, Schools, Venue, Workplaces
+from epi.study.venues import Community, Households, Schools, Venue, Workplaces
 
 __all__ = [
     "Admissions",
@@ -63,7 +63,6 @@ __all__ = [
     "RegionEffects",
     "Reporting",
     "ReportingRegime",
-    "Role",
     "Schools",
     "SeasonalForcing",
     "Seeding",

@@ -44,6 +44,7 @@ class Vaccination:
         ages_counted_on: day from which the days since a dose count; None for `counted_on`.
         first_age: age in years from which people are vaccinated.
         campaign: doses given since; None for none.
+        clustering: how alike members of a household are in their doses, 0 (at random) to below 1.
     """
 
     states: tuple[str, ...]
@@ -53,6 +54,7 @@ class Vaccination:
     table: str = "vaccination.csv"
     first_age: int = 0
     campaign: Campaign | None = None
+    clustering: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.states) != len(self.days_since_last_dose) or len(self.states) < 2:

@@ -13,7 +13,7 @@ from epi.study.priors import Prior
 if TYPE_CHECKING:
     from epi.study.study import Study
 
-__all__ = ["Community", "Households", "Role", "Schools", "Venue", "Workplaces"]
+__all__ = ["Community", "Households", "Schools", "Venue", "Workplaces"]
 
 Open = Literal["school", "weekdays", "always"]
 
@@ -26,10 +26,12 @@ class Households:
         transmission: prior of the hazard that one infectious member passes on to one other over an infection.
         exponent: the hazard in a household of n scales as `(n - 1) ** -exponent`: 0 density, 1 frequency dependence.
         table: file of household types: one column of members for each age band, and `households`.
+        grown: youngest age of somebody who can keep a household.
     """
 
     transmission: Prior
     exponent: float = 0.8
+    grown: int = 10
     table: str = "households.csv"
     layer = "household"
 
@@ -88,6 +90,7 @@ class Workplaces:
         exponent: of the power law.
         largest: largest workplace.
         largest_group: larger workplaces are cut into contact groups no larger than this.
+        staff_from: youngest age of those who take posts in other venues, such as teachers.
         table: file with the columns `<axis>, employees`.
         open: on which days.
     """
@@ -100,6 +103,7 @@ class Workplaces:
     exponent: float = 1.28
     largest: int = 1000
     largest_group: int = 100
+    staff_from: int = 20
     table: str = "work.csv"
     open: Open = "weekdays"
     layer = "work"
@@ -110,54 +114,43 @@ class Workplaces:
 
 
 @dataclass(frozen=True)
-class Role:
-    """Who goes to a venue in one role, such as residents or staff.
-
-    Attributes:
-        share: share of people of each age band who do, `{age band: share}`; bands that are left out do not.
-    """
-
-    share: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Venue:
-    """A venue of the user's own: people of some ages in groups of one size within a region.
+    """A venue of the user's own: people of some ages who meet in groups within a region, such as a care home with residents and staff.
 
     Attributes:
         name: of the layer; its rate is the parameter `transmission_<name>`.
-        transmission: as for schools.
-        roles: `{role: who}`, such as residents and staff; everybody of a group meets everybody.
-        size: people in a group, all roles together.
+        transmission: prior, as for schools.
+        share: share of people of each age band who attend, `{age band: share}`; bands that are left out do not.
+        sizes: sizes of the groups, staff not counted, each as often as it occurs.
+        members_per_post: members for each employee that a group needs; None for no staff. Staff are taken from those who work, so that
+            `Workplaces` must come after this part.
         open: on which days.
 
     Examples:
         >>> from epi.study.priors import LogNormal
-        >>> Venue("care_home", LogNormal(0.8, 0.5), {"residents": Role({"70+": 0.05}), "staff": Role({"20-69": 0.01})}, 40).layer
+        >>> Venue("care_home", LogNormal(0.8, 0.5), {"70+": 0.05}, sizes=(20, 40, 60), members_per_post=3).layer
         'care_home'
     """
 
     name: str
     transmission: Prior
-    roles: Mapping[str, Role]
-    size: int
+    share: Mapping[str, float]
+    sizes: tuple[int, ...]
+    members_per_post: float | None = None
     open: Open = "always"
 
     def __post_init__(self) -> None:
-        for role, who in self.roles.items():
-            for band, share in who.share.items():
-                if not 0 <= share <= 1:
-                    raise StudyError(
-                        f"Venue {self.name!r}, role {role!r}: {share:g} of {band} attend, expected a share from 0 to 1; correct it."
-                    )
-        if not any(share > 0 for who in self.roles.values() for share in who.share.values()):
+        for band, share in self.share.items():
+            if not 0 <= share <= 1:
+                raise StudyError(
+                    f"Venue {self.name!r}: {share:g} of {band} attend, expected a share from 0 to 1; correct it."
+                )
+        if not any(share > 0 for share in self.share.values()):
             raise StudyError(
-                f"Venue {self.name!r} is attended by nobody; give one of its roles a share of an age band above 0, or leave it out."
+                f"Venue {self.name!r} is attended by nobody; give an age band a share above 0, or leave the venue out."
             )
-        if self.size < 2:
-            raise StudyError(
-                f"Venue {self.name!r} has groups of {self.size}, expected 2 or more people; correct its size."
-            )
+        if not self.sizes or min(self.sizes) < 1:
+            raise StudyError(f"Venue {self.name!r} has no group sizes of 1 or more; give sizes of its groups.")
 
     @property
     def layer(self) -> str:
@@ -166,12 +159,16 @@ class Venue:
 
     def parameters(self, study: Study) -> tuple[Parameter, ...]:
         """The transmission rate."""
-        for role, who in self.roles.items():
-            unknown = [band for band in who.share if band not in study.ages.names]
-            if unknown:
-                raise StudyError(
-                    f"Venue {self.name!r}, role {role!r} names the age band {unknown[0]!r}; choose among {', '.join(study.ages.names)}."
-                )
+        unknown = [band for band in self.share if band not in study.ages.names]
+        if unknown:
+            raise StudyError(
+                f"Venue {self.name!r} names the age band {unknown[0]!r}; choose among {', '.join(study.ages.names)}."
+            )
+        later = study.venues[study.venues.index(self) :]
+        if self.members_per_post is not None and not any(isinstance(v, Workplaces) for v in later):
+            raise StudyError(
+                f"Venue {self.name!r} takes its staff from those who work; put Workplaces after it, or leave members_per_post out."
+            )
         return (Parameter(f"transmission_{self.name}", self.transmission),)
 
 
