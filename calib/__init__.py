@@ -63,6 +63,7 @@ from calib._reuse import Source as Source
 from calib._reuse import reuse as reuse
 from calib._runfolder import RunFolder as RunFolder
 from calib._runfolder import RunFolderError as RunFolderError
+from calib._runfolder import RunInterrupted as RunInterrupted
 from calib._scores import Forecast as Forecast
 from calib._scores import Scores as Scores
 from calib._scores import covered as covered
@@ -85,6 +86,7 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._verify import Verification as Verification
 from calib._warm_start import WarmStart as WarmStart
 from calib._warm_start import gauss_newton as gauss_newton
 from calib._warm_start import start_flow as start_flow
