@@ -1,6 +1,10 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
 from calib._atomic import WriteError as WriteError
+from calib._atomic import atomic_path as atomic_path
+from calib._atomic import atomic_write_csv as atomic_write_csv
+from calib._atomic import atomic_write_json as atomic_write_json
+from calib._atomic import atomic_write_text as atomic_write_text
 from calib._baseline import baseline_quantiles as baseline_quantiles
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
