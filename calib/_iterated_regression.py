@@ -29,7 +29,7 @@ from calib._learned_summary import Features, differences
 from calib._mixture import Mixture, fit_mixture
 from calib._noise import derive_seed
 
-COPIES = 4  # noisy data of each run
+COPIES = 8  # noisy data of each run
 WIDER = 2.0  # times the posterior's covariance, of the draws of the next round
 LEAST_RUNS = 40  # finite runs without which nothing is regressed
 WINDOW = 0.4  # effective share of the runs in the local window
