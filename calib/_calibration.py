@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,15 @@ from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
 from calib._flows import Flow
 from calib._idata import Tree, to_inference_data
-from calib._local_model import LocalModel, Runs
+from calib._local_model import Runs
+from calib._observed import Evaluate, Likelihood, as_data
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict
 
 if TYPE_CHECKING:
     from calib.diagnostics import Page
 
-Likelihood = Callable[[Tensor], torch.distributions.Distribution]
 SPARE = 3  # draws of the flow for each corrected draw
 CLOSE = 0.5  # effective share of the flow's draws at which few moves are enough to part copies
 SWEEPS = (2, 40)  # moves of each corrected draw, of a flow that is close and one that is not
@@ -40,7 +40,7 @@ class Calibration:
         data: what was calibrated to; None for a Pyro model.
         runs: the simulations kept, in the coordinates of `Chart(space)`; None for a fit that keeps none.
         scale: `[D, D]`, of the local model of those runs.
-        report: plain data: settings, simulations, rounds, k-hat and its verdict in words, seconds, versions.
+        report: plain data: settings, simulations, rounds, k-hat, the verdict, failures by what was raised, seconds, versions.
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
     """
 
@@ -58,9 +58,9 @@ class Calibration:
         return self.source is not None and self.runs is not None
 
     @property
-    def verdict(self) -> str:
-        """Whether the posterior can be believed, in words."""
-        return str(self.report["verdict"])
+    def verdict(self) -> CalibrationVerdict:
+        """Whether the posterior can be believed: `.state`, `.reasons`, `.advice`, `.evidence`; `str` gives a text."""
+        return CalibrationVerdict.from_dict(self.report["verdict"])
 
     def sample(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> dict[str, Tensor]:
         """Draws of the parameters in their own units.
@@ -90,7 +90,7 @@ class Calibration:
             )
         chart = self.source.chart
         weight = self.report["weight"] * self.report["loss_weight"]
-        target = posterior(self.source, LocalModel(self.runs, self.scale), weight)
+        target = posterior(self.source, self.source.model(self.runs, self.scale), weight)
         with torch.no_grad():
             z, log_q = self.flow.sample_with_log_prob(self.flow.noise(SPARE * count, generator))
             x = chart.to_x(z.double())
@@ -182,9 +182,7 @@ class Calibration:
         write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report)
 
     @staticmethod
-    def load(
-        path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Tensor | None = None
-    ) -> Calibration:
+    def load(path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Any = None) -> Calibration:
         """Read what `save` wrote.
 
         Args:
@@ -200,52 +198,12 @@ class Calibration:
             CheckpointError: the file is missing, damaged, or of another version.
         """
         space, flow, stored, runs, scale, report = read_calibration(path)
-        kept = stored if data is None else data
+        kept = stored if data is None else as_data(data)
         source = None
         if runs is not None and likelihood is not None and kept is not None:
-            source = Source(_no_simulator, evaluate(likelihood, kept), Chart(space), "score", 1)
+            source = Source(_no_simulator, Evaluate(likelihood, kept), Chart(space), "score", 1)
         return Calibration(space, flow, kept, runs, scale, report, source)
 
 
 def _no_simulator(x: Tensor, seed: int) -> Tensor:
     raise ValueError("a calibration read from a file has no simulator; calibrate again to simulate.")
-
-
-def evaluate(likelihood: Likelihood, data: Tensor) -> Callable[[Tensor], Tensor]:
-    """Log likelihood of outputs `[P, M] -> [P]` from the law of the data.
-
-    Between runs outputs are modelled and may leave the range that the law asks for (a share just below 0): such rows are
-    evaluated without torch's checks, and count as impossible where that gives no number.
-
-    Raises (when called):
-        ValueError: the law does not give one value a row.
-    """
-
-    def log_likelihood(outputs: Tensor) -> Tensor:
-        try:
-            value = likelihood(outputs).log_prob(data.to(outputs))
-        except ValueError:
-            with _unchecked():
-                law = likelihood(outputs)
-                if not bool(torch.as_tensor(law.support.check(data.to(outputs))).any()):  # type: ignore[union-attr]
-                    raise  # the data themselves are not what the law is of
-                value = law.log_prob(data.to(outputs))
-        if value.shape != outputs.shape[:1]:
-            raise ValueError(
-                f"the likelihood gave log densities of shape {tuple(value.shape)} for outputs {tuple(outputs.shape)}, expected "
-                "one value a row: make the data one event, for instance with torch.distributions.Independent(..., 1)."
-            )
-        return value
-
-    return log_likelihood
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Distributions take any parameters in here."""
-    kept = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        torch.distributions.Distribution.set_default_validate_args(kept)

@@ -13,10 +13,11 @@ from torch import Tensor
 from calib._noise import derive_seed
 
 if TYPE_CHECKING:
-    from calib._calibration import Calibration, Likelihood
+    from calib._calibration import Calibration
+    from calib._observed import Likelihood
     from calib.diagnostics import Page, Verdict
 
-WORDS = {"good": "pass", "usable": "warn", "poor": "fail"}
+WORDS = {"good": "pass", "usable": "warn", "poor": "fail", "unfinished": "fail"}
 
 
 def check_calibration(
@@ -66,15 +67,9 @@ def _data(
 
 
 def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
-    """The verdict that the calibration carries; its k-hat was taken when it was made."""
-    word, k_hat = found.report.get("k_hat_word", "poor"), found.report["k_hat"]
-    advice = {
-        "good": "",
-        "usable": "take corrected draws" if found.can_correct else "weight the draws, or raise the budget",
-        "poor": "take corrected draws, or raise the budget"
-        if found.can_correct
-        else "raise the budget, or take another flow",
-    }[word]
-    threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above"
-    value = float("nan") if k_hat is None else float(k_hat)
-    return replace(empty, word=WORDS[word], value=value, threshold=threshold, text=found.verdict, advice=advice)  # type: ignore[arg-type]
+    """The verdict that the calibration carries; it was reached when the calibration was made."""
+    own = found.verdict
+    threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above; with the effective share and convergence"
+    value = float("nan") if own.evidence.k_hat is None else own.evidence.k_hat
+    text = f"{own.state}: {' '.join(own.reasons)}"
+    return replace(empty, word=WORDS[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]
