@@ -21,16 +21,21 @@ from calib._config import FitError
 from calib._flows import FLOWS
 from calib._methods import GRADIENT_COST, Task, by_baseline, by_climb, by_direct, by_reuse
 from calib._noise import derive_seed
+from calib._noise_pilot import Pilot, run_noise_pilot
+from calib._noisy import NOISY, can_draw, check_noisy, fit_noisy
 from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
 from calib._problem import GRADIENTS, Gradient
 from calib._pyro import log_likelihood as pyro_log_likelihood
 from calib._pyro import space_from_pyro
+from calib._replicates import MeanLikelihood, ReplicatedOutputs, log_mean_bias
 from calib._reuse import Round, Source
 from calib._simulator import Rows
 from calib._space import Parameter, ParameterSpace
 from calib._verdict import judge
 
-Method = Literal["auto", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc"]
+Method = Literal[
+    "auto", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc", "abc-regression", "importance"
+]
 METHODS: tuple[str, ...] = get_args(Method)
 WAYS = {"reuse": by_reuse, "climb": by_climb, "direct": by_direct}
 Prior = ParameterSpace | Mapping[str, Distribution]
@@ -38,6 +43,8 @@ Simulator = Callable[..., Any]
 FEW = 12  # parameters up to which populations of draws fill the posterior
 LOOKED_AT = 4  # runs that tell shapes and derivatives before anything else is spent
 LEAST_BUDGET = 50
+LEAST_NOISY_BUDGET, LEAST_FRESH = 200, 60
+AVERAGED = ("direct", "importance")  # methods that average runs
 
 
 def calibrate(
@@ -53,6 +60,7 @@ def calibrate(
     loss_weight: float = 1.0,
     method: Method = "auto",
     gradient_cost: int | None = None,
+    replicates: int = 1,
     progress: Callable[[Any], None] | None = None,
 ) -> Calibration:
     """Calibrate a simulator or a Pyro model to data.
@@ -77,10 +85,15 @@ def calibrate(
             outputs that hardly scatter); "climb" lets a flow climb linearised runs and goes on with new ones where those do not
             carry it (`climb`; many parameters, needs a Jacobian); "direct" makes new runs for every update of the flow (`fit`);
             "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give.
-            "auto" takes "reuse" up to 12 parameters, then "climb", or "direct" without derivatives.
+            For a simulator with noise, "abc-regression" regresses parameters on noisy simulated data in rounds around the posterior
+            (`_iterated_regression`), and "importance" weighs single runs by p(y | run) (`_tempered_importance`); both are computed
+            on the same runs. "auto" runs a pilot of 15 to 35 simulations: if outputs scatter it takes "abc-regression", or
+            "importance" where no data can be drawn; else "reuse" up to 12 parameters, then "climb", or "direct" without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
             1 + D for a Jacobian ("reuse"), if None.
-        progress: called after each round (`Round`) or step (`Progress`).
+        replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
+            The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
+        progress: called after each round (`Round`, or weighted draws) or step (`Progress`).
 
     Returns:
         The calibration; `.verdict` says whether it can be believed: `.verdict.state` is "good", "usable", "poor" or "unfinished".
@@ -116,29 +129,52 @@ def calibrate(
     check_names(space)
     started = time.perf_counter()
     path = _look(rows, space, value, gradient, seed)
-    how = _choose(method, space.dim, path)
-    spared = min(max(100, budget // 20), budget // 4)
+    pilot = _pilot(rows, value, space, seed) if method in ("auto", *NOISY) else None
+    how = _choose(method, space.dim, path, pilot, loss_weight == 1.0 and can_draw(likelihood, pilot))
+    replicates = _replicates(replicates, how)
+    spared, used = min(max(100, budget // 20), budget // 4), LOOKED_AT + (pilot.simulations if pilot else 0)
+    if how in NOISY:
+        spared = max(LEAST_FRESH, min(max(100, budget // 10), budget // 4))
+        if budget < LEAST_NOISY_BUDGET * replicates:
+            raise ValueError(
+                f"a budget of {budget} simulations was given, expected at least {LEAST_NOISY_BUDGET * replicates} for a simulator "
+                "with noise."
+            )
+    left, spared = (budget - spared - used) // replicates, spared // replicates
+    outputs: Rows | ReplicatedOutputs = rows
+    if replicates > 1:
+        outputs, value = ReplicatedOutputs(rows, replicates), MeanLikelihood(value, replicates)
     chart = Chart(space, natural=how == "reuse")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
-    simulate = InChart(rows, space, chart)
-    source = Source(simulate, value, chart, path, jacobian_cost, density=isinstance(value, FirstColumn))
+    simulate = InChart(outputs, space, chart)
+    source = Source(simulate, value, chart, path, jacobian_cost, density=likelihood is None)
     each = gradient_cost if gradient_cost is not None else GRADIENT_COST
-    task = Task(space, rows, source, flow, budget - spared - LOOKED_AT, seed, loss_weight, each, progress)
-    found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
+    task = Task(space, outputs, source, flow, left, seed, loss_weight, each, progress)
+    noise: dict[str, Any] | None = None
+    if how in NOISY and pilot is not None:
+        fit = fit_noisy(task, how, pilot, likelihood, data)
+        found, told, (proof, verdict) = fit.fitted, fit.fitted.told, check_noisy(task, fit, pilot, spared)
+        noise, evidence = proof.to_dict(), verdict.evidence
+    else:
+        found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
+        told = found.told
+        evidence = gather(
+            source, found.flow, found.runs, found.scale, budget=spared, seed=seed, loss_weight=loss_weight,
+            weight=told["weight"], stopped_because="new_mode" if told.get("found_higher") else told["stopped_because"],
+        )  # fmt: skip
+        verdict = judge(evidence, correctable=found.runs is not None)
     report: dict[str, Any] = {
         "method": how, "gradient": path, "budget": budget, "seed": seed, "loss_weight": loss_weight,
         "output": "log likelihood" if source.density else "outputs",
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "zuko", "pyro-ppl")},
-    } | found.told  # fmt: skip
-    report["simulations"] += spared + LOOKED_AT
-    evidence = gather(
-        source, found.flow, found.runs, found.scale, budget=spared, seed=seed, loss_weight=loss_weight,
-        weight=report["weight"], stopped_because="new_mode" if report.get("found_higher") else report["stopped_because"],
-    )  # fmt: skip
-    verdict = judge(evidence, correctable=found.runs is not None)
+    } | told  # fmt: skip
+    report["simulations"] = (report["simulations"] + spared) * replicates + used
     report |= {key: getattr(evidence, key) for key in ("k_hat", "effective_share", "model_error")}
     report |= {"check_draws": evidence.draws, "verdict": verdict.to_dict(), "failures": dict(rows.failures)}
-    report |= {"flow": found.flow.name, "seconds": time.perf_counter() - started}
+    report |= {"flow": found.flow.name, "noise": noise, "seconds": time.perf_counter() - started}
+    if replicates > 1:
+        bias = log_mean_bias(evidence.noise * replicates**0.5, replicates)
+        report["replicates"] = {"runs": replicates, "bias_nats": 0.0 if how == "importance" else bias}
     kept = source if found.runs is not None else None
     return Calibration(space, found.flow, data, found.runs, found.scale, report, kept)
 
@@ -177,19 +213,44 @@ def _say_graph(error: FitError, gradient: str) -> None:
         ) from error
 
 
-def _choose(method: str, dim: int, gradient: Gradient) -> str:
+def _pilot(rows: Rows, value: Callable[[Tensor], Tensor], space: ParameterSpace, seed: int) -> Pilot | None:
+    """Whether the simulator has noise; None if all runs failed, which the first round of the method then says."""
+    try:
+        return run_noise_pilot(rows, value, space, seed)
+    except FitError:
+        rows.forget()
+        return None
+
+
+def _choose(method: str, dim: int, gradient: Gradient, pilot: Pilot | None, can_draw_data: bool) -> str:
     if method != "auto":
         return method
+    if pilot is not None and not pilot.negligible:
+        return "abc-regression" if can_draw_data else "importance"
     if dim <= FEW:
         return "reuse"
     return "direct" if gradient == "score" else "climb"
+
+
+def _replicates(given: int, how: str) -> int:
+    """How many runs are averaged.
+
+    Raises:
+        ValueError: the method does not average runs.
+    """
+    given = whole_number("replicates", given, least=1)
+    if given > 1 and how not in AVERAGED:
+        raise ValueError(
+            f"replicates={given} was given with method={how!r}, expected 1: only {' and '.join(AVERAGED)} average runs."
+        )
+    return given
 
 
 @dataclass(frozen=True, eq=False)
 class InChart:
     """A simulator of named parameters as one of coordinates, `(x [P, D], seed) -> [P, M]`."""
 
-    rows: Rows
+    rows: Callable[[Mapping[str, Tensor], int], Tensor]
     space: ParameterSpace
     chart: Chart
 

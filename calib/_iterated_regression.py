@@ -56,12 +56,12 @@ class NoisyRuns:
     @property
     def weight(self) -> Tensor:
         """Prior over mixture density, normalised, `[N]`."""
-        return torch.softmax(_log_prior(self.z) - self.log_proposal, 0)
+        return torch.softmax(log_prior(self.z) - self.log_proposal, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Adjusted:
-    """Draws of the posterior by local regression.
+    """Weighted draws of the posterior.
 
     Attributes:
         z: `[S, D]`.
@@ -88,6 +88,9 @@ class Adjusted:
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draws `[count, D]`, equally weighted."""
         return self.z[systematic(self.weight, count, generator)]
+
+
+Estimate = Callable[[NoisyRuns, Tensor, torch.Generator], Adjusted]
 
 
 def rounds_for(dim: int, budget: int) -> int:
@@ -124,21 +127,53 @@ def iterated_regression(
     Raises:
         FitError: fewer than 40 runs were finite.
     """
-    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "regression"))
+
+    def estimate(runs: NoisyRuns, learning: Tensor, generator: torch.Generator) -> Adjusted:
+        return adjust(runs, draw_data, data, learning, generator, network=network)
+
+    return in_rounds(simulate, estimate, dim, budget, seed, progress)
+
+
+def in_rounds(
+    simulate: Simulate,
+    estimate: Estimate,
+    dim: int,
+    budget: int,
+    seed: int,
+    progress: Callable[[Adjusted], None] | None = None,
+) -> tuple[NoisyRuns, Adjusted]:
+    """Simulate at draws of the prior, then round by round at draws of a wide mixture around what all runs say.
+
+    Args:
+        simulate: as in `iterated_regression`.
+        estimate: `(runs, weights for learning, generator)` to draws of the posterior. The weights turn the mixture of all
+            rounds into the last round's proposal.
+        dim: number of parameters D.
+        budget: runs.
+        seed: of everything random.
+        progress: called with the draws after each round.
+
+    Returns:
+        The runs, and the last draws.
+
+    Raises:
+        FitError: fewer than 40 runs were finite.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "rounds"))
     number = rounds_for(dim, budget)
     proposals: list[tuple[int, Mixture | None]] = []
     z, outputs, tried = torch.zeros(0, dim, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64), 0
     for turn in range(number):
         count = (budget - tried) // (number - turn)
-        if turn == 0:
-            fresh = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-            proposals.append((count, None))
-        else:
-            mixture = widen(fit_around(adjusted, generator))
-            fresh = mixture.sample(count, generator)
-            proposals.append((count, mixture))
+        mixture = widen(fit_around(found, generator)) if turn else None
+        fresh = (
+            torch.randn(count, dim, generator=generator, dtype=torch.float64)
+            if mixture is None
+            else mixture.sample(count, generator)
+        )
+        proposals.append((count, mixture))
         with torch.no_grad():
-            made = simulate(fresh, derive_seed(seed, turn, "regression-simulate")).double()
+            made = simulate(fresh, derive_seed(seed, turn, "rounds-simulate")).double()
         good = torch.isfinite(made).all(1)
         z = torch.cat([z, fresh[good]])
         outputs = torch.cat([outputs.reshape(-1, made.shape[1]), made[good]])
@@ -149,12 +184,11 @@ def iterated_regression(
                 "priors, or raise the budget."
             )
         runs = NoisyRuns(z, outputs, log_mixture(proposals, z), tried - len(z))
-        last = proposals[-1][1]
-        toward = (_log_prior(z) if last is None else last.log_prob(z)) - runs.log_proposal
-        adjusted = adjust(runs, draw_data, data, torch.softmax(toward, 0), generator, network=network)
+        toward = (log_prior(z) if mixture is None else mixture.log_prob(z)) - runs.log_proposal
+        found = estimate(runs, torch.softmax(toward, 0), generator)
         if progress is not None:
-            progress(adjusted)
-    return runs, adjusted
+            progress(found)
+    return runs, found
 
 
 def adjust(
@@ -188,7 +222,7 @@ def adjust(
 
 def _local(z: Tensor, apart: Tensor, weight: Tensor) -> Adjusted:
     """Local linear regression of z `[N, D]` on differences from the observed summary `[N, C, D]`."""
-    count, copies, dim = apart.shape
+    copies, dim = apart.shape[1:]
     inverse = torch.linalg.pinv(_covariance(apart.reshape(-1, dim), weight.flatten()))
     distance = torch.einsum("ncd,de,nce->nc", apart, inverse, apart).clamp_min(0.0).sqrt()
     wanted = max(WINDOW / float((weight.sum(1) ** 2).sum()), 20.0 + 8.0 * dim)
@@ -248,11 +282,11 @@ def log_mixture(proposals: list[tuple[int, Mixture | None]], z: Tensor) -> Tenso
     """Log density of all rounds at z, each by its number of runs; None is the prior."""
     total = sum(count for count, _ in proposals)
     parts = [
-        math.log(count / total) + (_log_prior(z) if mixture is None else mixture.log_prob(z))
+        math.log(count / total) + (log_prior(z) if mixture is None else mixture.log_prob(z))
         for count, mixture in proposals
     ]
     return torch.stack(parts).logsumexp(0)
 
 
-def _log_prior(z: Tensor) -> Tensor:
+def log_prior(z: Tensor) -> Tensor:
     return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)

@@ -116,7 +116,10 @@ def _ridge(inputs: Tensor, target: Tensor, weight: Tensor, fold: Tensor) -> Tens
     found, errors = [], []
     for penalty in PENALTIES:
         parts = torch.stack(
-            [torch.linalg.solve(whole - g + penalty * identity, product - p) for g, p in zip(grams, products, strict=True)]
+            [
+                torch.linalg.solve(whole - g + penalty * identity, product - p)
+                for g, p in zip(grams, products, strict=True)
+            ]
         )
         found.append(parts)
         # squared error of the fold left out, but for the part that no coefficient changes

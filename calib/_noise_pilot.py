@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,12 +30,14 @@ class Pilot:
         shared: whether rows of one call with the same parameters are equal although calls with other seeds differ.
         sd: s at the best of five draws of the prior, nats; 0 without scatter, infinite where some run has likelihood 0.
         simulations: spent.
+        outputs: of the runs that were finite, `[S, M]`.
     """
 
     scatters: bool
     shared: bool
     sd: float
     simulations: int
+    outputs: Tensor = field(repr=False)
 
     @property
     def negligible(self) -> bool:
@@ -73,14 +75,15 @@ def run_noise_pilot(
         again = outputs(space.to_theta(z), derive_seed(seed, 2, "noise-pilot"))
         first, second = twice[:POINTS], twice[POINTS:]
         within, between = _differ(first, second), _differ(first, again)
-        spent = 3 * POINTS
+        spent, made = 3 * POINTS, torch.cat([twice, again])
+        made = made[torch.isfinite(made).all(1)]
         if not (within or between):
-            return Pilot(False, False, 0.0, spent)
+            return Pilot(False, False, 0.0, spent, made)
         value = _finite(log_likelihood(torch.cat([first, second, again]))).reshape(3, POINTS)
         best = z[value.logsumexp(0).argmax()]
         runs = simulate_apart(outputs, space, best.expand(RUNS, -1), derive_seed(seed, 3, "noise-pilot"), not within)
-        sd = _sd(_finite(log_likelihood(runs)))
-    return Pilot(True, not within, sd, spent + RUNS)
+        sd = log_likelihood_sd(log_likelihood(runs))
+    return Pilot(True, not within, sd, spent + RUNS, made)
 
 
 def simulate_apart(outputs: Outputs, space: ParameterSpace, z: Tensor, seed: int, shared: bool) -> Tensor:
@@ -98,5 +101,7 @@ def _finite(value: Tensor) -> Tensor:
     return value.double().nan_to_num(nan=-math.inf, posinf=-math.inf)
 
 
-def _sd(value: Tensor) -> float:
+def log_likelihood_sd(value: Tensor) -> float:
+    """Sd of log likelihoods of runs at one point, nats; infinite where some run cannot give the data."""
+    value = _finite(value)
     return float(value.std()) if bool(torch.isfinite(value).all()) else math.inf

@@ -56,7 +56,9 @@ class Exact:
         """Log posterior density in z, `[P]`, up to a constant."""
         theta, size = self.theta(z), max(1, BLOCK // particles)
         parts = [
-            log_likelihood(self.model, self.reports, {n: v[at : at + size] for n, v in theta.items()}, particles, random)
+            log_likelihood(
+                self.model, self.reports, {n: v[at : at + size] for n, v in theta.items()}, particles, random
+            )
             for at in range(0, len(z), size)
         ]
         return np.concatenate(parts) - 0.5 * (z**2).sum(1)
@@ -111,9 +113,7 @@ def by_grid(
     return z, weight / weight.sum()
 
 
-def by_chains(
-    exact: Exact, random: np.random.Generator, particles: int = 300
-) -> tuple[Array, Array]:
+def by_chains(exact: Exact, random: np.random.Generator, particles: int = 300) -> tuple[Array, Array]:
     """Draws of particle Metropolis chains `[S, D]` in z, equally weighted.
 
     The chains start at draws of the prior weighted by a tempered likelihood; the covariance of their steps is that of all
