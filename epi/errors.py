@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError", "StudyError"]
+__all__ = ["DataError", "NotKept", "StudyError"]
 
 
 class StudyError(ValueError):
     """A setting or an input that the study cannot work with; its text says what was found and what to do."""
+
+
+class NotKept(StudyError):
+    """A study or run that has not what a plot or a table is made of; others can still be made."""
 
 
 class DataError(StudyError):

@@ -30,6 +30,7 @@ class Calendar:
         last_week: last week of the forecast.
         open_from: first day on which people meet outside their households; None for `start`.
         masked_weeks: weeks left out of the likelihood of streams that are `masked`.
+        masked_because: why, as the end of a sentence that begins with "because".
         school_terms: first and last day of each term; a school is open on their weekdays.
 
     Examples:
@@ -45,6 +46,7 @@ class Calendar:
     last_week: date
     open_from: date | None = None
     masked_weeks: tuple[date, ...] = ()
+    masked_because: str = ""
     school_terms: tuple[Period, ...] = ()
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class Study:
         transmission_walk: random walk of transmission outside the home, or None.
         fit_to: options of the streams that the likelihood uses unless a run says otherwise; empty for all.
         country: name of all regions together, for sentences.
+        attribution: sources and licences of the data, for reports.
 
     Raises:
         StudyError: parts that do not fit together.
@@ -59,6 +60,7 @@ class Study:
     transmission_walk: RandomWalk | None = None
     fit_to: tuple[str, ...] = ()
     country: str = "all regions"
+    attribution: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

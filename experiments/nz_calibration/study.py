@@ -44,6 +44,7 @@ calendar = epi.Calendar(
     open_from=OPEN,
     # rapid tests were loaded on 25 February and laboratories were days behind: this week's counts mix two regimes
     masked_weeks=(date(2022, 2, 27),),
+    masked_because="the change to self-reported rapid tests makes its counts incomparable with their neighbours",
     school_terms=((date(2022, 2, 3), date(2022, 4, 14)), (date(2022, 5, 2), date(2022, 7, 8))),
 )
 
@@ -207,6 +208,12 @@ study = epi.Study(
     name="nz_calibration",
     title="New Zealand's first Omicron wave",
     country="New Zealand",
+    attribution="Cases by district, admissions, people in hospital, population and vaccination: Ministry of Health, New Zealand Government "
+    "(Crown copyright ©), CC BY-SA 4.0, changed here by summing over weeks and age bands. Cases and deaths by age, border workers: Datta et "
+    "al. 2024, Vaccine, doi 10.1016/j.vaccine.2024.01.101 (MIT). Households: this work includes customised Stats NZ's data which are licensed "
+    "by Stats NZ for re-use under the Creative Commons Attribution 4.0 International licence (table of Sullivan et al. 2024, doi "
+    "10.1098/rsos.240550). Wastewater: ESR, CC BY 4.0. Schools and workplaces: Syspop (MIT). Figures and tables on this page that show the "
+    "Ministry's data are shared under CC BY-SA 4.0 as well.",
     data=Path(__file__).parent / "figures",
     region=epi.Region("district", DISTRICTS, areas={area: districts for area, (districts, _) in AREAS.items()}),
     ages=epi.AgeBands((0, 10, 20, 30, 40, 50, 60, 70), open_midpoint=78.0),
