@@ -19,6 +19,7 @@ from epi.study.disease import Immunity, NaturalHistory, WithinHost
 from epi.study.families import BetaBinomial, LogNormalError, NegativeBinomial
 from epi.study.importation import Importations, Seeding
 from epi.study.load import load_study
+from epi.study.measures import Measures
 from epi.study.outcomes import Fatality, Reporting, ReportingRegime, Severity
 from epi.study.parameter import Parameter
 from epi.study.priors import Beta, Gamma, HalfNormal, LogitNormal, LogNormal, Normal, Prior, Uniform
@@ -51,6 +52,7 @@ __all__ = [
     "LogNormal",
     "LogNormalError",
     "LogitNormal",
+    "Measures",
     "NaturalHistory",
     "NegativeBinomial",
     "Normal",

@@ -117,6 +117,7 @@ class Infections(Stream):
 
     kind: ClassVar[str] = "infections"
     observed: ClassVar[bool] = False
+    unit: str = "infections"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,7 @@ class Cases(Stream):
     """
 
     kind: ClassVar[str] = "cases"
+    unit: str = "cases"
     delay: Delay
     agree_within: float = 0.05
 
@@ -142,6 +144,7 @@ class Admissions(Stream):
     """
 
     kind: ClassVar[str] = "admissions"
+    unit: str = "admissions"
     delay: Delay
 
 
@@ -154,6 +157,7 @@ class Deaths(Stream):
     """
 
     kind: ClassVar[str] = "deaths"
+    unit: str = "deaths"
     delay: Delay
 
 
@@ -169,6 +173,7 @@ class Occupancy(Stream):
     """
 
     kind: ClassVar[str] = "occupancy"
+    unit: str = "people in hospital"
     delay: Delay
     stay: Delay
     days: Prior
@@ -231,7 +236,7 @@ class Cohort(Stream):
     ages: tuple[str, ...]
     ratio: Prior
     delay: Delay
-    unit: str = "per 1,000"
+    unit: str = "infections per 1,000 people"
 
     def places(self, study: Study) -> tuple[str, ...]:
         """The cohort alone."""

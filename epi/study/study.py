@@ -13,6 +13,7 @@ from epi.study.ages import AgeBands
 from epi.study.data_streams import ALL, Infections, Stream
 from epi.study.dates import Calendar
 from epi.study.families import check_log_normal
+from epi.study.measures import Measures
 from epi.study.parameter import Parameter
 from epi.study.printed_names import LABELS
 from epi.study.region import Region
@@ -41,6 +42,7 @@ class Study:
         streams: data streams, in the order of the outputs. New infections by region are added at the end if they are not among them.
         transmission_walk: random walk of transmission outside the home, or None.
         fit_to: options of the streams that the likelihood uses unless a run says otherwise; empty for all.
+        measures: restrictions and isolation, for scenarios; None if no scenario asks for them.
         country: name of all regions together, for sentences.
         attribution: sources and licences of the data, for reports.
 
@@ -59,6 +61,7 @@ class Study:
     streams: tuple[Stream, ...]
     transmission_walk: RandomWalk | None = None
     fit_to: tuple[str, ...] = ()
+    measures: Measures | None = None
     country: str = "all regions"
     attribution: str = ""
 

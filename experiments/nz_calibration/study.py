@@ -204,7 +204,19 @@ streams = (
             "The same for the border workers, whose number is not given (chosen).", "log scale"))),
 )  # fmt: skip
 
+measures = epi.Measures(
+    restrictions_from=date(2022, 1, 23),  # the red setting (figures/policy.csv)
+    restrictions_effect=LogitNormal(math.log(0.2 / 0.8), 0.4, unit="share", reason=
+        "Fall of the reproduction number by the red setting (masks, gatherings of 100, vaccine passes): 20 %, 95 % interval 10-35 % "
+        "(chosen; the figures hold no time without it)."),
+    isolation_days=10.0,  # from 16 February to 11 March 2022, while the wave grew and peaked (14 before, 7 after; figures/policy.csv)
+    isolation_effect=LogitNormal(math.log(0.7 / 0.3), 0.5, unit="share", reason=
+        "Fall of the contacts outside the home of a case that isolates: 70 %, 95 % interval 47-86 % (chosen)."),
+    incubation=3.4,  # mean (Wu et al. 2022)
+)  # fmt: skip
+
 study = epi.Study(
+    measures=measures,
     name="nz_calibration",
     title="New Zealand's first Omicron wave",
     country="New Zealand",
