@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from torch import Tensor
 
 from epi.inference.likelihood import Inference
 from epi.inference.setup import Study
-from epi.model.model import SMALLEST_MEAN
-from epi.model.observation import Expected
+from epi.model.distributions import SMALLEST_MEAN
 
 LARGE = 5.0
 """Expected figures from which on a run is compared: smaller ones stray by the floor under their logarithm."""
@@ -29,8 +26,8 @@ def held_out(study: Study, inference: Inference, z: Tensor, flat: Tensor) -> dic
         log run minus log mean.
     """
     local, weeks = inference.fitted, inference.simulator.weeks
-    every = Expected.from_flat(flat, study.full.weeks)
-    run = Expected(*(getattr(every, f.name)[:, :weeks] for f in fields(Expected))).flat()[:, inference.which]
+    every = study.full.layout.split(flat)
+    run = study.short.layout.flat({name: x[:, :weeks] for name, x in every.items()})[:, inference.which]
     mean, unsure, noise = local.with_error(z)
     off = run.clamp_min(SMALLEST_MEAN).log() - mean.log()
     large = (mean > LARGE).to(off)

@@ -16,10 +16,10 @@ from calib._common_error import CommonError
 from calib._emulated import EmulatedLikelihood, emulated_likelihood
 from calib._laws import log_counts, log_levels
 from calib._local_mean import LocalMean
-from epi.data.observations import Data
-from epi.model.model import SMALLEST_MEAN, floored
-from epi.model.observation import PLACES
-from epi.study.streams import SIGNALS
+from epi.data import Data, Layout
+from epi.errors import StudyError
+from epi.model.distributions import SMALLEST_MEAN, floored
+from epi.study import BetaBinomial
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Seen:
     Attributes:
         at: where the size of outbreaks and then the parameters that figures scatter by stand in z.
         loc, width: `[1 + parameter]` of their log-normal priors.
-        which: `[F]` where each stands among the expected figures (`Expected.flat`).
+        which: `[F]` where each stands among the expected figures (`Layout.flat`).
         figures: `[F]` what was seen.
         counts: how many of them are counts.
         scatter: `[parameter, F]` 1 where a figure scatters by a parameter, else 0.
@@ -103,22 +103,37 @@ class Emulated:
         return value, to_z.index_add(-1, seen.at, to_scale * scale * seen.width), to_errors
 
 
-def make_seen(space: ParameterSpace, data: Data) -> Seen:
-    """Gather the figures that the likelihood sees."""
-    weeks, start, offset = len(data.fitted), 0, dict[str, int]()
-    for name, places in PLACES.items():
-        offset[name], start = start, start + weeks * len(places)
-    signals = sorted(data.signals, key=lambda name: SIGNALS[name].law != "count")
+def make_seen(space: ParameterSpace, data: Data, layout: Layout) -> Seen:
+    """Gather the observations that the likelihood uses."""
+    study, streams = layout.study, {s.name: s for s in layout.study.observed}
+    offset = {name: where.start for name, where in layout.slices.items()}
+    for name in data.signals:
+        if isinstance(streams[name].family, BetaBinomial):
+            raise StudyError(
+                f"Stream {name!r} is beta-binomial, which fits on an emulator do not have yet; leave it out of the likelihood with --signals."
+            )
+    signals = sorted(data.signals, key=lambda name: not streams[name].counts)
     seen = {name: data.seen[name].flatten().nonzero()[:, 0] for name in signals}
-    dispersions = tuple(dict.fromkeys(SIGNALS[name].dispersion for name in signals))
-    by = [torch.full((len(seen[name]),), dispersions.index(SIGNALS[name].dispersion)) for name in signals]
-    outbreaks = [torch.full((len(seen[name]),), SIGNALS[name].clustered) for name in signals]
-    counts = sum(len(seen[name]) for name in signals if SIGNALS[name].law == "count")
+    of = {name: study.dispersion(name) or "" for name in signals}
+    dispersions = tuple(dict.fromkeys(of.values()))
+    by = [torch.full((len(seen[name]),), dispersions.index(of[name])) for name in signals]
+    outbreaks = [torch.full((len(seen[name]),), streams[name].clustered) for name in signals]
+    over = dict.fromkeys(study.overdispersion(name) for name in signals if streams[name].clustered)
+    if len(over) > 1:
+        raise StudyError(
+            f"Streams {', '.join(signals)} have the overdispersions {', '.join(map(str, over))}, and fits on an emulator take one for all; "
+            "share one Parameter among them."
+        )
+    counts = sum(len(seen[name]) for name in signals if streams[name].counts)
     figures = torch.cat([data.counts[name].flatten()[seen[name]] for name in signals])
-    names = ("cluster_size", *dispersions)
+    # without outbreaks any dispersion may stand in its place: nothing is clustered, so that it has no effect
+    first = next(iter(over), None) or next(
+        (o for s in study.observed if (o := study.overdispersion(s.name))), dispersions[0]
+    )
+    names = (first, *dispersions)
     return Seen(
         torch.tensor([space.slice_of(name).start for name in names]),
-        *_log_normal(space.subset(names)),
+        *_log_normal(space, names),
         torch.cat([offset[name] + seen[name] for name in signals]),
         figures,
         counts,
@@ -127,10 +142,12 @@ def make_seen(space: ParameterSpace, data: Data) -> Seen:
     )
 
 
-def _log_normal(space: ParameterSpace) -> tuple[Tensor, Tensor]:
+def _log_normal(space: ParameterSpace, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """`[parameter]` location and width of priors, each log-normal."""
     loc, width = list[Tensor](), list[Tensor]()
-    for p in space.parameters:
+    priors = {p.name: p for p in space.parameters}
+    for name in names:
+        p = priors[name]
         if not isinstance(p.prior, dist.LogNormal):
             raise ValueError(
                 f"the prior of {p.name!r}, by which figures scatter, is {p.map.family}; make it log-normal."

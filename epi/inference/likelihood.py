@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -14,18 +14,10 @@ from calib._common_error import CommonError, common_error
 from calib._local_mean import Chart, LocalMean, identity
 from calib._slopes import with_slope
 from calib._warm_start import Outputs
-from epi.data.load import DISTRICTS
-from epi.data.observations import Data
+from epi.data import Data
 from epi.inference.in_likelihood import Emulated, Seen, make_seen
-from epi.model.model import (
-    SMALLEST_MEAN,
-    Simulate,
-    Simulator,
-    model,
-    variance,
-)
-from epi.model.observation import PLACES, Expected
-from epi.study.streams import AREAS, SIGNALS
+from epi.model import Simulate, Simulator, model, variance
+from epi.model.distributions import SMALLEST_MEAN
 
 COUNTRY_BATCH = 2  # runs of the larger population at once: one a core
 ERRORS = 48
@@ -38,18 +30,14 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
     country = (people * size).sum() / size.sum()
     share = people * size
-    areas = torch.stack([share[list(at)].sum() / size[list(at)].sum() for at in _area_districts()])
-    by_axis = {"district": people, "area": areas}
-    rows = (by_axis.get(_axis(name), country.expand(len(places))) for name, places in PLACES.items())
-    return Expected(*(row.expand(weeks, -1) for row in rows)).flat()
-
-
-def _axis(name: str) -> str:
-    return "district" if name == "infections_district" else SIGNALS[name].axis
-
-
-def _area_districts() -> list[tuple[int, ...]]:
-    return [tuple(DISTRICTS.index(d) for d in districts) for districts, _ in AREAS.values()]
+    region, study = simulator.study.region, simulator.study
+    by_axis = {region.axis: people}
+    if region.areas:
+        places = [[region.names.index(name) for name in names] for names in region.areas.values()]
+        by_axis[region.area_axis] = torch.stack([share[at].sum() / size[at].sum() for at in places])
+    layout = simulator.layout.until(weeks)
+    rows = {s.name: by_axis.get(s.by, country.expand(len(layout.places[s.name]))) for s in study.streams}
+    return layout.flat({name: row.expand(weeks, -1) for name, row in rows.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +94,13 @@ class Inference:
         at, seen, weeks = z[None], self._seen, self.simulator.weeks
         local = self.fitted
         mean, theta = self._local(at), self.simulator.space.to_theta(at)
-        expected, relative = Expected.from_flat(mean, weeks), Expected.from_flat(torch.ones_like(mean), weeks)
-        weight = {f.name: getattr(relative, f.name) for f in fields(Expected)}
-        for signal in self.data.signals:
-            m = getattr(expected, signal)
-            weight[signal] = m**2 / variance(signal, m, theta)
+        layout, study = self.simulator.layout, self.simulator.study
+        expected, weight = layout.split(mean), layout.split(torch.ones_like(mean))
+        for name in self.data.signals:
+            m = expected[name]
+            weight[name] = m**2 / variance(study.stream(name), m, theta, tested=self.data.tested.get(name))
         share = 1 / people_per_agent(self.country or self.simulator, weeks)
-        return common_error(local, Expected(**weight).flat()[0, seen.which], share[seen.which], ERRORS)
+        return common_error(local, layout.flat(weight)[0, seen.which], share[seen.which], ERRORS)
 
     def joint(self, errors: CommonError) -> Joint:
         """Log posterior of parameters and errors by the local mean, up to a constant."""
@@ -181,7 +169,7 @@ class Inference:
             for start in range(0, len(z), COUNTRY_BATCH):
                 part = z[start : start + COUNTRY_BATCH]
                 simulate = simulator.bind(seed, torch.arange(first + start, first + start + len(part)))
-                rows.append(simulate(simulator.space.to_theta(part)).flat())
+                rows.append(simulator.layout.flat(simulate(simulator.space.to_theta(part))))
         return torch.cat(rows)
 
     def likelihood_of_means(self, z: Tensor, flat: Tensor) -> Tensor:
@@ -194,36 +182,36 @@ class Inference:
 
     @cached_property
     def _seen(self) -> Seen:
-        return make_seen(self.simulator.space, self.data)
+        return make_seen(self.simulator.space, self.data, self.simulator.layout)
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
-        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error(z))
+        sites = log_likelihood(
+            model, self.simulator.space.to_theta(z), self.simulator.study, simulate, self.data, self.error(z)
+        )
         return torch.stack([sites[name] for name in self.data.signals]).sum(0)
 
     @property
     def fitted_mean(self) -> Tensor:
         """`[M]` which expected counts are compared with figures: the weeks that the likelihood sees, without infections."""
-        weeks = self.simulator.weeks
-        seen = {name: x.double() for name, x in self.data.seen.items()}
-        return Expected(**seen, infections_district=torch.zeros(weeks, len(PLACES["infections_district"]))).flat() > 0
+        layout = self.simulator.layout
+        none = {name: torch.zeros(layout.weeks, len(p), dtype=torch.float64) for name, p in layout.places.items()}
+        return layout.flat(none | {name: x.double() for name, x in self.data.seen.items()}) > 0
 
     def error(self, z: Tensor) -> dict[str, Tensor] | None:
         """What is not known of the local mean at `z [P, D]`, relative, by signal `[P, W, places]`: counts as noise of the data."""
         if self.local is None:
             return None
-        error = Expected.from_flat(self.local.relative_error_at(z), self.simulator.weeks)
-        return {signal: getattr(error, signal) for signal in SIGNALS}
+        return self.simulator.layout.split(self.local.relative_error_at(z))
 
     def _averaged(self, simulate: Simulate, z: Tensor) -> Simulate:
         if self.local is None:
             return simulate
-        mean = Expected.from_flat(self.local(z.detach()), self.simulator.weeks)
+        mean = self.simulator.layout.split(self.local(z.detach()))
 
-        def with_mean(theta: Mapping[str, Tensor]) -> Expected:
+        def with_mean(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
             run = simulate(theta)
             # value of the mean, derivative of the run; a failed run stays failed
-            pairs = ((getattr(run, f.name), getattr(mean, f.name)) for f in fields(Expected))
-            return Expected(*(m + (r - r.detach()) for r, m in pairs))
+            return {name: mean[name] + (r - r.detach()) for name, r in run.items()}
 
         return with_mean
 
@@ -244,23 +232,23 @@ class Inference:
         Returns:
             `[P, D, D]` by signal.
         """
-        weeks = self.simulator.weeks
-        expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
-        rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
+        layout = self.simulator.layout
+        expected, rows = layout.split(flat.clamp_min(SMALLEST_MEAN)), layout.split(jacobian.movedim(-1, 0))
         return {
-            signal: self._information_of(signal, z, getattr(expected, signal), getattr(rows, signal), which)
+            signal: self._information_of(signal, z, expected[signal], rows[signal], which)
             for signal, which in seen.items()
             if bool(which.any())
         }
 
     def _information_of(self, signal: str, z: Tensor, mean: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
-        error = (self.error(z) or {}).get(signal)
-        names = (SIGNALS[signal].dispersion, "cluster_size")
+        error, study = (self.error(z) or {}).get(signal), self.simulator.study
+        stream, tested = study.stream(signal), self.data.tested.get(signal)
+        names = tuple(n for n in (study.dispersion(signal), study.overdispersion(signal)) if n is not None)
         at = torch.tensor([self.simulator.space.slice_of(name).start for name in names], device=z.device)
         few, prior = z.index_select(-1, at), self.simulator.space.subset(names)
 
         def log_variance(point: Tensor) -> Tensor:
-            return variance(signal, mean, prior.to_theta(point), error).log()
+            return variance(stream, mean, prior.to_theta(point), error, tested).log()
 
         chosen = seen.to(mean)
         weight = chosen / log_variance(few).exp()

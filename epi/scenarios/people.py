@@ -23,7 +23,7 @@ EARLIER = 28.0
 
 @dataclass(frozen=True, eq=False)
 class HostKinds:
-    """The archetypes of the questions: the study's, then one an age band with one dose less than the campaign gives and that dose within four weeks.
+    """The archetypes of the questions: the study's, then one an age band who are given the campaign's dose within four weeks.
 
     Attributes:
         hosts: the archetypes as they are in the calibrated world; the last ones are there as those with one dose less.

@@ -30,6 +30,7 @@ def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str, *, co
         table: rows of `_summary.curves` of one question.
         labels: of the reference and of the question's world.
         place: whose curve.
+        country: whether the place is all regions together.
     """
     figure = blank(10.2, 2.9)
     for axes, (measure, title) in zip(np.ravel(figure.subplots(1, len(MEASURES))), MEASURES.items(), strict=True):

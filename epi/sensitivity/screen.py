@@ -21,7 +21,7 @@ def venues(study: Study) -> tuple[str, ...]:
 def doses(study: Study) -> tuple[str, ...]:
     """Numbers of doses, the last and more."""
     count = len(study.dose_states)
-    return tuple(str(n) for n in range(count - 1)) + (f"{count - 1}+" if count > 1 else "0",)
+    return (*(str(n) for n in range(count - 1)), f"{count - 1}+" if count > 1 else "0")
 
 
 def iso(study: Study, day: int) -> str:

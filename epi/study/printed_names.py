@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+__all__ = ["LABELS", "plain_label"]
+
 LABELS: dict[str, str] = {
     "viral_growth": "virus: growth in host",
     "immune_clearance": "virus: clearance in host",
@@ -46,3 +50,24 @@ LABELS: dict[str, str] = {
     "dispersion_border": "scatter of border workers",
 }
 """Short names that fit beside a bar; a parameter that is not here is printed by its own name in words."""
+
+_PATTERNS = (
+    (r"(\w+)_advantage", "{}: advantage"),
+    (r"(\w+)_midpoint", "{}: day of takeover"),
+    (r"(\w+)_spread", "sd between {} effects"),
+    (r"(\w+)_effect", "transmission in {}"),
+    (r"(\w+)_seed", "start in {}"),
+)
+"""Names of parameters that hold the name of a variant or of the regions' axis, and how they are printed."""
+
+
+def plain_label(name: str) -> str:
+    """Printed name of a flat parameter such as `district_effect[North]`, where the study is not at hand (see `Study.label`)."""
+    site, _, element = name.partition("[")
+    text = LABELS.get(site)
+    for pattern, words in _PATTERNS:
+        found = re.fullmatch(pattern, site)
+        if text is None and found:
+            text = words.format(found[1].replace("_", " "))
+    text = text or site.replace("_", " ")
+    return f"{text}: {element.rstrip(']')}" if element else text
