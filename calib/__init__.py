@@ -90,9 +90,11 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
-from calib._verify import Verification as Verification
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
+from calib._verify import Verification as Verification
 from calib._warm_start import WarmStart as WarmStart
 from calib._warm_start import gauss_newton as gauss_newton
 from calib._warm_start import start_flow as start_flow
+
+__project__ = "posterity"

@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 import typer
+from epi.model.model import Simulator, parameter_space
+from epi.study.streams import OPTIONS
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from epi.data.load import load_figures
 from epi.data.observations import observed
-from epi.model.model import Simulator, parameter_space
 from epi.model.observation import make_observation
 from epi.model.transmission import make_context
 from epi.population.build import build_population
 from epi.study import calendar
-from epi.study.streams import OPTIONS
 from experiments.nz_calibration.__main__ import main
 
 SCALE = 0.002

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from epi.study.streams import OPTIONS, SIGNALS
 
 from calib._atomic import atomic_write_csv, atomic_write_json
 from calib._hub import hub_rows, quantile_table
@@ -15,7 +16,6 @@ from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
 from epi.data.observations import observed as data_of
 from epi.data.observations import series
 from epi.outputs.derivatives import sensitivity_table
-from epi.study.streams import OPTIONS, SIGNALS
 
 WEEKS = pd.date_range("2022-02-06", "2022-05-29", freq="W-SUN")
 ISO = [week.date().isoformat() for week in WEEKS]

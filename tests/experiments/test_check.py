@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import typer
 import xarray as xr
+from epi.study.streams import SIGNALS
 from typer.testing import CliRunner
 
 from calib._idata import datasets_of, load_inference_data
 from epi.outputs.run_files import RunFiles
 from epi.reporting.verdicts import QUESTIONS, judge_run
-from epi.study.streams import SIGNALS
 from experiments.nz_calibration.check import main
 from tests.experiments.synthetic_run import make_run
 

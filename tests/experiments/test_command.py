@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from epi.study.calendar import LAST_WEEK
 
 from epi.inference.setup import WARM_START
-from epi.study.calendar import LAST_WEEK
 from tests.experiments.conftest import TINY, command
 
 

@@ -8,16 +8,16 @@ import torch
 from chirho.counterfactual.handlers import MultiWorldCounterfactual
 from chirho.indexed.ops import IndexSet, gather
 from chirho.interventional.handlers import do
+from epi.model.model import model
+from epi.study.streams import SIGNALS
 from pyro import poutine
 from pyro.infer import Predictive
 
 from epi.data.observations import Data
 from epi.inference.likelihood import Inference
-from epi.model.model import model
 from epi.model.observation import PLACES as places_of
 from epi.model.observation import Expected
 from epi.study import calendar
-from epi.study.streams import SIGNALS
 from tests.experiments.conftest import make_simulator
 
 SEED = 11

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from epi.model.model import SMALLEST_MEAN, figures_law, variance
+from epi.study.streams import AREAS, SIGNALS
 
 from epi.data.load import AGE_BANDS, load_figures
 from epi.errors import StudyError
 from epi.model.immunity import periods
-from epi.model.model import SMALLEST_MEAN, figures_law, variance
 from epi.model.observation import (
     LONGEST_DELAY,
     REPORT_DELAY,
@@ -24,7 +25,6 @@ from epi.model.observation import (
 )
 from epi.model.transmission import HostTables, host_tables
 from epi.study import calendar
-from epi.study.streams import AREAS, SIGNALS
 from sim import PERIOD
 
 DAYS = calendar.days_until(calendar.LAST_WEEK)

@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from epi.model.model import parameter_space
+from epi.study.labels import LABELS, label
 
 from calib._atomic import atomic_write_json
 from calib._baseline import baseline_quantiles
@@ -13,13 +15,11 @@ from calib._runfolder import RunFolderError
 from calib._scores import weighted_interval_score
 from epi.data.load import DISTRICTS, load_figures
 from epi.errors import StudyError
-from epi.model.model import parameter_space
 from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
 from epi.reporting.plots import ALL, draw_all
 from epi.reporting.report import content, write_report
 from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_words
-from epi.study.labels import LABELS, label
 from tests.experiments.synthetic_run import make_run
 
 

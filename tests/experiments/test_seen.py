@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 import torch
+from epi.model.model import figures_law
+from epi.study.streams import DEFAULT, OPTIONS
 
 from calib._bend_fit import learn_bend
 from calib._local_mean import LocalMean
 from epi.data.observations import Data, observed
 from epi.inference.features import make_chart
 from epi.inference.likelihood import Inference
-from epi.model.model import figures_law
 from epi.model.observation import PLACES, Expected
-from epi.study.streams import DEFAULT, OPTIONS
 from tests.experiments.conftest import double_precision
 
 RUNS = 30

@@ -10,11 +10,11 @@ import pytest
 import torch
 import typer
 import xarray as xr
+from epi.model.model import Simulator, parameter_space
 from typer.testing import CliRunner
 
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
-from epi.model.model import Simulator, parameter_space
 from epi.sensitivity import all_rates as level_two
 from epi.sensitivity import saved as kept
 from epi.sensitivity.compare import on_functions

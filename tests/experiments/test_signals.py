@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from epi.study.streams import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
 
 from epi.data.observations import observed, series
 from epi.errors import StudyError
@@ -13,7 +14,6 @@ from epi.inference.likelihood import Inference
 from epi.model.observation import PLACES
 from epi.outputs.stream_information import taught
 from epi.study import calendar
-from epi.study.streams import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
 from experiments.nz_calibration.signals import row_of
 from tests.experiments.conftest import TINY, command
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from epi.model.model import variance
+from epi.study.calendar import LAST_WEEK
+from epi.study.streams import SIGNALS
 
 from calib._noise import derive_seed
 from epi.errors import StudyError
 from epi.inference import synthetic as _synthetic
 from epi.inference.synthetic import TAKEN_OFF, recovery, synthetic_data
-from epi.model.model import variance
 from epi.population.build import build_population
-from epi.study.calendar import LAST_WEEK
-from epi.study.streams import SIGNALS
 from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 

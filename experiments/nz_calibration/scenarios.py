@@ -1,4 +1,4 @@
-"""The questions. Add one of your own here, or in a file given with `--add`: a few lines, see docs/what_if.md."""
+"""Scenarios of the study: what would have happened if. A file of the same form can be given with `--add`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import torch
 from torch import Tensor
 
 from epi.scenarios.scenario import Question, Setting, World, plus, to
-
-QUESTIONS: dict[str, Question] = {}
-
-
-def register(question: Question) -> Question:
-    """Add a question to the registry, in place of one of the same name."""
-    QUESTIONS[question.name] = question
-    return question
 
 
 def _boosters(setting: Setting) -> World:
@@ -36,7 +28,7 @@ def _schools(setting: Setting) -> World:
     return {"contacts_school": setting.scaled(*setting.peak_weeks(3), 0.0)}
 
 
-register(
+SCENARIOS = (
     Question(
         "boosters-earlier",
         "Third doses four weeks earlier",
@@ -45,9 +37,7 @@ register(
         "infected and infect less often (antibody, within-host model), and fewer of the infected of their age are "
         "admitted. Their antibody, and that of those who got one before, is four weeks older ever after.",
         leaves_out="Doses given later are in neither world. Within a district and age, who got the dose early is anybody with two doses.",
-    )
-)
-register(
+    ),
     Question(
         "schools-closed",
         "Schools closed in the three peak weeks",
@@ -57,9 +47,7 @@ register(
         " infections people meet more, and more people are left to infect later.",
         leaves_out="Children at home meet nobody else instead, and parents work as before. The peak weeks are taken from the "
         "fitted model: nobody knew them in advance.",
-    )
-)
-register(
+    ),
     Question(
         "red-earlier",
         "The red setting two weeks earlier",
@@ -71,9 +59,7 @@ register(
         "figures hold no time without it. That all chains of January were in the country by 9 January is assumed "
         "too; those that arrived later would not have been slowed so long. A later wave has more of its end after "
         "the last simulated week, so part of what is averted here comes later.",
-    )
-)
-register(
+    ),
     Question(
         "isolation-shorter",
         "Cases isolate for five days instead of ten",
@@ -84,9 +70,7 @@ register(
         leaves_out="Ten days is the rule of 16 February to 11 March; it was 14 before and 7 after, and one rule holds all the"
         " time here. Household contacts, who had to isolate too, are not in it, nor is the fall in testing that a "
         "long isolation may cause.",
-    )
-)
-register(
+    ),
     Question(
         "no-vaccination",
         "No vaccination",
@@ -96,9 +80,7 @@ register(
         leaves_out="Everything else stays, also the behaviour: a country without vaccine would have had other rules, and "
         "Delta before. Admissions go far beyond what hospitals could have taken. What doses do to severity (site severity_shift) is "
         "fitted to a wave in which nearly all older people had doses, so that its prior speaks.",
-    )
-)
-register(
+    ),
     Question(
         "faster-test",
         "A test that answers after one day with 40 % false positives, against three days and 10 %",
@@ -111,5 +93,5 @@ register(
         leaves_out="People are not taken to isolate while they wait for the result. False positives are a share of the "
         "positive results, not of the tests; that people at home without cause meet nobody either is left out (at "
         "the peak under 1 % of the country), and so is the trust that a test loses.",
-    )
+    ),
 )

@@ -1,4 +1,4 @@
-"""`python -m tests.made_up.make_tables`: the tables of the made-up study, all invented, with a seed."""
+"""`python make_tables.py`: the tables of the made-up study, all invented, with a seed."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import torch
 from epi.data import load_data
 from epi.model import Simulator, make_context, make_observation, observation_distribution, parameter_space
 from epi.population import build_population, household_types_from_sizes
-from tests.made_up.study import study
+from epi.study import load_study
 
 SEED = 11
 FOLDER = Path(__file__).parent / "data"
+study = load_study(str(Path(__file__).parent))
 
 
 def main() -> None:
