@@ -22,12 +22,6 @@ class Layout:
     Attributes:
         study: gives the streams, infections among them, and their places.
         index: the W weeks.
-
-    Examples:
-        >>> layout = getfixture("made_up_layout")
-        >>> flat = torch.arange(layout.size, dtype=torch.float64)
-        >>> torch.equal(layout.flat(layout.split(flat)), flat)
-        True
     """
 
     study: Study

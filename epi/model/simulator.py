@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -113,15 +113,18 @@ class Simulator:
         # the host tables depend on a few parameters only: their Jacobian is taken once and multiplied in
         point = tuple(theta[n] for n in names)
 
+        hosts = host_tables(theta, self.context)
+        # tables of no entries (nobody is infected twice) have no derivative, and vmap cannot take them
+        kept = tuple(name for name in TABLES if getattr(hosts, name).numel())
+
         def hosts_of(*host_theta: Tensor) -> tuple[Tensor, ...]:
             h = host_tables({**theta, **dict(zip(names, host_theta, strict=True))}, self.context)
-            return tuple(getattr(h, name) for name in TABLES)
+            return tuple(getattr(h, name) for name in kept)
 
         def column(one: Tensor) -> tuple[Tensor, ...]:
             parts = (e if p.labels else e[0] for e, p in zip(one.split(sizes), declared, strict=True))
             return torch.func.jvp(hosts_of, point, tuple(e.expand_as(x) for e, x in zip(parts, point, strict=True)))[1]
 
-        hosts = host_tables(theta, self.context)
         if names:
             columns = torch.func.vmap(column)(torch.eye(sum(sizes), dtype=here.dtype, device=here.device))
             rows = [
@@ -130,22 +133,26 @@ class Simulator:
             weights = torch.cat(rows)  # [entry of a disease parameter, D, P]
             dhosts = [torch.einsum("idp,ip...->dp...", weights, c) for c in columns]
         else:
-            dhosts = [torch.zeros((len(eye), *getattr(hosts, t).shape)).to(getattr(hosts, t)) for t in TABLES]
+            dhosts = [torch.zeros((len(eye), *getattr(hosts, t).shape)).to(getattr(hosts, t)) for t in kept]
 
         def tables(*each: Tensor) -> HostTables:
-            return HostTables(**dict(zip(TABLES, each, strict=True)), finite=hosts.finite)
+            return replace(hosts, **dict(zip(kept, each, strict=True)))
 
-        known = tuple(getattr(hosts, name) for name in TABLES)
+        known = tuple(getattr(hosts, name).contiguous() for name in kept)
 
         def rates_of(th: dict[str, Tensor], *host: Tensor) -> tuple[Tensor, ...]:
-            return make_rates(th, tables(*host), self.context).tensors()
+            return tuple(x for x in make_rates(th, tables(*host), self.context).tensors() if x.numel())
 
         def push(dth: dict[str, Tensor], *dhost: Tensor) -> tuple[Tensor, ...]:
             return torch.func.jvp(rates_of, (theta, *known), (dth, *dhost))[1]
 
         moving = {n: x[active] for n, x in dtheta.items()}
-        tangents = torch.func.vmap(push, out_dims=-1)(moving, *(x[active] for x in dhosts))
+        # rates that nothing moves come back without the axis of directions, which vmap puts first and not last
+        moved_rates = torch.func.vmap(push)(moving, *(x[active] for x in dhosts))
+        found = (x.movedim(0, -1) for x in moved_rates)
         rates, good = usable(make_rates(theta, hosts, self.context), hosts)
+        number = int(active.sum())
+        tangents = (next(found) if x.numel() else x.new_zeros(*x.shape, number) for x in rates.tensors())
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
         incidence, moved = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)
         dincidence = moved.new_zeros(*incidence.shape, len(active))
