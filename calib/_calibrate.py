@@ -21,10 +21,11 @@ from calib._pyro import log_likelihood as pyro_log_likelihood
 from calib._pyro import space_from_pyro
 from calib._reuse import Round, Source
 from calib._space import Parameter, ParameterSpace
+from calib.multifidelity import by_multifidelity
 
-Method = Literal["auto", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc"]
+Method = Literal["auto", "reuse", "climb", "direct", "multifidelity", "npe", "nle", "nre", "fmpe", "smc-abc"]
 METHODS: tuple[str, ...] = get_args(Method)
-WAYS = {"reuse": by_reuse, "climb": by_climb, "direct": by_direct}
+WAYS = {"reuse": by_reuse, "climb": by_climb, "direct": by_direct, "multifidelity": by_multifidelity}
 Prior = ParameterSpace | Mapping[str, Distribution]
 Simulator = Callable[..., Tensor]
 FEW = 12  # parameters up to which populations of draws fill the posterior
@@ -63,6 +64,8 @@ def calibrate(
         method: "reuse" keeps every run and draws from the posterior they imply (`reuse`; at most some dozen parameters and
             outputs that hardly scatter); "climb" lets a flow climb linearised runs and goes on with new ones where those do not
             carry it (`climb`; many parameters, needs a Jacobian); "direct" makes new runs for every update of the flow (`fit`);
+            "multifidelity" samples an emulator of the mean outputs with the chance of one run in its error (`calib.multifidelity`;
+            stochastic simulators, with Jacobian or without).
             "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give.
             "auto" takes "reuse" up to 12 parameters, then "climb", or "direct" without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
@@ -94,7 +97,8 @@ def calibrate(
     space, data, outputs, value = _understand(model, prior, data, likelihood)
     started = time.perf_counter()
     how = _choose(method, space.dim, gradient)
-    spared = min(max(100, budget // 20), budget // 4)
+    # it makes its own fresh runs: importance weights of single runs say little where runs scatter
+    spared = 0 if how == "multifidelity" else min(max(100, budget // 20), budget // 4)
     chart = Chart(space, natural=how == "reuse")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
     source = Source(lambda x, s: outputs(space.to_theta(chart.to_z(x)), s), value, chart, gradient, jacobian_cost)
@@ -106,7 +110,8 @@ def calibrate(
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "zuko", "pyro-ppl")},
     } | found.told  # fmt: skip
     report["simulations"] += spared
-    report |= check(source, found.flow, found.runs, found.scale, spared, seed, loss_weight, report["weight"])
+    if spared:
+        report |= check(source, found.flow, found.runs, found.scale, spared, seed, loss_weight, report["weight"])
     report |= {"flow": found.flow.name, "seconds": time.perf_counter() - started}
     kept = source if found.runs is not None else None
     return Calibration(space, found.flow, data, found.runs, found.scale, report, kept)

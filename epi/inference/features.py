@@ -13,8 +13,8 @@ from torch import Tensor
 import ode
 from calib import ParameterSpace
 from calib._maps import NormalMap
-from calib._noise import base_noise
-from calib._pace import Pace
+from calib.multifidelity import MAX_THREADS
+from calib.numerics import Pace, base_noise
 from epi.inference.compiled_features import (
     EFFECT,
     HAZARD,
@@ -26,7 +26,6 @@ from epi.inference.compiled_features import (
     back,
     coordinates,
 )
-from epi.inference.threads import MOST
 from epi.model.model import Simulator
 from epi.model.parameters import HIERARCHY
 from epi.model.transmission import host_tables
@@ -36,15 +35,15 @@ HOUSEHOLD = "transmission_household"
 VENUES = ("transmission_school", "transmission_work", "transmission_community")
 SHARES = ("assortativity",)
 CURVED = (*LOGGED, HOUSEHOLD, *VENUES, *SHARES, *HIERARCHY, *HIERARCHY.values())
-"""Parameters that stand in the chart as something else than their z."""
+"""Parameters whose features are something else than their z."""
 HOSTS = 1024
-"""Hosts from whose solutions the strength of transmission is learnt,"""
+"""Hosts from whose solutions the strength of transmission is fitted,"""
 SPREAD = 1.5
 """with parameters this many prior standard deviations wide: data may move them far."""
 
 
 @dataclass(frozen=True, eq=False)
-class StudyChart:
+class StudyFeatures:
     """`z [*batch, D]` to `eta [*batch, E]`, E = D less one for each hierarchy.
 
     Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
@@ -99,7 +98,7 @@ class StudyChart:
 
     @cached_property
     def _paces(self) -> tuple[Pace, Pace]:
-        return Pace(MOST), Pace(MOST)
+        return Pace(MAX_THREADS), Pace(MAX_THREADS)
 
     @cached_property
     def _table(self) -> Table:
@@ -174,8 +173,8 @@ def _array(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.detach().cpu().double().numpy())
 
 
-def make_chart(simulator: Simulator) -> StudyChart:
-    """The chart of a simulator: solves the within-host model of some hosts of the prior, once."""
+def make_features(simulator: Simulator) -> StudyFeatures:
+    """The feature map of a simulator: solves the within-host model of some hosts of the prior, once."""
     space, context = simulator.space, simulator.context
     names = [p.name for p in ode.PRIORS]
     z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
@@ -191,8 +190,8 @@ def make_chart(simulator: Simulator) -> StudyChart:
         good = hosts.finite.cpu() & torch.isfinite(strength)
     features = _cubic(_host(space, z.double().cpu()))
     rows = torch.linalg.lstsq(features[good], (strength - strength[0])[good, None]).solution[:, 0]
-    # least squares rounds differently from process to process; a chart need not be exact, but must be the same
-    return StudyChart(space, rows.round(decimals=6))
+    # least squares rounds differently from process to process; it need not be exact, but must be the same
+    return StudyFeatures(space, rows.round(decimals=6))
 
 
 def _host(space: ParameterSpace, z: Tensor) -> Tensor:

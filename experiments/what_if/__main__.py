@@ -15,7 +15,7 @@ from calib._atomic import atomic_write_csv
 from calib._runfolder import RunFolder, RunFolderError
 from epi.data.load import DISTRICTS
 from epi.errors import StudyError
-from epi.inference.setup import steps
+from epi.inference.recorder import steps
 from epi.outputs.reload import rebuild
 from epi.scenarios.page import write_page
 from epi.scenarios.plots import draw

@@ -18,7 +18,7 @@ from calib._noise import derive_seed
 from calib._runfolder import RunFolder, RunFolderError
 from epi.data.load import AGE_BANDS, DISTRICTS
 from epi.errors import StudyError
-from epi.inference.setup import steps as progress
+from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
 from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.dose_check import check_doses
