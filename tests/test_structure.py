@@ -26,7 +26,9 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("package", "path"), FILES, ids=lambda x: x if isinstance(x, str) else str(x.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    ("package", "path"), FILES, ids=lambda x: x if isinstance(x, str) else str(x.relative_to(ROOT))
+)
 def test_packages_import_in_one_direction(package, path):
     assert imported(path) & set(ALLOWED) <= ALLOWED[package]
 

@@ -29,6 +29,7 @@ from calib.multifidelity._posterior import Joint as Joint
 from calib.multifidelity._problem import Fidelity as Fidelity
 from calib.multifidelity._problem import Observations as Observations
 from calib.multifidelity._problem import Problem as Problem
+from calib.multifidelity._quadratic_fit import fit_quadratic as fit_quadratic
 from calib.multifidelity._recorder import Recorder as Recorder
 from calib.multifidelity._refine import Drawn as Drawn
 from calib.multifidelity._refine import draw as draw

@@ -22,8 +22,8 @@ class Stream:
     """Observations of one kind.
 
     Attributes:
-        outputs: range of the simulator's outputs, one for each observation that there could be, N in all.
-        data: `[N]` what was observed; NaN where nothing was, or where the likelihood is to leave it out.
+        outputs: range of the simulator's outputs, one for each observation that there could be, the place counting fastest.
+        data: `[time, place]` what was observed; NaN where nothing was, or where the likelihood is to leave it out.
         family: "counts", negative binomial with the variance `overdispersion * mean + relative_sd^2 * mean^2`, or "log-normal", whose
             logarithm has the standard deviation relative_sd.
         relative_sd: name of the parameter; its prior is log-normal.
@@ -71,22 +71,26 @@ class StreamObservations:
 
     def log_likelihood(self, z: Tensor, mean: Tensor, variance: Tensor | None = None) -> Tensor:
         """See `Observations`."""
-        cluster, relative = self._dispersion(z.index_select(-1, self.at), variance)
+        scale = self.scales(z.index_select(-1, self.at))
+        relative = scale[:, 1:] ** 2 @ self.by
+        if variance is not None:
+            relative = relative + variance
         # NaN stays NaN: a failed simulation must not pass for a small one
         mean = torch.where(mean < self.floor, self.floor + 0 * mean, mean)
         parts = [self.counts, len(self.data) - self.counts]
         (count, level), (of_count, of_level), (counted, measured) = (
             x.split(parts, -1) for x in (mean, relative, self.data)
         )
-        return log_counts(counted, count, cluster[:, : self.counts], of_count) + log_levels(measured, level, of_level)
+        cluster = torch.where(self.overdispersed, scale[:, :1].clamp_min(1.0), 1.0)
+        return log_counts(counted, count, cluster, of_count) + log_levels(measured, level, of_level)
 
     def information(self, z: Tensor, mean: Tensor, jacobian: Tensor, variance: Tensor | None = None) -> Tensor:
         """See `Observations`: as of normal variables with the same mean and variance."""
         mean, rows = mean.clamp_min(self.floor), jacobian.movedim(-1, 0)
         parts = [
             self._information_of(
-                stream, places, z, mean[:, stream.outputs], rows[..., stream.outputs],
-                None if variance is None else variance[:, stream.outputs],
+                stream, places, z, _block(stream, mean), _block(stream, rows),
+                None if variance is None else _block(stream, variance),
             )
             for stream, places in self.streams
         ]  # fmt: skip
@@ -95,12 +99,12 @@ class StreamObservations:
     def _information_of(
         self, stream: Stream, places: tuple[int, int], z: Tensor, mean: Tensor, rows: Tensor, variance: Tensor | None
     ) -> Tensor:
-        """Of one stream, with `mean [P, N]`, derivatives `rows [D, P, N]` and `variance [P, N]`: `[P, D, D]`."""
+        """Of one stream, with `mean [P, T, K]`, derivatives `rows [D, P, T, K]` and `variance [P, T, K]`: `[P, D, D]`."""
         place = torch.tensor(places, device=z.device)
         at, few = self.at[place], z.index_select(-1, self.at[place])
 
         def log_variance(point: Tensor) -> Tensor:
-            sd, over = (self.loc[place] + self.width[place] * point).exp().split(1, -1)
+            sd, over = (self.loc[place] + self.width[place] * point).exp()[..., None, None].unbind(1)
             relative = sd**2 if variance is None else sd**2 + variance
             if stream.family == "log-normal":
                 return (relative * mean**2).log()
@@ -109,17 +113,20 @@ class StreamObservations:
 
         chosen = torch.isfinite(stream.data).to(mean)
         weight = chosen / log_variance(few).exp()
-        out = torch.einsum("dpf,pf,epf->pde", rows, weight, rows)
+        out = torch.einsum("dptk,ptk,eptk->pde", rows, weight, rows)
         # the coordinates that shape the variance: information (d log variance)^2 / 2
         basis = torch.eye(2, dtype=z.dtype, device=z.device)
         slopes = torch.stack([torch.func.jvp(log_variance, (few,), (e.expand_as(few),))[1] for e in basis])
-        block = 0.5 * torch.einsum("apf,f,bpf->pab", slopes, chosen, slopes)
+        block = 0.5 * torch.einsum("aptk,tk,bptk->pab", slopes, chosen, slopes)
         out[:, at[:, None], at] += block
         return out
 
     def weight(self, z: Tensor, mean: Tensor) -> Tensor:
         """See `Observations`."""
-        return mean**2 / self._variance(mean, *self._dispersion(z.index_select(-1, self.at), None))
+        scale = self.scales(z.index_select(-1, self.at))
+        over = torch.where(self.overdispersed, scale[:, :1].clamp_min(1.0), 1.0)
+        over = torch.nn.functional.pad(over, (0, len(self.data) - self.counts))  # none of log-normal observations
+        return mean**2 / (over * mean + scale[:, 1:] ** 2 @ self.by * mean**2)
 
     def compiled(self, emulator: Emulator, errors: SharedError | None) -> CompiledStreams | None:
         """See `Observations`; there is one for an emulator with a quadratic term."""
@@ -133,19 +140,6 @@ class StreamObservations:
     def scales(self, few: Tensor) -> Tensor:
         """Overdispersion and relative standard deviations at their coordinates, `[P, 1 + R]`."""
         return (self.loc + self.width * few).exp()
-
-    def _dispersion(self, few: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`[P, F]` overdispersion, of log-normal observations 0, and relative variance."""
-        scale = self.scales(few)
-        relative = scale[:, 1:] ** 2 @ self.by
-        if variance is not None:
-            relative = relative + variance
-        cluster = torch.where(self.overdispersed, scale[:, :1].clamp_min(1.0), 1.0)
-        return torch.nn.functional.pad(cluster, (0, len(self.data) - self.counts)), relative
-
-    @staticmethod
-    def _variance(mean: Tensor, cluster: Tensor, relative: Tensor) -> Tensor:
-        return cluster * mean + relative * mean**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,17 +187,24 @@ def observe(space: ParameterSpace, streams: Sequence[Stream], *, floor: float) -
     if not over:  # 1, whatever the first coordinate is
         at, loc, width = (torch.cat([x.new_zeros(1), x]) for x in (at, loc, width))
     kept = tuple((s, (1 + by.index(s.relative_sd), 0)) for s in streams)
-    one, rows = torch.eye(len(by), dtype=torch.float64), sorted(kept, key=lambda pair: _family(pair[0]))
-    masks = [torch.isfinite(s.data) for s, _ in rows]
-    data = torch.cat([s.data[mask] for (s, _), mask in zip(rows, masks, strict=True)])
+    rows = sorted(kept, key=lambda pair: _family(pair[0]))
+    series = [s.data.flatten() for s, _ in rows]
+    masks = [torch.isfinite(x) for x in series]
+    data = torch.cat([x[mask] for x, mask in zip(series, masks, strict=True)])
     which = torch.cat([s.outputs.start + mask.nonzero()[:, 0] for (s, _), mask in zip(rows, masks, strict=True)])
     number = [int(mask.sum()) for mask in masks]
     counts = sum(n for n, (s, _) in zip(number, rows, strict=True) if s.family == "counts")
-    scatter = torch.cat([one[:, [place - 1]].expand(-1, n) for n, (_, (place, _)) in zip(number, rows, strict=True)], 1)
+    place = torch.cat([torch.full((n,), at_sd - 1) for n, (_, (at_sd, _)) in zip(number, rows, strict=True)])
+    scatter = torch.nn.functional.one_hot(place, len(by)).mT.to(data)
     overdispersed = torch.cat(
         [torch.full((n,), s.overdispersion is not None) for n, (s, _) in zip(number, rows, strict=True)]
     )
     return StreamObservations(at, loc, width, which, data, counts, scatter, overdispersed[:counts], floor, kept)
+
+
+def _block(stream: Stream, x: Tensor) -> Tensor:
+    """`[..., time, place]` of `x [..., M]`."""
+    return x[..., stream.outputs].unflatten(-1, stream.data.shape)
 
 
 def _family(stream: Stream) -> bool:

@@ -84,11 +84,11 @@ def observations_of(space: ParameterSpace, data: Data) -> StreamObservations:
         offset[name], start = start, start + weeks * len(places)
     streams = []
     for name in data.signals:
-        own, series = SIGNALS[name], data.counts[name].flatten()
+        own, series = SIGNALS[name], data.counts[name]
         streams.append(
             Stream(
-                slice(offset[name], offset[name] + len(series)),
-                torch.where(data.seen[name].flatten(), series, torch.nan),
+                slice(offset[name], offset[name] + series.numel()),
+                torch.where(data.seen[name], series, torch.nan),
                 "counts" if own.law == "count" else "log-normal",
                 own.dispersion,
                 "cluster_size" if own.clustered else None,

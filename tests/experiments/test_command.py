@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from epi.inference.setup import WARM_START
+from calib.multifidelity import WARM_START_FILE
 from epi.study.calendar import LAST_WEEK
 from tests.experiments.conftest import TINY, command
+
+WARM_START = f"{WARM_START_FILE}.safetensors"
 
 
 def content(folder):

@@ -4,7 +4,7 @@ import numba
 import pytest
 import torch
 
-from epi.inference.threads import MOST, several_threads
+from calib.multifidelity import MAX_THREADS, several_threads
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def _restored():
 
 
 @pytest.mark.parametrize(
-    ("kernels", "allowed", "count"), [(6, "", 6), (64, "", MOST), (6, "2", 2), (6, "0", 6), (6, "4,2", 6)]
+    ("kernels", "allowed", "count"), [(6, "", 6), (64, "", MAX_THREADS), (6, "2", 2), (6, "0", 6), (6, "4,2", 6)]
 )
 def test_several_in_the_block_alone(monkeypatch, kernels, allowed, count):
     monkeypatch.setattr(numba, "get_num_threads", lambda: kernels)

@@ -1,11 +1,10 @@
-"""Runs kept as they come."""
+"""Runs saved as they come."""
 
 import pytest
 import torch
 
 from calib import CheckpointError
-from epi.inference import saved_runs as _kept_runs
-from epi.inference.saved_runs import kept_runs
+from calib.multifidelity import _saved_runs, saved_runs
 
 
 def simulate(part, start):
@@ -13,9 +12,9 @@ def simulate(part, start):
 
 
 def test_a_killed_study_makes_only_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(_kept_runs, "EVERY", 0.0)
+    monkeypatch.setattr(_saved_runs, "EVERY", 0.0)
     file, z = tmp_path / "runs.safetensors", torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
-    whole = kept_runs(tmp_path / "other", "p", z, 2, simulate, lambda n, now: None)
+    whole = saved_runs(tmp_path / "other", "p", z, 2, simulate, lambda n, now: None)
 
     def killed(part, start):
         if start >= 6:
@@ -23,15 +22,15 @@ def test_a_killed_study_makes_only_the_rest(tmp_path, monkeypatch):
         return simulate(part, start)
 
     with pytest.raises(KeyboardInterrupt):
-        kept_runs(file, "p", z, 2, killed, lambda n, now: None)
+        saved_runs(file, "p", z, 2, killed, lambda n, now: None)
     told = []
-    assert torch.equal(kept_runs(file, "p", z, 2, simulate, lambda n, now: told.append((n, now))), whole)
+    assert torch.equal(saved_runs(file, "p", z, 2, simulate, lambda n, now: told.append((n, now))), whole)
     assert told == [(6, False), (2, True), (2, True), (1, True)]
     assert not file.exists()
 
 
 def test_runs_of_other_draws_are_made_again_and_foreign_files_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_kept_runs, "EVERY", 0.0)
+    monkeypatch.setattr(_saved_runs, "EVERY", 0.0)
     file, z = tmp_path / "runs.safetensors", torch.ones(4, 3)
 
     def killed(part, start):
@@ -40,7 +39,7 @@ def test_runs_of_other_draws_are_made_again_and_foreign_files_refused(tmp_path, 
         return simulate(part, start)
 
     with pytest.raises(KeyboardInterrupt):
-        kept_runs(file, "p", z, 2, killed, lambda n, now: None)
+        saved_runs(file, "p", z, 2, killed, lambda n, now: None)
     with pytest.raises(CheckpointError, match="made from other figures"):
-        kept_runs(file, "q", z, 2, simulate, lambda n, now: None)
-    assert torch.equal(kept_runs(file, "p", 2 * z, 2, simulate, lambda n, now: None), simulate(2 * z, 0))
+        saved_runs(file, "q", z, 2, simulate, lambda n, now: None)
+    assert torch.equal(saved_runs(file, "p", 2 * z, 2, simulate, lambda n, now: None), simulate(2 * z, 0))

@@ -2,23 +2,23 @@
 
 import torch
 
-from calib._local_mean import chart_slope
-from epi.inference.features import HOSTS, VENUES, _cubic, _forms, _polynomial, make_chart
+from calib.multifidelity import feature_jacobian
+from epi.inference.features import HOSTS, VENUES, _cubic, _forms, _polynomial, make_features
 from epi.model.transmission import host_tables
 
 
 def test_chart_keeps_every_direction_but_the_two_spreads(tiny):
-    chart = make_chart(tiny.short)
+    features = make_features(tiny.short)
     z = 0.5 * torch.randn(2, tiny.space.dim, generator=torch.Generator().manual_seed(0))
-    slope = chart_slope(chart, z)
+    slope = feature_jacobian(features, z)
     assert slope.shape == (2, tiny.space.dim - 2, tiny.space.dim)
-    assert float(torch.linalg.svdvals(slope).min()) > 1e-3  # Jacobians can be turned into the chart's
+    assert float(torch.linalg.svdvals(slope).min()) > 1e-3  # Jacobians can be turned into those in the features
 
 
 def test_strength_of_transmission_is_that_of_the_hosts(tiny):
-    """The cubic against the solved within-host model, at draws that it was not learnt from."""
+    """The cubic against the solved within-host model, at draws that it was not fitted to."""
     simulator, space = tiny.short, tiny.space
-    chart = make_chart(simulator)
+    features = make_features(simulator)
     z = torch.randn(64, space.dim, generator=torch.Generator().manual_seed(1))
     hosts = host_tables(space.to_theta(z), simulator.context)
     share = simulator.context.population_share.reshape(20, 8).mean(0)
@@ -26,21 +26,21 @@ def test_strength_of_transmission_is_that_of_the_hosts(tiny):
     log_strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log()
     rows = [p.name for p in space.parameters if p.name not in ("district_spread", "seed_spread")]
     at = sum(space.slice_of(n).stop - space.slice_of(n).start for n in rows[: rows.index(VENUES[0])])
-    told = (chart(z)[:, at] / (space.to_theta(z)[VENUES[0]] / space.to_theta(0 * z)[VENUES[0]])).log()
-    wrong = (told - log_strength) - (told - log_strength).mean()
+    found = (features(z)[:, at] / (space.to_theta(z)[VENUES[0]] / space.to_theta(0 * z)[VENUES[0]])).log()
+    wrong = (found - log_strength) - (found - log_strength).mean()
     assert float(wrong.std()) < 0.1 * float(log_strength.std())
     assert 2 * _cubic(torch.zeros(7)).numel() < HOSTS
 
 
 def test_compiled_chart_is_the_chart(tiny):
-    chart = make_chart(tiny.short)
+    features = make_features(tiny.short)
     g = torch.Generator().manual_seed(3)
     for width in (0.3, 3.0):
         z = (width * torch.randn(5, tiny.space.dim, generator=g)).requires_grad_()
-        eta = chart(z)
+        eta = features(z)
         by = torch.randn(eta.shape, generator=g)
         (wanted,) = torch.autograd.grad(eta, z, by)
-        same, back = chart.with_back(z)
+        same, back = features.with_back(z)
         torch.testing.assert_close(same, eta.detach(), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(back(by), wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max()))
 
