@@ -1,6 +1,10 @@
 """Inference and sensitivity for any simulator: parameter spaces, flows, gradients, fits, scores."""
 
 from calib._atomic import WriteError as WriteError
+from calib._atomic import atomic_path as atomic_path
+from calib._atomic import atomic_write_csv as atomic_write_csv
+from calib._atomic import atomic_write_json as atomic_write_json
+from calib._atomic import atomic_write_text as atomic_write_text
 from calib._baseline import baseline_quantiles as baseline_quantiles
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
@@ -65,6 +69,7 @@ from calib._reuse import Source as Source
 from calib._reuse import reuse as reuse
 from calib._runfolder import RunFolder as RunFolder
 from calib._runfolder import RunFolderError as RunFolderError
+from calib._runfolder import RunInterrupted as RunInterrupted
 from calib._scores import Forecast as Forecast
 from calib._scores import Scores as Scores
 from calib._scores import covered as covered
@@ -87,3 +92,6 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._verdict import CalibrationVerdict as CalibrationVerdict
+from calib._verdict import Evidence as Evidence
+from calib._verify import Verification as Verification

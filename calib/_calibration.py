@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,22 @@ import torch
 from torch import Tensor
 
 from calib._anneal import move, systematic
+from calib._arguments import whole_number
 from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
 from calib._flows import Flow
 from calib._idata import Tree, to_inference_data
-from calib._local_model import LocalModel, Runs
+from calib._local_model import Runs
+from calib._noise import derive_seed
+from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
     from calib.diagnostics import Page
 
-Likelihood = Callable[[Tensor], torch.distributions.Distribution]
 SPARE = 3  # draws of the flow for each corrected draw
 CLOSE = 0.5  # effective share of the flow's draws at which few moves are enough to part copies
 SWEEPS = (2, 40)  # moves of each corrected draw, of a flow that is close and one that is not
@@ -40,7 +43,7 @@ class Calibration:
         data: what was calibrated to; None for a Pyro model.
         runs: the simulations kept, in the coordinates of `Chart(space)`; None for a fit that keeps none.
         scale: `[D, D]`, of the local model of those runs.
-        report: plain data: settings, simulations, rounds, k-hat and its verdict in words, seconds, versions.
+        report: plain data: settings, simulations, rounds, k-hat, the verdict, failures by what was raised, seconds, versions.
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
     """
 
@@ -58,39 +61,61 @@ class Calibration:
         return self.source is not None and self.runs is not None
 
     @property
-    def verdict(self) -> str:
-        """Whether the posterior can be believed, in words."""
-        return str(self.report["verdict"])
+    def verdict(self) -> CalibrationVerdict:
+        """Whether the posterior can be believed: `.state`, `.reasons`, `.advice`, `.evidence`; `str` gives a text."""
+        return CalibrationVerdict.from_dict(self.report["verdict"])
 
-    def sample(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> dict[str, Tensor]:
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int = 0,
+        corrected: bool | None = None,
+    ) -> dict[str, Tensor]:
         """Draws of the parameters in their own units.
 
         Args:
             count: number of draws, S.
-            generator: source of randomness.
+            generator: source of randomness; one made from `seed` if None.
+            seed: of the draws, where no generator is given.
             corrected: False: independent draws of the flow, whose density is `log_prob`. True: draws of the flow weighted
                 by what the kept simulations say of the posterior, resampled, and moved under it; no simulation is made.
+                None: corrected where the verdict asks for it.
 
         Returns:
             Each parameter by name, `[S, *event]`.
 
         Raises:
-            ValueError: correction was asked for and runs or likelihood are missing.
+            ValueError: correction is needed and runs or likelihood are missing.
         """
-        return self.space.to_theta(self.sample_z(count, generator, corrected=corrected))
+        return self.space.to_theta(self.sample_z(count, generator, seed=seed, corrected=corrected))
 
-    def sample_z(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> Tensor:
+    def sample_z(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int = 0,
+        corrected: bool | None = None,
+    ) -> Tensor:
         """`sample` in standard normal coordinates, `[S, D]`."""
+        count = whole_number("count", count, least=1)
+        if generator is None:
+            generator = torch.Generator().manual_seed(derive_seed(whole_number("seed", seed), 0, "sample"))
+        if corrected is None:
+            evidence = self.verdict.evidence
+            corrected = self.runs is not None and not fit_passes(evidence) and corrected_passes(evidence)
         if not corrected:
             return self.flow.sample(count, generator)
         if self.source is None or self.runs is None:
             raise ValueError(
                 "corrected draws need the kept runs and their likelihood, and this calibration lacks them: pass likelihood= and "
-                "data= to Calibration.load, or calibrate with method='reuse'."
+                "data= to Calibration.load, calibrate with method='reuse', or take draws of the flow by corrected=False."
             )
         chart = self.source.chart
         weight = self.report["weight"] * self.report["loss_weight"]
-        target = posterior(self.source, LocalModel(self.runs, self.scale), weight)
+        target = posterior(self.source, self.source.model(self.runs, self.scale), weight)
         with torch.no_grad():
             z, log_q = self.flow.sample_with_log_prob(self.flow.noise(SPARE * count, generator))
             x = chart.to_x(z.double())
@@ -101,6 +126,15 @@ class Calibration:
         x = x[systematic(share, count, generator)]
         x = move(x, target(x), target, SWEEPS[0] if close else SWEEPS[1], generator)[0]
         return chart.to_z(x[torch.randperm(count, generator=generator)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
+        state = dict(self.__dict__)
+        try:
+            pickle.dumps(self.source)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            state["source"] = None
+        return state
 
     def log_prob(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Log density of the flow at parameters in their own units.
@@ -117,7 +151,7 @@ class Calibration:
             flat = z.reshape(-1, self.space.dim)
             return self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
 
-    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool = False) -> Tree:
+    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
         """Posterior draws as ArviZ groups.
 
         Args:
@@ -182,9 +216,7 @@ class Calibration:
         write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report)
 
     @staticmethod
-    def load(
-        path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Tensor | None = None
-    ) -> Calibration:
+    def load(path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Any = None) -> Calibration:
         """Read what `save` wrote.
 
         Args:
@@ -200,52 +232,17 @@ class Calibration:
             CheckpointError: the file is missing, damaged, or of another version.
         """
         space, flow, stored, runs, scale, report = read_calibration(path)
-        kept = stored if data is None else data
+        kept = stored if data is None else as_data(data)
+        value: Evaluate | FirstColumn | None = None
+        if report.get("output") == "log likelihood":
+            value = FirstColumn()
+        elif likelihood is not None and kept is not None:
+            value = Evaluate(likelihood, kept)
         source = None
-        if runs is not None and likelihood is not None and kept is not None:
-            source = Source(_no_simulator, evaluate(likelihood, kept), Chart(space), "score", 1)
+        if runs is not None and value is not None:
+            source = Source(_no_simulator, value, Chart(space), "score", 1, density=isinstance(value, FirstColumn))
         return Calibration(space, flow, kept, runs, scale, report, source)
 
 
 def _no_simulator(x: Tensor, seed: int) -> Tensor:
     raise ValueError("a calibration read from a file has no simulator; calibrate again to simulate.")
-
-
-def evaluate(likelihood: Likelihood, data: Tensor) -> Callable[[Tensor], Tensor]:
-    """Log likelihood of outputs `[P, M] -> [P]` from the law of the data.
-
-    Between runs outputs are modelled and may leave the range that the law asks for (a share just below 0): such rows are
-    evaluated without torch's checks, and count as impossible where that gives no number.
-
-    Raises (when called):
-        ValueError: the law does not give one value a row.
-    """
-
-    def log_likelihood(outputs: Tensor) -> Tensor:
-        try:
-            value = likelihood(outputs).log_prob(data.to(outputs))
-        except ValueError:
-            with _unchecked():
-                law = likelihood(outputs)
-                if not bool(torch.as_tensor(law.support.check(data.to(outputs))).any()):  # type: ignore[union-attr]
-                    raise  # the data themselves are not what the law is of
-                value = law.log_prob(data.to(outputs))
-        if value.shape != outputs.shape[:1]:
-            raise ValueError(
-                f"the likelihood gave log densities of shape {tuple(value.shape)} for outputs {tuple(outputs.shape)}, expected "
-                "one value a row: make the data one event, for instance with torch.distributions.Independent(..., 1)."
-            )
-        return value
-
-    return log_likelihood
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Distributions take any parameters in here."""
-    kept = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        torch.distributions.Distribution.set_default_validate_args(kept)

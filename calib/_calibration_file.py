@@ -25,7 +25,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Beta": ("concentration1", "concentration0"),
     "Gamma": ("concentration", "rate"),
 }
-KIND = "calibration 1"
+KIND = "calibration 2"
 
 
 def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:

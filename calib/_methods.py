@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calib._baselines_sbi import baseline
+from calib._baselines_sbi import AMORTISED, baseline
 from calib._climb import Climb, ClimbConfig, climb
 from calib._config import FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
 from calib._gaussian_start import start_flow
-from calib._local_model import LocalModel, Runs
+from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
@@ -75,7 +75,7 @@ def by_reuse(task: Task) -> Fitted:
     config = ReuseConfig(budget=task.budget, seed=task.seed, loss_weight=task.loss_weight)
     found = reuse(task.source, config, task.progress)
     flow = _flow_for(task.flow, task.source, found, task.loss_weight, task.seed)
-    return Fitted(flow, found.runs, found.scale, _words_of(found))
+    return Fitted(flow, found.runs, found.scale, _words_of(found) | {"found_higher": found.low})
 
 
 def by_climb(task: Task) -> Fitted:
@@ -140,7 +140,7 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
     z = task.space.to_z(found.theta)
     told = {
         "weight": 1.0, "simulations": found.simulations, "calls": found.simulations, "dropped": found.dropped,
-        "stopped_because": "budget", "rounds": [], "baseline": found.note,
+        "stopped_because": "trained" if name in AMORTISED else "budget", "rounds": [], "baseline": found.note,
     }  # fmt: skip
     return Fitted(flow_at(task.flow, z[torch.isfinite(z).all(1)], task.seed), None, None, told)
 
@@ -207,7 +207,7 @@ def _coverage(flow: Flow, source: Source, found: Reuse, loss_weight: float, seed
             flow.noise(2000, torch.Generator().manual_seed(derive_seed(seed, 0, "cover")))
         )
         x = chart.to_x(z)
-        target = posterior(source, LocalModel(found.runs, found.scale), found.weight * loss_weight)
+        target = posterior(source, source.model(found.runs, found.scale), found.weight * loss_weight)
         ratio = target(x) - chart.log_slope(x) - log_q
     weight = torch.softmax(torch.where(torch.isfinite(ratio), ratio, -1e300), 0)
     return float(1 / (weight**2).sum()) / len(weight)

@@ -6,7 +6,9 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from calib._atomic import atomic_write_json, atomic_write_text
+from calib._runlock import LOCK, OWNER, FolderInUse, RunLock
+from calib._verify import Verification, checksums, verify_files
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -39,6 +43,10 @@ LIBRARIES = (
 
 class RunFolderError(ValueError):
     """A folder cannot hold, or does not hold, the run that was asked for."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A signal ended the run; its folder can be resumed."""
 
 
 def versions(libraries: Collection[str] = LIBRARIES) -> dict[str, str]:
@@ -89,8 +97,9 @@ class RunFolder:
         self.path = path
         self.manifest = manifest
         self._interval = interval
-        self._held: str | None = None  # the manifest of a run that is gone on with, as it was
+        self._held: str | None = None  # the manifest of a run that is resumed, as it was
         self._written = -float("inf")
+        self._lock = RunLock(path)
 
     @classmethod
     def create(
@@ -143,13 +152,18 @@ class RunFolder:
                     f"{folder} holds this run already (status {run.manifest['status']}, started "
                     f"{run.manifest['started']}); resume it, name another output folder, or remove that one."
                 )
+            before = run._take()
+            # what another process wrote before it ended
+            run.manifest = cls.open(folder).manifest
+            if before and before not in run.manifest["notices"]:
+                run.manifest["notices"].append(before)
             run._held = (folder / MANIFEST).read_text(encoding="utf-8")
             run.manifest["resumed"].append(_now())
             run.manifest["configuration"] = _plain(configuration)
             run.manifest.update(status="running", error=None, versions=versions(), device=device)
             run.flush()
             return run
-        if folder.exists() and any(entry.name != ".gitignore" for entry in folder.iterdir()):
+        if folder.exists() and any(entry.name not in (".gitignore", LOCK, OWNER) for entry in folder.iterdir()):
             raise RunFolderError(
                 f"{folder} holds files but no {MANIFEST}, so it is not the folder of a run; "
                 "name an empty or a new folder."
@@ -175,6 +189,11 @@ class RunFolder:
                 "notices": [],
             },
         )
+        folder.mkdir(parents=True, exist_ok=True)
+        run._take()
+        if (folder / MANIFEST).exists():  # another process was faster
+            run._lock.release()
+            raise RunFolderError(f"{folder} was taken by another process a moment ago; name another output folder.")
         run.flush()
         return run
 
@@ -200,6 +219,34 @@ class RunFolder:
             found = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {manifest['format']}"
             raise RunFolderError(f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew.")
         return cls(folder, manifest)
+
+    def _take(self) -> str | None:
+        """Take the folder's lock and remove what a dead owner left half written; a sentence about that owner, or None.
+
+        Raises:
+            RunFolderError: another process is writing to the folder.
+        """
+        try:
+            before = self._lock.acquire()
+        except FolderInUse as error:
+            raise RunFolderError(str(error)) from None
+        for half in self.path.rglob(".*.tmp*"):
+            with suppress(OSError):
+                half.unlink()
+        return before
+
+    def verify(self) -> Verification:
+        """Compare the run's files with the checksums in its manifest.
+
+        Raises:
+            RunFolderError: the run has not ended, so that nothing was recorded.
+        """
+        recorded = self.manifest.get("sha256")
+        if not isinstance(recorded, dict):
+            raise RunFolderError(
+                f"{self.path} (a run with status {self.manifest['status']}) has no checksums; run it to its end first."
+            )
+        return verify_files(self.path, recorded)
 
     def file(self, name: str) -> Path:
         """Path of a file in the folder; its parent folders exist afterwards."""
@@ -253,14 +300,28 @@ class RunFolder:
 
     @contextmanager
     def running(self, refused: tuple[type[BaseException], ...] = ()) -> Iterator[RunFolder]:
-        """Status `complete` after the block, `failed` with the error's text if it raises.
+        """Status `complete` after the block, `interrupted` after SIGINT or SIGTERM, `failed` with the error's text if it raises.
+
+        The folder's lock is let go at the end.
 
         Args:
-            refused: errors that say that the run cannot be gone on with (a damaged checkpoint, one of another run): a run that was
+            refused: errors that say that the run cannot be resumed (a damaged checkpoint, one of another run): a run that was
                 resumed keeps the manifest it had.
+
+        Raises:
+            RunInterrupted: a signal ended the block.
         """
         try:
-            yield self
+            with _signals():
+                yield self
+            self.manifest["sha256"] = checksums(self.path)
+            self.update(status="complete", error=None)
+        except KeyboardInterrupt as error:
+            with suppress(OSError):
+                self.update(status="interrupted", error=str(error) or "interrupted")
+            if isinstance(error, RunInterrupted):
+                raise
+            raise RunInterrupted("interrupted") from error
         except BaseException as error:
             if isinstance(error, refused) and self._held is not None:
                 atomic_write_text(self.path / MANIFEST, self._held)
@@ -268,7 +329,8 @@ class RunFolder:
             with suppress(OSError):  # a full disk must not hide the error that ended the run
                 self.update(status="failed", error=f"{type(error).__name__}: {error}")
             raise
-        self.update(status="complete", error=None)
+        finally:
+            self._lock.release()
 
     def flush(self) -> None:
         """Write the manifest now."""
@@ -276,3 +338,22 @@ class RunFolder:
         self.manifest["peak_memory_gib"] = round(max(self.manifest["peak_memory_gib"], peak_memory_gib()), 3)
         atomic_write_json(self.path / MANIFEST, self.manifest)
         self._written = time.monotonic()
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM ends the block as SIGINT does; only the main thread can ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        del frame
+        raise RunInterrupted(f"ended by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

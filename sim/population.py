@@ -28,6 +28,8 @@ class Population:
         region_of_group: `[G]` int16, the region each community group lies in.
         people_per_agent: `[R]`, how many people an agent of a region stands for.
         venue_names: names of the V layers.
+        absent: `[G]` people of each group who are not simulated, since they cannot be infected; they count in the sizes of groups and
+            regions. None for nobody.
 
     Raises:
         ValueError: a column has the wrong length, an id is out of range, or a weight is negative or not finite.
@@ -42,6 +44,7 @@ class Population:
     region_of_group: NDArray[np.int16]
     people_per_agent: NDArray[np.float64]
     venue_names: tuple[str, ...] = ()
+    absent: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         start, agents = self.household_start, len(self.group)
@@ -80,6 +83,10 @@ class Population:
             )
         _check_weight("household_weight", self.household_weight)
         _check_weight("people_per_agent", self.people_per_agent)
+        if self.absent is not None and (self.absent.shape != (self.groups,) or np.any(self.absent < 0)):
+            raise ValueError(
+                f"absent must hold a number of people for each of {self.groups} groups; found {self.absent}."
+            )
 
     @property
     def agents(self) -> int:
@@ -113,8 +120,9 @@ class Population:
 
     @cached_property
     def group_size(self) -> NDArray[np.int64]:
-        """`[G]` number of agents in each community group."""
-        return np.bincount(self.group, minlength=self.groups)
+        """`[G]` number of agents in each community group, those absent among them."""
+        here = np.bincount(self.group, minlength=self.groups)
+        return here if self.absent is None else here + self.absent
 
     @cached_property
     def region_size(self) -> NDArray[np.int64]:

@@ -46,7 +46,6 @@ from calib.multifidelity._start import load_warm_start as load_warm_start
 from calib.multifidelity._start import warm_start as warm_start
 from calib.multifidelity._threads import MAX_THREADS as MAX_THREADS
 from calib.multifidelity._threads import several_threads as several_threads
-from calib.multifidelity._verdict import EmulatorVerdict as EmulatorVerdict
 from calib.multifidelity._warm_start import WarmStart as WarmStart
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -10,6 +10,9 @@ from torch import Tensor
 from calib._config import FitError
 from calib._methods import DRAWN, Fitted, Task, flow_at
 from calib._noise import derive_seed
+from calib._noise_pilot import Pilot, simulate_apart
+from calib._reuse import Source
+from calib._verdict import CalibrationVerdict
 from calib.multifidelity._chains import summary
 from calib.multifidelity._first_order import correction
 from calib.multifidelity._given import GivenLikelihood
@@ -23,19 +26,45 @@ WARM_STEPS = 6
 SHARES = {"warm": 0.35, "rounds": 0.55, "held out": 0.1}
 MAX_RUNS = 120  # of a round: what more of them would tell an emulator of second degree costs more than it is worth
 MAX_HELD_OUT = 100
+MAX_SKEWNESS, MAX_KURTOSIS = 0.3, 0.7  # of draws that a Gaussian describes
 FLOOR = 0.1  # of the smallest output of the pilot
 
 
-def by_multifidelity(task: Task) -> Fitted:
+def by_multifidelity(task: Task, noise: Pilot | None) -> tuple[Fitted, CalibrationVerdict]:
     """Calibrate a simulator of one fidelity.
 
     The data are those of one run of the real system, so that the chance of one run is part of the error: it is drawn along with the parameters.
+
+    Args:
+        task: as for every method.
+        noise: what a pilot says; rows of one call that share their random numbers are run apart.
+
+    Raises:
+        ValueError: the simulator gives a log likelihood alone, or the budget is too small.
+        FitError: too few runs were finite.
     """
-    source, dim = task.source, task.space.dim
+    source, dim, shared = task.source, task.space.dim, noise is not None and noise.shared
+    if source.density:
+        raise ValueError(
+            "method='multifidelity' emulates outputs, but the simulator gives a log likelihood alone: pass its outputs "
+            "and likelihood=."
+        )
+
+    def simulate(z: Tensor, seed: int, fidelity: Fidelity | None = None, first: int = 0) -> Tensor:
+        with torch.no_grad():
+            return simulate_apart(task.outputs, task.space, z, derive_seed(seed, first, "rows"), shared).double()
+
+    def jacobian(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> tuple[Tensor, Tensor]:
+        parts = [
+            _differentiated(source, part, derive_seed(seed, first + i, "rows"))
+            for i, part in enumerate(z.split(1 if shared else len(z)))
+        ]
+        return torch.cat([value for value, _ in parts]), torch.cat([slope for _, slope in parts])
+
     generator = torch.Generator().manual_seed(derive_seed(task.seed, 0, "pilot"))
-    with torch.no_grad():
-        at = torch.randn(PILOT, dim, generator=generator, dtype=torch.float64)
-        pilot = source.simulate(at, derive_seed(task.seed, 0, "pilot-simulate")).double()
+    pilot = simulate(
+        torch.randn(PILOT, dim, generator=generator, dtype=torch.float64), derive_seed(task.seed, 0, "pilot-simulate")
+    )
     pilot = pilot[torch.isfinite(pilot).all(1)]
     if not len(pilot):
         raise FitError(f"none of {PILOT} runs at draws of the prior was finite; check the simulator and the priors.")
@@ -44,19 +73,6 @@ def by_multifidelity(task: Task) -> Fitted:
 
     def value(x: Tensor) -> Tensor:
         return task.loss_weight * source.log_likelihood(x)
-
-    def simulate(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> Tensor:
-        with torch.no_grad():
-            return source.simulate(z, derive_seed(seed, first, "rows")).double()
-
-    def jacobian(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> tuple[Tensor, Tensor]:
-        runs, good = source.run(z, derive_seed(seed, first, "rows"))
-        found, slope = (
-            torch.full((len(z), *shape), torch.nan, dtype=z.dtype) for shape in ((outputs,), (outputs, dim))
-        )
-        assert runs.jacobian is not None
-        found[good], slope[good] = runs.outputs.double(), runs.jacobian.double()
-        return found, slope
 
     problem = Problem(
         task.space,
@@ -71,7 +87,24 @@ def by_multifidelity(task: Task) -> Fitted:
     settings = settings_for(task.budget - PILOT, dim, source.cost, task.seed)
     found = sample(problem, settings)
     drawn = found.drawn.chains.draws(DRAWN, generator)[:, :dim]
-    return Fitted(flow_at(task.flow, drawn, task.seed), None, None, _report(found, source.cost, dim))
+    flow = found.flow if task.flow == "auto" and _is_gaussian(drawn) else flow_at(task.flow, drawn, task.seed)
+    told, verdict = _report(found, source.cost, dim)
+    return Fitted(flow, None, None, told), verdict
+
+
+def _differentiated(source: Source, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Outputs `[P, M]` and Jacobian `[P, M, D]`, NaN where a run failed."""
+    runs, good = source.run(z, seed)
+    assert runs.jacobian is not None
+    value, slope = (x.new_full((len(z), *x.shape[1:]), torch.nan, dtype=z.dtype) for x in (runs.outputs, runs.jacobian))
+    value[good], slope[good] = runs.outputs.to(z), runs.jacobian.to(z)
+    return value, slope
+
+
+def _is_gaussian(z: Tensor) -> bool:
+    """Whether the margins of draws `[S, D]` have about the skewness and kurtosis of normal ones."""
+    unit = (z - z.mean(0)) / z.std(0)
+    return bool(((unit**3).mean(0).abs() < MAX_SKEWNESS).all() and (((unit**4).mean(0) - 3).abs() < MAX_KURTOSIS).all())
 
 
 def settings_for(budget: int, dim: int, cost: int, seed: int) -> Settings:
@@ -106,7 +139,7 @@ def settings_for(budget: int, dim: int, cost: int, seed: int) -> Settings:
     )  # fmt: skip
 
 
-def _report(found: Result, cost: int, dim: int) -> dict[str, object]:
+def _report(found: Result, cost: int, dim: int) -> tuple[dict[str, object], CalibrationVerdict]:
     chains, posterior = found.drawn.chains, found.drawn.posterior
     z = chains.z.flatten(0, 1)[:, :dim]
     first = correction(posterior, found.drawn.errors, z, found.held_out_z, found.held_out_values)
@@ -116,9 +149,9 @@ def _report(found: Result, cost: int, dim: int) -> dict[str, object]:
     made = found.simulations
     jacobians = made["jacobians"] + (made["warm_start"] if cost > 1 else 0)
     plain = sum(made.values()) - jacobians
-    return {
+    told = {
         "weight": 1.0, "simulations": PILOT + plain + cost * jacobians, "calls": PILOT + plain + jacobians, "dropped": 0,
-        "stopped_because": "settled", "rounds": [], "verdict": str(verdict), "state": verdict.state, "k_hat": None, "model_error": None,
-        "effective_share": 1.0, "check_draws": len(found.held_out_z), "held_out": found.held_out, "correction": asdict(first),
+        "stopped_because": "settled", "rounds": [], "held_out": found.held_out, "correction": asdict(first),
         "chains": about, "runs": made, "extrapolated": found.drawn.extrapolated,
     }  # fmt: skip
+    return told, verdict

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
+from calib._verdict import CalibrationVerdict, Evidence, State
 from calib.multifidelity._first_order import Correction
 from calib.multifidelity._refine import MAX_EXTRAPOLATED
 
@@ -19,25 +17,7 @@ MAX_NOISE = 0.5
 (or normal) residuals of one covariance, and not on the likelihood alone."""
 
 
-@dataclass(frozen=True)
-class EmulatorVerdict:
-    """Whether draws can be used.
-
-    Attributes:
-        state: "good", "usable" (right as far as fresh runs tell, but resting on normal residuals), "poor", or "unfinished".
-        reasons: what was found, in sentences.
-        advice: what to do, one sentence.
-    """
-
-    state: Literal["good", "usable", "poor", "unfinished"]
-    reasons: tuple[str, ...]
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.state}: {' '.join(self.reasons)} {self.advice}".strip()
-
-
-def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int) -> EmulatorVerdict:
+def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int) -> CalibrationVerdict:
     """Judge a posterior.
 
     Args:
@@ -49,23 +29,35 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
     """
     said = f"{runs} fresh runs at posterior draws lie {ratio:.2f} times as far from the emulator as it states"
     reasons = [f"{said}; corrected by them a mean would move by {found.shift:.2f} standard deviations."]
+    evidence = Evidence(
+        stopped_because="settled",
+        weight=1.0,
+        draws=runs,
+        finite=runs,
+        shift=found.shift,
+        stretch=found.stretch,
+        model_error=None,
+    )
+
+    def verdict(state: State, more: list[str], advice: str) -> CalibrationVerdict:
+        return CalibrationVerdict(state, (*reasons, *more), advice, evidence)
+
     wrong = []
     if ratio > MAX_RATIO or found.shift > MAX_SHIFT:
         wrong.append("The emulator's held-out error is large.")
     if found.stretch > MAX_STRETCH:
         wrong.append(f"Chance moves a mean by {found.stretch:.2f} times as much, or as little, as the emulator states.")
     if wrong:
-        return EmulatorVerdict("poor", (*reasons, *wrong), "Raise the budget, or take another method.")
+        return verdict("poor", wrong, "Raise the budget, or take another method.")
     if r_hat > MAX_R_HAT:
-        return EmulatorVerdict(
-            "unfinished", (*reasons, f"The chains have not mixed: R-hat is {r_hat:.2f}."), "Raise the budget."
-        )
+        return verdict("unfinished", [f"The chains have not mixed: R-hat is {r_hat:.2f}."], "Raise the budget.")
     if extrapolated > MAX_EXTRAPOLATED:
-        text = f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."
-        return EmulatorVerdict("unfinished", (*reasons, text), "Raise the budget.")
+        return verdict(
+            "unfinished", [f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."], "Raise the budget."
+        )
     if found.noise > MAX_NOISE:
         text = (
             f"{found.noise:.0%} of a posterior variance is due to chance in the simulator, which is taken to be normal."
         )
-        return EmulatorVerdict("usable", (*reasons, text), "Compare with a method for simulators with noise.")
-    return EmulatorVerdict("good", tuple(reasons), "Use the draws.")
+        return verdict("usable", [text], "Compare with method='abc-regression'.")
+    return verdict("good", [], "Use the draws.")

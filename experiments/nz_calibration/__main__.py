@@ -10,9 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from calib import CheckpointError, FitError, RankLost, Team
-from calib._atomic import WriteError
-from calib._runfolder import RunFolder, RunFolderError
+from calib import CheckpointError, FitError, RankLost, RunFolder, RunFolderError, RunInterrupted, Team, WriteError
 from epi.data.load import Figures
 from epi.errors import StudyError
 from epi.inference import distribute as _spread
@@ -26,9 +24,7 @@ console = Console(stderr=True)
 
 def main(
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default results/nz_calibration.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the output folder after a kill.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder after a kill.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Touch everything in about a minute; fits nothing well.")
     ] = False,
@@ -117,6 +113,12 @@ def main(
         # one line however long, so that paths in it can be copied
         console.print(_sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
+    except RunInterrupted as error:
+        console.print(
+            f"The run was {error}; what it had is in {output or Path('results') / name}. Run the same command with --resume.",
+            style="yellow", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        raise typer.Exit(3) from None
     finally:
         if team is not None and not team.rank:
             team.release()

@@ -1,6 +1,10 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -89,7 +93,7 @@ def test_another_run_is_left_alone(tmp_path):
     with pytest.raises(RunFolderError, match="holds this run already"):
         create(run.path)
     assert (run.path / "manifest.json").read_bytes() == before
-    assert os.listdir(run.path) == ["manifest.json"]
+    assert sorted(os.listdir(run.path)) == [".lock", ".owner.json", "manifest.json"]
 
 
 def test_resume_continues_counts_and_allows_free_settings(tmp_path):
@@ -129,3 +133,73 @@ def test_errors_are_one_sentence_and_value_errors(tmp_path):
     with pytest.raises(ValueError) as caught:
         create(run.path, seed=9)
     assert "\n" not in str(caught.value)
+
+
+OTHER = """
+import sys, time
+from calib import RunFolder
+run = RunFolder.create(sys.argv[1], "s", {"scale": 0.02, "bands": (1, 2), "minutes": 10}, 1, resume=True)
+with run.running(), run.phase("fit"):
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def other_process(path):
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
+    )
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def test_two_processes_in_one_folder_are_refused_and_a_dead_owner_is_followed(tmp_path):
+    path = tmp_path / "run"
+    process = other_process(path)
+    before = (path / "manifest.json").read_bytes()
+    with pytest.raises(RunFolderError, match=f"is being written by process {process.pid} on "):
+        create(path, resume=True)
+    assert (path / "manifest.json").read_bytes() == before
+    process.kill()
+    process.communicate()
+    (path / ".posterior.abc.tmp.nc").write_text("half")  # as a kill inside a write leaves it
+    run = create(path, resume=True)
+    assert f"An earlier process {process.pid}" in run.manifest["notices"][0]
+    assert not (path / ".posterior.abc.tmp.nc").exists()
+    with run.running():
+        pass
+    assert read(path)["status"] == "complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_leave_a_true_manifest_and_a_folder_that_can_be_resumed(tmp_path, number):
+    path = tmp_path / "run"
+    process = other_process(path)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    manifest = read(path)
+    assert manifest["status"] == "interrupted"
+    assert manifest["error"] == f"ended by {number.name}"
+    assert "fit" in manifest["timings"]
+    with create(path, resume=True).running():
+        pass
+    assert read(path)["status"] == "complete"
+    assert read(path)["notices"] == []
+
+
+def test_files_are_verified_by_their_checksums(tmp_path):
+    run = create(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="has no checksums"):
+        run.verify()
+    with run.running():
+        for name in ("a.csv", "plots/b.txt", "c.txt"):
+            run.file(name).write_text(name)
+    found = RunFolder.open(run.path).verify()
+    assert found.intact
+    assert set(found.same) == {"a.csv", "plots/b.txt", "c.txt"}
+    run.file("a.csv").write_text("A.csv")
+    run.file("c.txt").unlink()
+    run.file("d.txt").write_text("new")
+    found = RunFolder.open(run.path).verify()
+    assert (found.changed, found.missing, found.added, found.intact) == (("a.csv",), ("c.txt",), ("d.txt",), False)

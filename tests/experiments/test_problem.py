@@ -119,7 +119,7 @@ def test_exact_means_and_a_particle_that_failed(tiny, figures, features):
 
 def test_only_observations_in_the_likelihood_are_looked_at(tiny, figures, features):
     data = observed(figures, tiny.full.observation.weeks, DEFAULT).until(tiny.short.weeks)
-    inference, observations = Inference(tiny.short, data), problem_of(tiny, data, features).observations
+    observations = problem_of(tiny, data, features).observations
     which = observations.which
     z = torch.zeros(1, tiny.space.dim)
     flat = tiny.short.bind(3)(tiny.space.to_theta(z)).flat()

@@ -107,7 +107,7 @@ def test_a_run_stopped_after_the_last_refinement_has_no_more_to_come(study, fitt
 
 
 def test_a_likelihood_without_curvature_is_drawn_from_once(study, fitted):
-    posterior, flow, recorder = fitted
+    _, flow, recorder = fitted
     emulator = load_warm_start(recorder).emulator(study.problem.emulator_settings)
     straight = EmulatorPosterior(study.problem, emulator)
     found = _refine.draw(straight, flow, study.settings, recorder)

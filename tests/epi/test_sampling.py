@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim._synthesis import (
+from epi.population.sampling import (
     apportion,
     assign_states,
     choose_households,

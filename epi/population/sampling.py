@@ -234,7 +234,9 @@ def assign_states(cell: NDArray[np.integer], fractions: Floats, rng: np.random.G
 
 
 def shuffled_order(key: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Positions sorted by key, ties in random order; 16-bit keys are sorted in linear time."""
+    """Positions sorted by key, ties in random order; keys that fit 16 bits are sorted in linear time."""
+    if len(key) and key.max() <= np.iinfo(np.int16).max:
+        key = key.astype(np.int16)
     shuffle = rng.permutation(len(key))
     order: NDArray[np.int64] = shuffle[np.argsort(key[shuffle], kind="stable")]
     return order

@@ -1,0 +1,81 @@
+"""`python -m experiments.calibration_gallery`: every problem by every method that applies, against known posteriors."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from calib import atomic_write_csv, atomic_write_text
+from experiments.calibration_gallery._plot import plot
+from experiments.calibration_gallery._registry import PROBLEMS
+from experiments.calibration_gallery._run import COLUMNS, KEY, run, threads_of_one
+from experiments.calibration_gallery._table import by_problem, markdown, summary
+
+console = Console(stderr=True)
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Problems, by name; may be repeated. Default all.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Methods; default auto and those that apply.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of auto; other methods take one.", min=1)] = 5,
+    output: Annotated[
+        Path, typer.Option(help="Folder of rows, tables and figure; what it holds is not run again.")
+    ] = RESULTS,
+    again: Annotated[bool, typer.Option("--again", help="Run again what the folder holds.")] = False,
+) -> None:
+    """Run what is asked for and not yet there; write rows.csv, table.md and gallery.png; exit code 1 if a wrong posterior was believed."""
+    for name in only or ():
+        if name not in PROBLEMS:
+            near = difflib.get_close_matches(name, PROBLEMS, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            console.print(f"No problem is called {name!r}; {hint}The gallery has {', '.join(PROBLEMS)}.", style="red")
+            raise typer.Exit(2)
+    threads_of_one()
+    file = output / "rows.csv"
+    rows = pd.read_csv(file, keep_default_na=True).to_dict("records") if file.exists() else []
+    done = set() if again else {tuple(r[k] for k in KEY) for r in rows}
+    jobs = [
+        (name, method, seed)
+        for name in (only or PROBLEMS)
+        for method in (methods or ["auto", *PROBLEMS[name].methods])
+        for seed in range(seeds if method == "auto" else 1)
+        if (name, method, seed) not in done
+    ]
+    commit, date = _commit(), datetime.now(UTC).date().isoformat()
+    output.mkdir(parents=True, exist_ok=True)
+    for number, (name, method, seed) in enumerate(jobs, 1):
+        row = run(PROBLEMS[name], method, seed) | {"commit": commit, "date": date}
+        rows = [r for r in rows if tuple(r[k] for k in KEY) != (name, method, seed)] + [row]
+        atomic_write_csv(file, pd.DataFrame(rows, columns=list(COLUMNS)))
+        console.print(
+            f"{number}/{len(jobs)} {name}, {method}, seed {seed}: {row['state']}, mean off {row.get('mean_error', float('nan')):.2f} sd, "
+            f"sd x {row.get('sd_ratio', float('nan')):.2f}, {row['seconds']:.0f} s {row['error']}", highlight=False,
+        )  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    text = markdown(summary(table)) + "\n\n" + markdown(by_problem(table)) + "\n"
+    atomic_write_text(output / "table.md", text)
+    plot(table, output / "gallery.png")
+    print(text)
+    if int(summary(table)["wrong_believed"].sum()):
+        raise typer.Exit(1)
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    typer.run(main)
