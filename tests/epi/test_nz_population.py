@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from epi.data.load import load_figures
 from epi.errors import StudyError
 from epi.population.build import build_population, main, population_tables, venue_tables
 from epi.population.members import Members, split
+from tests.experiments import nz
 
 
 @pytest.fixture(scope="module")
 def figures():
-    return load_figures()
+    return nz.tables()
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-
-from epi.inference.setup import WARM_START
 from epi.study.calendar import LAST_WEEK
+
+from calib.multifidelity import WARM_START_FILE
 from tests.experiments.conftest import TINY, command
+
+WARM_START = f"{WARM_START_FILE}.safetensors"
 
 
 def content(folder):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from epi.data import load as _figures
-from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
 from epi.errors import DataError, StudyError
+from tests.experiments import nz
 
 SHIPPED = Path(_figures.__file__).parent / "figures"
 
@@ -39,7 +39,7 @@ def put(row, column, value):
 def refused(folder):
     """The one sentence with which the folder is refused."""
     with pytest.raises(DataError) as caught:
-        load_figures(folder)
+        nz.tables(folder)
     text = str(caught.value)
     assert "\n" not in text
     assert isinstance(caught.value, StudyError)
@@ -47,11 +47,16 @@ def refused(folder):
 
 
 def test_shipped_figures_load():
-    figures = load_figures()
-    assert list(figures.cases_district.columns) == list(DISTRICTS)
-    assert [str(w.date()) for w in figures.cases_district.index[[0, -1]]] == ["2022-01-23", "2022-06-05"]
-    for frame in (figures.cases_age, figures.admissions_age, figures.icu_age, figures.deaths_age):
-        assert list(frame.columns) == list(AGE_BANDS)
+    figures = nz.tables()
+    assert list(figures.series["cases_district"].columns) == list(nz.DISTRICTS)
+    assert [str(w.date()) for w in figures.series["cases_district"].index[[0, -1]]] == ["2022-01-23", "2022-06-05"]
+    for frame in (
+        figures.series["cases_age"],
+        figures.series["admissions_age"],
+        figures.icu_age,
+        figures.series["deaths_age"],
+    ):
+        assert list(frame.columns) == list(nz.AGE_BANDS)
         assert frame.index.name == "week"
         assert (frame.dtypes == np.int64).all()
     assert figures.population.shape == (20, 8)
@@ -64,15 +69,15 @@ def test_shipped_figures_load():
 
 
 def test_shipped_figures_agree_with_published_totals():
-    figures = load_figures()
+    figures = nz.tables()
     # Largest week of reported cases, and the Ministry's peak week of admissions.
-    assert str(figures.cases_district.sum(axis=1).idxmax().date()) == "2022-03-06"
-    assert figures.admissions_age.loc["2022-03-13"].sum() == 1110
-    weeks = figures.cases_age.index[1:]
-    ratio = figures.cases_age.loc[weeks].sum(axis=1) / figures.cases_district.loc[weeks].sum(axis=1)
+    assert str(figures.series["cases_district"].sum(axis=1).idxmax().date()) == "2022-03-06"
+    assert figures.series["admissions_age"].loc["2022-03-13"].sum() == 1110
+    weeks = figures.series["cases_age"].index[1:]
+    ratio = figures.series["cases_age"].loc[weeks].sum(axis=1) / figures.series["cases_district"].loc[weeks].sum(axis=1)
     assert ratio.between(0.985, 1.001).all()
     linked = figures.admissions_age_linked.sum(axis=1)
-    assert (figures.admissions_age.sum(axis=1).loc[linked.index] - linked).abs().max() <= 7
+    assert (figures.series["admissions_age"].sum(axis=1).loc[linked.index] - linked).abs().max() <= 7
     # Third doses by 8 February 2022: 1,705,778 people; the table's people are 2 % more than the official count.
     third = (figures.vaccination[..., 3] * figures.population).sum()
     assert third == pytest.approx(1_705_778, rel=0.035)
@@ -98,8 +103,8 @@ def test_tables_are_small():
 
 def test_own_folder_of_the_same_tables(folder):
     damage(folder, "cases_district.csv", put(0, "cases", "8"))
-    assert load_figures(folder).cases_district.iloc[0, 0] == 8
-    assert load_figures(str(folder)).folder == folder
+    assert nz.tables(folder).cases_district.iloc[0, 0] == 8
+    assert nz.tables(str(folder)).folder == folder
 
 
 def test_folder_that_is_not_there(tmp_path):

@@ -8,8 +8,8 @@ import torch
 import ode
 from epi.model.immunity import WAVE, kinds_of_host, make_campaign, periods, third_doses_by
 from epi.model.transmission import INFECTIOUS_DAYS, host_tables, make_rates, with_kinds
-from epi.study import calendar
 from sim import PERIOD, epidemic
+from tests.experiments import nz
 
 TWO = torch.arange(8) * 4 + 2
 
@@ -25,7 +25,7 @@ def aged(context, days):
 
 
 def middle(period):
-    return period * PERIOD + PERIOD / 2 - calendar.day_of(calendar.DOSES_COUNTED)
+    return period * PERIOD + PERIOD / 2 - nz.CALENDAR.day_of(calendar.DOSES_COUNTED)
 
 
 def test_without_a_campaign_each_kind_wanes_by_itself(theta, context, host):
@@ -110,7 +110,7 @@ def test_an_infection_protects_and_wanes(theta, context, host):
     course = ode.within_host(host, aged(context, 0.0), days=INFECTIOUS_DAYS)
     lapse = 40
     left = ode.susceptibility(ode.waned(course.antibody[..., -1], lapse, host), host)
-    since = calendar.day_of(WAVE) - calendar.day_of(calendar.DOSES_COUNTED) + INFECTIOUS_DAYS + lapse
+    since = nz.CALENDAR.day_of(WAVE) - nz.CALENDAR.day_of(calendar.DOSES_COUNTED) + INFECTIOUS_DAYS + lapse
     never = ode.susceptibility(ode.antibody_titre(host, aged(context, since)), host)
     torch.testing.assert_close(after[..., INFECTIOUS_DAYS + lapse], left / never)
 

@@ -6,20 +6,20 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from epi.model.model import parameter_space
+from epi.study.labels import LABELS, label
 
 from calib._atomic import atomic_write_json
 from calib._baseline import baseline_quantiles
 from calib._runfolder import RunFolderError
 from calib._scores import weighted_interval_score
-from epi.data.load import DISTRICTS, load_figures
 from epi.errors import StudyError
-from epi.model.model import parameter_space
 from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
 from epi.reporting.plots import ALL, draw_all
 from epi.reporting.report import content, write_report
 from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_words
-from epi.study.labels import LABELS, label
+from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 
 
@@ -75,7 +75,7 @@ def test_the_page_is_whole_and_loads_nothing(run_folder):
     for heading in ("What was fitted", "How well it did", "What is uncertain", "What matters most", "Limits"):
         assert heading in text
     assert "CC BY-SA 4.0" in text
-    for district in DISTRICTS:
+    for district in nz.DISTRICTS:
         assert district in text
 
 
@@ -115,7 +115,7 @@ def test_a_synthetic_run_says_so_and_counts_what_it_found(copy):
     assert RunFiles(copy).truth == {}
     manifest["configuration"]["synthetic"] = 0
     atomic_write_json(copy / "manifest.json", manifest)
-    space = parameter_space()
+    space = parameter_space(nz.study)
     rows = [{"name": name, "truth": 0.0} for name in space.names]
     atomic_write_json(copy / "recovery.json", {"parameters": rows})
     truth = RunFiles(copy).truth
@@ -200,15 +200,15 @@ def test_words():
 
 
 def test_labels_cover_the_model():
-    assert {p.name for p in parameter_space().parameters} <= set(LABELS)
+    assert {p.name for p in parameter_space(nz.study).parameters} <= set(LABELS)
     assert label("district_effect[Hawke's Bay]") == "transmission in district: Hawke's Bay"
     assert label("new_rate") == "new rate"
 
 
 def test_the_baseline_scores_what_the_documentation_says():
-    figures = load_figures()
-    history = figures.cases_district.loc["2022-01-30":"2022-03-13"].to_numpy(float)
-    later = figures.cases_district.loc["2022-03-20":"2022-05-29"].to_numpy(float)
+    figures = nz.tables()
+    history = figures.series["cases_district"].loc["2022-01-30":"2022-03-13"].to_numpy(float)
+    later = figures.series["cases_district"].loc["2022-03-20":"2022-05-29"].to_numpy(float)
     quantiles = baseline_quantiles(history, 11, np.random.default_rng(0))
     wis = weighted_interval_score(quantiles, later).wis.mean(axis=1)
     assert wis[:4].mean() == pytest.approx(1582, abs=6)

@@ -25,9 +25,9 @@ from epi.scenarios.people import share_soon, tell_apart
 from epi.scenarios.scenario import Question, check_world, choose, plus, to
 from epi.scenarios.summary import averted, curves, peak_in_hospital
 from epi.scenarios.worlds import run_looped, run_together
-from epi.study import calendar
 from experiments.what_if import __main__ as command
 from experiments.what_if.questions import QUESTIONS
+from tests.experiments import nz
 from tests.experiments.conftest import SCALE, double_precision
 
 DRAWS = 4
@@ -44,7 +44,7 @@ def folder(tmp_path_factory, tiny):
         theta = tiny.space.to_theta(z)
         with torch.no_grad():
             expected = tiny.full.bind(0)(theta)
-    weeks = [str(w.date()) for w in calendar.weeks()]
+    weeks = [str(w.date()) for w in nz.CALENDAR.weeks()]
     groups = {
         "posterior": {name: value.numpy()[None] for name, value in theta.items()},
         "posterior_predictive": {"infections_district": expected.infections_district.numpy()[None]},

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from epi.study.calendar import LAST_WEEK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -23,7 +24,6 @@ from epi.scenarios.allocation.dose_rules import as_given, oldest_first
 from epi.scenarios.allocation.dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
 from epi.scenarios.allocation.doses import Doses
 from epi.scenarios.allocation.pooling import pooled
-from epi.study.calendar import LAST_WEEK
 from experiments.what_if import doses as command
 from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
