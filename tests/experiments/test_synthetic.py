@@ -19,7 +19,7 @@ def country(tiny, figures):
     """A larger population, on which the epidemic of the truth is simulated."""
     with double_precision():
         population, _ = build_population(figures, 4 * SCALE, seed=0)
-        return make_simulator(figures, population, tiny.space, LAST_WEEK)
+        return make_simulator(figures, population, tiny.space, nz.LAST_WEEK)
 
 
 @pytest.fixture(scope="module")
