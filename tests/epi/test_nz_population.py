@@ -175,9 +175,9 @@ def test_report_names_what_it_measured(built):
 
 
 def test_command_prints_the_fit_and_refuses_a_bad_scale(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["population", "--scale", "0.01"])
+    monkeypatch.setattr("sys.argv", ["population", nz.SOURCE, "--scale", "0.01"])
     assert main() == 0
     assert "largest relative error" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["population", "--scale", "0"])
+    monkeypatch.setattr("sys.argv", ["population", nz.SOURCE, "--scale", "0"])
     assert main() == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -11,8 +11,7 @@ from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from epi.data.observations import observed as data_of
-from epi.data.observations import series
+from epi.data import observed as data_of
 from epi.outputs.derivatives import sensitivity_table
 from tests.experiments import nz
 
@@ -70,7 +69,7 @@ def predictive(rng, observed, count, spread):
 
 
 def past_of(figures, name, weeks):
-    table = np.nan_to_num(series(figures, name).loc[weeks].to_numpy(float))
+    table = np.nan_to_num(figures.series[name].loc[weeks].to_numpy(float))
     return table if len(table) > 2 else table[:0]
 
 
@@ -89,7 +88,9 @@ def taught_of(rng):
 def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = True) -> Path:
     rng = np.random.default_rng(0)
     figures = nz.tables()
-    run = RunFolder.create(folder, "nz_calibration", {"scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1)
+    run = RunFolder.create(
+        folder, "nz_calibration", {"study": nz.SOURCE, "scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1
+    )
     data = data_of(figures, WEEKS, ("cases", "admissions"))
     observed = {name: x.numpy() for name, x in data.counts.items()}
     seen = {f"seen_{name}": x.numpy() for name, x in data.seen.items()}
@@ -99,9 +100,9 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     wide = {name: predictive(rng, y, draws, 4.0) for name, y in observed.items()}
     chain = {name: y[None] for name, y in predicted.items()}
     chain["infections_district"] = chain["cases_district"] / 0.45
-    place = {name: signal.axis for name, signal in nz.STREAMS.items()} | {"infections_district": "district"}
+    place = {name: signal.by for name, signal in nz.STREAMS.items()} | {"infections_district": "district"}
     dims = {name: ("week", axis) for name, axis in place.items()}
-    dims |= {f"seen_{name}": ("week", signal.axis) for name, signal in nz.STREAMS.items()}
+    dims |= {f"seen_{name}": ("week", signal.by) for name, signal in nz.STREAMS.items()}
     dims |= {"district_effect": ("district",), "age_contact": ("age",), "drift": ("knot",)}
     dims |= {"fitted_week": ("week",), "masked_week": ("week",), "population_district": ("district",)}
     dims |= {"population_age": ("age",)}
@@ -126,7 +127,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
                 },
             },
             coords={"week": ISO, "knot": VECTORS["drift"], "district": nz.DISTRICTS}
-            | {signal.axis: signal.places for signal in nz.STREAMS.values()},
+            | {signal.by: nz.PLACES[name] for name, signal in nz.STREAMS.items()},
             dims=dims,
         ),
         folder / "posterior.nc",
@@ -154,7 +155,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     scores = score_run(
         {
             name: Forecast(
-                predicted[name][:, later], y[later], past_of(figures, name, history), nz.STREAMS[name].places,
+                predicted[name][:, later], y[later], past_of(figures, name, history), nz.PLACES[name],
             )
             for name, y in observed.items()
         },

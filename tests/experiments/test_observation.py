@@ -63,7 +63,7 @@ def test_delays_are_shares_of_the_days_that_follow():
     # both ends lie anywhere in their days: the mean is kept, the variance grows by that of two uniform numbers
     assert delay[0] @ lag == pytest.approx(REPORT.mean, abs=0.001)
     spread = np.sqrt(delay[0] @ lag**2 - (delay[0] @ lag) ** 2)
-    assert spread == pytest.approx(np.sqrt(REPORT.sd ** 2 + 1 / 6), abs=0.003)
+    assert spread == pytest.approx(np.sqrt(REPORT.sd**2 + 1 / 6), abs=0.003)
 
 
 @pytest.mark.parametrize("day", [FIRST_COUNTED, 40, DAYS - 1 - LONGEST_DELAY])
@@ -256,7 +256,9 @@ NOISE = {
 )
 def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
     mean = torch.tensor([[0.3, 20.0], [400.0, 9000.0]])
-    law = observation_distribution(nz.STREAMS[signal], mean, NOISE, None if error is None else torch.full((2, 2), error))
+    law = observation_distribution(
+        nz.STREAMS[signal], mean, NOISE, None if error is None else torch.full((2, 2), error)
+    )
     cluster = 5.0 if nz.STREAMS[signal].clustered else 1.0
     expected = cluster * mean + (relative**2 + (error or 0.0) ** 2) * mean**2
     torch.testing.assert_close(law.mean, mean)

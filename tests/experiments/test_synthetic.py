@@ -64,16 +64,18 @@ def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, c
         if torch.equal(torch.randn(1, tiny.space.dim, generator=generator)[0], z):
             break
     stream = derive_seed(seed, attempt, "synthetic-epidemic")
-    assert float(tiny.full.bind(stream)(theta).cases_district[0, :6].sum()) >= TAKEN_OFF
+    assert float(tiny.full.bind(stream)(theta)["cases_district"][0, :6].sum()) >= TAKEN_OFF
     expected = country.bind(stream)(theta)
     for name, signal in nz.STREAMS.items():
         mean, figures = expected[name][0], data.counts[name]
         known = ~figures.isnan()
         if not signal.counts:
-            squares.append(((figures.log() - mean.log()) / theta[signal.dispersion])[known & (mean > 0.05)] ** 2)
+            squares.append(
+                ((figures.log() - mean.log()) / theta[nz.study.dispersion(name)])[known & (mean > 0.05)] ** 2
+            )
         else:
             seen = known & (mean > 20)  # where the law is not far from normal
-            squares.append(((figures - mean) ** 2 / variance(name, mean[None], theta)[0])[seen])
+            squares.append(((figures - mean) ** 2 / variance(signal, mean[None], theta)[0])[seen])
     mean_square = float(torch.cat(squares).mean())
     assert 0.8 < mean_square < 1.25
 

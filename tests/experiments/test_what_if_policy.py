@@ -96,16 +96,16 @@ def test_constraints_that_cannot_be_are_refused(arguments, message):
 
 
 def test_weeks_of_a_policy():
-    assert policy_weeks(date(2022, 2, 16), date(2022, 3, 6), 130) == (date(2022, 2, 21), date(2022, 2, 28))
+    assert policy_weeks(nz.CALENDAR, date(2022, 2, 16), date(2022, 3, 6), 130) == (date(2022, 2, 21), date(2022, 2, 28))
     for first, last in (
         (date(2022, 1, 1), date(2022, 3, 1)),
         (date(2022, 3, 1), date(2022, 7, 1)),
         (date(2022, 3, 2), date(2022, 3, 1)),
     ):
         with pytest.raises(StudyError, match="the simulated days are 2022-01-20 to 2022-05-29"):
-            policy_weeks(first, last, 130)
+            policy_weeks(nz.CALENDAR, first, last, 130)
     with pytest.raises(StudyError, match="no whole week"):
-        policy_weeks(date(2022, 2, 15), date(2022, 2, 20), 130)
+        policy_weeks(nz.CALENDAR, date(2022, 2, 15), date(2022, 2, 20), 130)
 
 
 @dataclass(frozen=True)
