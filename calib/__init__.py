@@ -18,6 +18,7 @@ from calib._config import FitError as FitError
 from calib._config import FitResult as FitResult
 from calib._config import Interrupted as Interrupted
 from calib._config import Progress as Progress
+from calib._config import ProgressCallback as ProgressCallback
 from calib._dgsm import DerivativeSensitivity as DerivativeSensitivity
 from calib._dgsm import GradientDesign as GradientDesign
 from calib._dgsm import Gradients as Gradients
@@ -30,6 +31,7 @@ from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
 from calib._flows import make_flow as make_flow
+from calib._gaussian_start import start_flow as start_flow
 from calib._gradients import attach_jacobian as attach_jacobian
 from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
@@ -93,8 +95,5 @@ from calib._stopping import smooth as smooth
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._verify import Verification as Verification
-from calib._warm_start import WarmStart as WarmStart
-from calib._warm_start import gauss_newton as gauss_newton
-from calib._warm_start import start_flow as start_flow
 
 __project__ = "posterity"

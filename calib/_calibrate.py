@@ -32,9 +32,21 @@ from calib._reuse import Round, Source
 from calib._simulator import Rows
 from calib._space import Parameter, ParameterSpace
 from calib._verdict import judge
+from calib.multifidelity import by_multifidelity
 
 Method = Literal[
-    "auto", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc", "abc-regression", "importance"
+    "auto",
+    "reuse",
+    "climb",
+    "direct",
+    "multifidelity",
+    "npe",
+    "nle",
+    "nre",
+    "fmpe",
+    "smc-abc",
+    "abc-regression",
+    "importance",
 ]
 METHODS: tuple[str, ...] = get_args(Method)
 WAYS = {"reuse": by_reuse, "climb": by_climb, "direct": by_direct}
@@ -84,6 +96,8 @@ def calibrate(
         method: "reuse" keeps every run and draws from the posterior they imply (`reuse`; at most some dozen parameters and
             outputs that hardly scatter); "climb" lets a flow climb linearised runs and goes on with new ones where those do not
             carry it (`climb`; many parameters, needs a Jacobian); "direct" makes new runs for every update of the flow (`fit`);
+            "multifidelity" samples an emulator of the mean outputs with the chance of one run in its error (`calib.multifidelity`;
+            stochastic simulators, with Jacobian or without).
             "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give.
             For a simulator with noise, "abc-regression" regresses parameters on noisy simulated data in rounds around the posterior
             (`_iterated_regression`), and "importance" weighs single runs by p(y | run) (`_tempered_importance`); both are computed
@@ -129,7 +143,7 @@ def calibrate(
     check_names(space)
     started = time.perf_counter()
     path = _look(rows, space, value, gradient, seed)
-    pilot = _pilot(rows, value, space, seed) if method in ("auto", *NOISY) else None
+    pilot = _pilot(rows, value, space, seed) if method in ("auto", "multifidelity", *NOISY) else None
     how = _choose(method, space.dim, path, pilot, loss_weight == 1.0 and can_draw(likelihood, pilot))
     replicates = _replicates(replicates, how)
     spared, used = min(max(100, budget // 20), budget // 4), LOOKED_AT + (pilot.simulations if pilot else 0)
@@ -140,6 +154,8 @@ def calibrate(
                 f"a budget of {budget} simulations was given, expected at least {LEAST_NOISY_BUDGET * replicates} for a simulator "
                 "with noise."
             )
+    if how == "multifidelity":
+        spared = 0  # it makes its own fresh runs: importance weights of single runs say little where runs scatter
     left, spared = (budget - spared - used) // replicates, spared // replicates
     outputs: Rows | ReplicatedOutputs = rows
     if replicates > 1:
@@ -155,6 +171,9 @@ def calibrate(
         fit = fit_noisy(task, how, pilot, likelihood, data)
         found, told, (proof, verdict) = fit.fitted, fit.fitted.told, check_noisy(task, fit, pilot, spared)
         noise, evidence = proof.to_dict(), verdict.evidence
+    elif how == "multifidelity":
+        found, verdict = by_multifidelity(task, pilot)
+        told, evidence = found.told, verdict.evidence
     else:
         found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
         told = found.told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,13 +15,13 @@ from calib._config import FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
+from calib._gaussian_start import start_flow
 from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
 from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
-from calib._warm_start import cold_start, start_flow
 
 ENOUGH = 0.5  # effective share of a Gaussian's draws at which no other flow is tried
 BETTER = 0.05  # nats by which another flow must describe draws kept apart better than a Gaussian
@@ -88,7 +88,8 @@ def by_climb(task: Task) -> Fitted:
     top = find_mode(source, budget=task.budget // 3, seed=task.seed, loss_weight=task.loss_weight)
     start = make_flow("gaussian" if task.flow == "auto" else task.flow, dim, seed=task.seed)
     if start.name in STARTED:
-        start_flow(start, replace(cold_start(dim, top.z), z=top.z, information=top.information))
+        eye = torch.eye(dim).to(top.information)
+        start_flow(start, top.z, torch.cholesky_inverse(torch.linalg.cholesky(eye + top.information)))
     least = 3 * ClimbConfig.batch * source.cost
     config = ClimbConfig(
         budget=max((task.budget - top.simulations) // 2, least), seed=task.seed, loss_weight=task.loss_weight

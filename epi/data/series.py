@@ -42,28 +42,30 @@ def read_series(folder: Path, study: Study, stream: Stream, column: str) -> pd.D
     values = [column, stream.people_column] if isinstance(stream, Wastewater) and by_people else [column]
     text = ("week_ending", *dict.fromkeys(wanted))
     table = tables.read_table(folder, name, (*text, *values), text=text)
+    whole = stream.counts and not _averages(stream)
+    table = tables.whole_numbers(table, name, values) if whole else tables.numbers(table, name, values)
+    table = tables.weeks(table, name, f"{study.calendar.first_week:%A}", gaps=stream.gaps)
+    places = stream.places(study)
+    if key is not None and not by_people:
+        tables.known(table, name, key, (*places, *stream.ignore))
+    # rows are checked by their lines first, then chosen
     for kept, value in stream.keep.items():
         table = table[table[kept] == value].reset_index(drop=True)
         if table.empty:
             raise DataError(
                 f"{name} has no row with {kept} {value!r}, which stream {stream.name!r} reads; add its rows."
             )
-    if key is not None and stream.ignore:
-        table = table[~table[key].isin(stream.ignore)].reset_index(drop=True)
-    whole = stream.counts and not _averages(stream)
-    table = tables.whole_numbers(table, name, values) if whole else tables.numbers(table, name, values)
-    table = tables.weeks(table, name, f"{study.calendar.first_week:%A}")
     if stream.counts:  # a mean of counts over days is compared with a count
         table = table.assign(**{column: table[column].round()})
-    places = stream.places(study)
     if isinstance(stream, Wastewater) and stream.sites is not None:
         return _by_site(table, name, stream, key or stream.by, column)
     if key is None:
         table, key = table.assign(place=places[0]), "place"
-    elif not stream.complete:
-        tables.known(table, name, key, places)
+    if stream.gaps:
         return _with_gaps(table, name, key, places, column)
-    return tables.by_week(table, name, key, places, column).rename_axis(index="week", columns=key)
+    every = (*places, *stream.ignore)
+    wide = tables.by_week(table, name, key, every, column).rename_axis(index="week", columns=key)
+    return wide[list(places)]
 
 
 def _averages(stream: Stream) -> bool:

@@ -115,13 +115,14 @@ def ordered(table: pd.DataFrame, name: str, column: str, expected: Sequence[str]
         raise DataError(f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}.")
 
 
-def weeks(table: pd.DataFrame, name: str, day_name: str) -> pd.DataFrame:
+def weeks(table: pd.DataFrame, name: str, day_name: str, *, gaps: bool = False) -> pd.DataFrame:
     """Return the table with `week_ending` as dates: the days that end weeks, none left out between first and last.
 
     Args:
         table: rows with a column `week_ending`.
         name: of the file.
         day_name: the day on which weeks end, such as "Sunday".
+        gaps: whether weeks may be left out.
 
     Raises:
         DataError: a date is not ISO, is another day of the week, or a week is missing.
@@ -131,7 +132,7 @@ def weeks(table: pd.DataFrame, name: str, day_name: str) -> pd.DataFrame:
     _reject(day.dt.day_name() != day_name, table, name, "week_ending", f"a {day_name}, the last day of the week")
     have = pd.DatetimeIndex(sorted(day.unique()))
     gap = pd.date_range(have[0], have[-1], freq="7D").difference(have)
-    if len(gap):
+    if len(gap) and not gaps:
         raise DataError(f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week.")
     return table.assign(week_ending=day)
 

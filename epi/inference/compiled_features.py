@@ -1,6 +1,7 @@
-"""The chart and its reverse mode as compiled loops: chains and fits ask for them tens of thousands of times.
+"""The feature map and its reverse mode as compiled loops: chains and fits ask for them tens of thousands of times.
 
-As tensor operations they are two hundred passes over small tensors. `StudyChart.__call__` remains the definition: tests hold this equal to it.
+As tensor operations they are two hundred passes over small tensors.
+`StudyFeatures.__call__` remains the definition: tests hold this equal to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from calib._compiled_laws import inner
+from calib.multifidelity import compiled_inner as inner
 
 shared: Callable[..., Any] = njit(parallel=True, cache=True, error_model="numpy")
 
@@ -20,7 +21,7 @@ ITSELF, SHARE, LOG_SHARE, HAZARD, VENUE, EFFECT = range(6)
 
 
 class Table(NamedTuple):
-    """E coordinates of the chart by what they are made of; `a = loc + scale z[source]`.
+    """E features by what they are made of; `a = loc + scale z[source]`.
 
     Attributes:
         kind: `[E]`, one of

@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import Team
-from calib._pace import kernel_threads
-from calib._runfolder import RunFolder
+from calib import RunFolder, Team
+from calib.numerics import kernel_threads
 from epi.data import EpidemicData
 from epi.inference import setup as _study
 from epi.inference.settings import Config

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from calib import ParameterSpace
 from calib._maps import NormalMap
-from calib._noise import base_noise
-from calib._pace import Pace
+from calib.multifidelity import MAX_THREADS
+from calib.numerics import Pace, base_noise
 from epi.inference.compiled_features import (
     EFFECT,
     HAZARD,
@@ -25,20 +25,19 @@ from epi.inference.compiled_features import (
     back,
     coordinates,
 )
-from epi.inference.threads import MOST
 from epi.model import Simulator
 from epi.model.transmission import host_tables
 from epi.study import LogitNormal, LogNormal, Normal, Study
 
 HOSTS = 1024
-"""Hosts from whose solutions the strength of transmission is learnt,"""
+"""Hosts from whose solutions the strength of transmission is fitted,"""
 SPREAD = 1.5
 """with parameters this many prior standard deviations wide: data may move them far."""
 
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """Parameters of a study by what stands for them in the chart; those that are not here stand for themselves.
+    """Parameters of a study by what stands for them among the features; those that are not here stand for themselves.
 
     Attributes:
         logged: shares that are factors of counts. household: the hazard at home, or "". venues: rates of the other layers.
@@ -55,13 +54,13 @@ class Roles:
 
     @cached_property
     def curved(self) -> tuple[str, ...]:
-        """Parameters that stand in the chart as something else than their z."""
+        """Parameters that stand among the features as something else than their z."""
         home = (self.household,) if self.household else ()
         return (*self.logged, *home, *self.venues, *self.shares, *self.hierarchy, *self.hierarchy.values())
 
 
 def roles_of(study: Study) -> Roles:
-    """What stands for the parameters of a study; a prior of another family than the chart knows stands for itself."""
+    """What stands for the parameters of a study; a prior of another family than the features know stands for itself."""
     prior = {p.name: p.prior for p in study.parameters()}
     logit = tuple(name for name, p in prior.items() if isinstance(p, LogitNormal))
     log = tuple(name for name, p in prior.items() if isinstance(p, LogNormal))
@@ -77,7 +76,7 @@ def roles_of(study: Study) -> Roles:
 
 
 @dataclass(frozen=True, eq=False)
-class StudyChart:
+class StudyFeatures:
     """`z [*batch, D]` to `eta [*batch, E]`, E = D less one for each hierarchy.
 
     Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
@@ -134,7 +133,7 @@ class StudyChart:
 
     @cached_property
     def _paces(self) -> tuple[Pace, Pace]:
-        return Pace(MOST), Pace(MOST)
+        return Pace(MAX_THREADS), Pace(MAX_THREADS)
 
     @cached_property
     def _table(self) -> Table:
@@ -213,13 +212,13 @@ def _array(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.detach().cpu().double().numpy())
 
 
-def make_chart(simulator: Simulator) -> StudyChart:
-    """The chart of a simulator: solves the within-host model of some hosts of the prior, once."""
+def make_features(simulator: Simulator) -> StudyFeatures:
+    """The feature map of a simulator: solves the within-host model of some hosts of the prior, once."""
     space, context = simulator.space, simulator.context
     roles = roles_of(simulator.study)
     names = roles.host
     if not names:
-        return StudyChart(space, roles, torch.zeros(0, dtype=torch.float64))
+        return StudyFeatures(space, roles, torch.zeros(0, dtype=torch.float64))
     z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
     spread = base_noise("sobol", HOSTS, len(names), 0)
     for i, name in enumerate(names):
@@ -233,8 +232,8 @@ def make_chart(simulator: Simulator) -> StudyChart:
         good = hosts.finite.cpu() & torch.isfinite(strength)
     features = _cubic(_host(space, roles, z.double().cpu()))
     rows = torch.linalg.lstsq(features[good], (strength - strength[0])[good, None]).solution[:, 0]
-    # least squares rounds differently from process to process; a chart need not be exact, but must be the same
-    return StudyChart(space, roles, rows.round(decimals=6))
+    # least squares rounds differently from process to process; it need not be exact, but must be the same
+    return StudyFeatures(space, roles, rows.round(decimals=6))
 
 
 def _host(space: ParameterSpace, roles: Roles, z: Tensor) -> Tensor:

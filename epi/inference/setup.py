@@ -4,54 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from calib import (
     FitConfig,
-    FitError,
     FitResult,
     Flow,
-    Importance,
     ParameterSpace,
+    ProgressCallback,
+    RunFolder,
     StopRule,
     fit,
-    importance,
     make_flow,
-    rich_progress,
+    start_flow,
 )
-from calib._atomic import atomic_path
-from calib._config import ProgressCallback
-from calib._kept_tensors import load_tensors, save_tensors
-from calib._local_mean import Chart, LocalMean
-from calib._noise import derive_seed
-from calib._runfolder import RunFolder
-from calib._warm_start import WarmStart, cold_start, gauss_newton, start_flow
+from calib.multifidelity import (
+    EmulatorPosterior,
+    FeatureMap,
+    Problem,
+    Settings,
+    assess_flow,
+    prepare,
+    warm_start,
+)
+from calib.numerics import derive_seed
+from calib.storage import atomic_path
 from epi.data import Data, EpidemicData, load_data, observed
 from epi.errors import DataError, StudyError
-from epi.inference.features import Roles, make_chart, roles_of
+from epi.inference.features import Roles, make_features, roles_of
 from epi.inference.likelihood import Inference
+from epi.inference.problem import make_problem
+from epi.inference.recorder import RunRecorder
 from epi.inference.settings import Config
 from epi.model import Simulator, make_context, make_observation, parameter_space
-from epi.model.distributions import SMALLEST_MEAN
 from epi.population.build import build_population
 from epi.study import Cases, load_study
 from epi.study import Study as Declared
 from sim import Population
-
-WARM_START = "warm_start.safetensors"
-JUDGED = 4000
-"""Draws from which the importance weights of a fit are judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +59,10 @@ class Study:
         config: settings. figures: the real figures. population: the agents. space: the parameters.
         short, full: simulators over the fitted weeks and over all weeks, on the run's device.
         sample_short, sample_full: the same on a sample, for Jacobians; they are `short` and `full` unless asked otherwise.
-        country_short, country_full: on the population whose runs set level and curvature of the local mean and make the forecast;
+        country_short, country_full: on the population whose runs set intercept and curvature of the emulator and make the forecast;
             None if that is `short` and `full` and no other sample.
         slope_short: over the fitted weeks, for the Jacobians of the rounds.
-        chart: coordinates along which runs are carried.
+        feature_map: features in which log expected counts are nearly straight.
         data: figures of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
     """
@@ -81,7 +78,7 @@ class Study:
     country_short: Simulator | None
     country_full: Simulator | None
     slope_short: Simulator
-    chart: Chart
+    feature_map: FeatureMap
     data: Data
     truth: Tensor | None
 
@@ -95,24 +92,37 @@ class Study:
         """The counts of the weeks up to the forecast date."""
         return self.data.until(self.short.weeks)
 
-    def inference(self, simulator: Simulator | None = None) -> Inference:
-        """The likelihood of the fitted weeks, by the run's simulator or another."""
-        return Inference(
-            simulator or self.short,
+    def inference(self) -> Inference:
+        """The likelihood of the fitted weeks, by the run's simulator."""
+        return Inference(self.short, self.fit_data, batch=self.config.particles)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The likelihood of the fitted weeks as `calib.multifidelity` wants it."""
+        simulators = {
+            "values": self.country_short or self.short, "start": self.sample_short, "slopes": self.slope_short,
+        }  # fmt: skip
+        return make_problem(
+            simulators,
             self.fit_data,
-            batch=self.config.particles,
-            country=self.country_short,
-            chart=self.chart,
+            self.feature_map,
+            hierarchy(self.space, roles_of(self.declared)),
+            self.fingerprint(),
         )
 
-    def local(
-        self,
-        warm: WarmStart,
-        more: tuple[Tensor, Tensor] | None = None,
-        slopes: tuple[Tensor, Tensor, Tensor] | None = None,
-    ) -> LocalMean:
-        """The mean expected counts that a warm start, `more` runs of the country and Jacobians around came to know."""
-        return warm.local(SMALLEST_MEAN, self.chart, more, slopes, self.inference().fitted_mean)
+    @property
+    def settings(self) -> Settings:
+        """What `calib.multifidelity` may spend."""
+        c = self.config
+        return Settings(
+            seed=c.seed, warm_steps=c.warm_start, warm_runs=c.warm_particles, level_runs=c.level_runs, rounds=c.rounds,
+            round_runs=c.round_runs, round_jacobians=c.round_jacobians, jacobian_batch=c.warm_particles, chain_draws=c.chain_draws,
+            flow=c.flow, fit=fit_settings(c, local=True),
+        )  # fmt: skip
+
+    def recorder(self, run: RunFolder, console: Console) -> RunRecorder:
+        """Where its inference reports to."""
+        return RunRecorder(run, console, self.fingerprint())
 
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
@@ -242,7 +252,7 @@ def build(config: Config, figures: EpidemicData, run: RunFolder, console: Consol
         country_full,
         slope_short,
         # in double precision everywhere: it must be the same in every process
-        make_chart(
+        make_features(
             short
             if config.device == "cpu"
             else make_simulator(config, figures, population, space, calendar.forecast_from, "cpu")
@@ -253,38 +263,32 @@ def build(config: Config, figures: EpidemicData, run: RunFolder, console: Consol
 
 
 def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -> tuple[FitResult, Inference]:
-    """Warm start, rounds of runs of the country, then variational inference; each goes on where a killed run stopped.
+    """Warm start, rounds of high-fidelity runs, then variational inference; each goes on where a run was stopped.
 
     Returns:
         The fit, and the likelihood that it was made with.
     """
-    from epi.inference.rounds import explore
-
-    config, space = study.config, study.space
-    inference, fingerprint = study.inference(), study.fingerprint()
-    flow = make_flow(config.flow, space.dim, seed=config.seed, hierarchy=hierarchy(space, roles_of(study.declared)))
+    config, problem, settings = study.config, study.problem, study.settings
+    inference, recorder = study.inference(), study.recorder(run, console)
+    flow = make_flow(config.flow, study.space.dim, seed=config.seed, hierarchy=problem.hierarchy)
     local = config.gradient == "local"
-    if config.warm_start:
+    if config.warm_start and config.average:
+        posterior, flow, _ = prepare(problem, settings, recorder)
+        inference = replace(inference, posterior=posterior)
+        if not local:
+            with run.phase("local_fit"), recorder.fit_progress() as progress:
+                flow = _local_fit(posterior, settings, flow, run, progress)
+    elif config.warm_start:
         with run.phase("warm_start"):
-            warm = _warm_start(study, run, console)
-        if config.average:
-            mean = study.local(warm)
-            inference = replace(inference, local=mean)
-            # what is not known of the local mean widens the start
-            at = warm.z[None]
-            known = inference.outputs().information(at, mean(at), mean.jacobian(at))[0]
-            warm = replace(warm, information=known)
-        start_flow(flow, warm)
-        if config.average and config.rounds:
-            inference, flow = explore(study, inference, warm, flow, run, console)
-        if config.average and not local:
-            with run.phase("local_fit"), rich_progress(console) as progress:
-                flow = _local_fit(study, inference, flow, run, progress)
+            warm = warm_start(problem, settings, recorder)
+        start_flow(flow, warm.z, warm.covariance)
     before = run.manifest["simulations"].get("fit", 0)
-    problem = inference.local_problem(fingerprint) if local else inference.problem(fingerprint)
-    settings = fit_settings(config, local=local)
-    with run.phase("fit"), rich_progress(console) as progress:
-        result = fit(problem, flow, settings, folder=run.path, resume=resume, progress=progress)
+    fitted = (
+        inference.posterior.fit_problem() if local and inference.posterior else inference.problem(problem.fingerprint)
+    )
+    with run.phase("fit"), recorder.fit_progress() as progress:
+        own = fit_settings(config, local=local)
+        result = fit(fitted, flow, own, folder=run.path, resume=resume, progress=progress)
     made = 0 if local else result.simulations
     run.count("fit", max(0, made - before))
     run.update(
@@ -336,11 +340,12 @@ def fit_settings(config: Config, *, local: bool) -> FitConfig:
     )
 
 
-def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, progress: ProgressCallback) -> Flow:
-    """Where fits with fresh simulations start: the fit to the local mean alone (`J_f g_q` with kept Jacobians)."""
-    settings = fit_settings(study.config, local=True)
-    result = fit(inference.local_problem(study.fingerprint()), flow, settings, progress=progress)
-    found = judge_flow(inference, result.flow, study.config.seed)
+def _local_fit(
+    posterior: EmulatorPosterior, settings: Settings, flow: Flow, run: RunFolder, progress: ProgressCallback | None
+) -> Flow:
+    """Where fits with fresh simulations start: the fit to the emulator's posterior alone (`J_f g_q` with saved Jacobians)."""
+    result = fit(posterior.fit_problem(), flow, settings.fit, progress=progress)
+    found = assess_flow(posterior, result.flow, settings.seed)
     run.update(
         local_fit={
             "steps": result.steps, "stopped_because": result.stopped_because, "elbo": _number(found.elbo), "k_hat": _number(found.k_hat),
@@ -349,108 +354,11 @@ def _local_fit(study: Study, inference: Inference, flow: Flow, run: RunFolder, p
     return result.flow.requires_grad_(True)
 
 
-def judge_flow(inference: Inference, flow: Flow, seed: int) -> Importance:
-    """Importance weights of many draws of a flow under the likelihood of the local mean: no simulation."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "judge"))
-    with torch.no_grad():
-        z, log_q = flow.sample_with_log_prob(flow.noise(JUDGED, generator))
-        log_likelihood = inference.local_problem("").log_likelihood(z, 0, "reverse")
-        return importance(log_likelihood - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1), log_q)
-
-
-def _warm_start(study: Study, run: RunFolder, console: Console) -> WarmStart:
-    config, file = study.config, run.path / WARM_START
-    outputs = study.inference(study.sample_short).outputs()
-    state = cold_start(study.space.dim, torch.zeros((), dtype=torch.float64))
-    problem = study.fingerprint()
-    first = math.ceil(0.4 * config.warm_start)
-    level_runs = math.ceil(config.level_runs / (config.warm_start - first))
-    if file.exists():
-        state = _load(file, problem)
-    with steps(console, "warm start", config.warm_start) as advance:
-        advance(state.iteration)
-        while state.iteration < config.warm_start:
-            # first to the mode with all runs at one point, then around it, as wide as the posterior
-            around = state.iteration >= first
-            try:
-                state = gauss_newton(
-                    outputs,
-                    state,
-                    particles=config.warm_particles * (2 if around else 1),
-                    seed=config.seed,
-                    radius=0.5 if around else 1.0,
-                    spread=1.0 if around else 0.0,
-                    value_runs=level_runs if around else 0,
-                )
-            except ValueError as error:
-                raise FitError(f"The warm start failed: {error}") from error
-            made = {"warm_start": state.simulations, "warm_start_level": state.value_simulations}
-            run.update(simulations=run.manifest["simulations"] | made)
-            _keep(state, file, problem)
-            advance(1)
-    local = state.local(outputs.floor, outputs.chart)
-    run.update(
-        warm_start={
-            "objective": [_number(x) for x in state.objective],
-            "runs_in_local_mean": local.runs,
-            "relative_error_of_local_mean": float(local.relative_error.median()),
-        }
-    )
-    return state
-
-
-def _keep(state: WarmStart, file: Path, problem: str) -> None:
-    """A killed run goes on from its last step."""
-    tensors = {f.name: getattr(state, f.name) for f in fields(state) if isinstance(getattr(state, f.name), Tensor)}
-    numbers = {
-        "objective": torch.tensor(state.objective, dtype=torch.float64),
-        "simulations": torch.tensor(state.simulations),
-        "value_simulations": torch.tensor(state.value_simulations),
-    }
-    save_tensors(file, tensors | numbers, problem)
-
-
-def kept_warm_start(study: Study, run: RunFolder) -> WarmStart:
-    """The warm start that a run's folder holds."""
-    return _load(run.path / WARM_START, study.fingerprint())
-
-
-def _load(file: Path, problem: str) -> WarmStart:
-    names = [f.name for f in fields(WarmStart)]
-    kept = load_tensors(file, problem, names, "remove it, and the warm start is done again")
-    objective = tuple(kept.pop("objective").tolist())
-    made, level = int(kept.pop("simulations")), int(kept.pop("value_simulations"))
-    return WarmStart(**kept, objective=objective, simulations=made, value_simulations=level)
-
-
 def _write_history(run: RunFolder, result: FitResult) -> None:
     import pandas as pd
 
     with atomic_path(run.file("history.csv")) as temporary:
         pd.DataFrame(result.history).to_csv(temporary, index=False)
-
-
-@contextmanager
-def steps(console: Console, label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with time left; yields a function that advances it."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda n: bar.advance(task, n)
-
-
-def report_failed(good: Tensor, run: RunFolder, what: str, fewest: int = 10) -> None:
-    """Count draws whose simulation was not finite, and refuse to go on with fewer than `fewest`."""
-    count = int(good.sum())
-    if count < len(good):
-        run.skip(what, len(good) - count)
-        run.notice(
-            f"{len(good) - count} of {len(good)} {what} gave a simulation that was not finite and were left out."
-        )
-    if count < fewest:
-        raise StudyError(
-            f"Only {count} of {len(good)} {what} gave finite simulations; the priors or the fit are out of the model's range."
-        )
 
 
 def _number(x: float) -> float | None:

@@ -14,21 +14,29 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import FitResult, Flow, judge_k_hat
-from calib._atomic import atomic_path, atomic_write_json
-from calib._common_error import CommonError
-from calib._hub import hub_rows, quantile_table
-from calib._idata import save_inference_data, to_inference_data
-from calib._jacobian_file import load_jacobian, save_jacobian
-from calib._noise import derive_seed
-from calib._runfolder import RunFolder
-from calib._scores import Forecast, score_run
-from epi.inference.held_out import held_out
+from calib import FitResult, Flow, Forecast, RunFolder, hub_rows, judge_k_hat, quantile_table, score_run
+from calib.multifidelity import (
+    ASSESSED,
+    EmulatorPosterior,
+    SharedError,
+    assess_flow,
+    draw,
+    held_out,
+    saved_runs,
+    summary,
+)
+from calib.numerics import derive_seed
+from calib.storage import (
+    atomic_path,
+    atomic_write_json,
+    load_jacobian,
+    save_inference_data,
+    save_jacobian,
+    to_inference_data,
+)
 from epi.inference.likelihood import Inference
-from epi.inference.refine import draw
-from epi.inference.sampler import summary
-from epi.inference.saved_runs import kept_runs
-from epi.inference.setup import JUDGED, Study, judge_flow, report_failed, steps
+from epi.inference.recorder import report_failed, steps
+from epi.inference.setup import Study
 from epi.inference.synthetic import recovery
 from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
@@ -56,7 +64,7 @@ def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *,
                 run.count(purpose, runs)
 
         file = run.path / f"{purpose}.safetensors"
-        return kept_runs(file, study.fingerprint(), z, study.config.particles, simulate, made)
+        return saved_runs(file, study.fingerprint(), z, study.config.particles, simulate, made)
 
 
 def jacobian_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> tuple[Tensor, Tensor]:
@@ -114,18 +122,23 @@ def conclude(
     """
     config, flow = study.config, copy.deepcopy(result.flow)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "posterior"))
-    if inference.local is None:
+    posterior = inference.posterior
+    if posterior is None:
         run.notice(
-            "The fit had no warm start, so there is no local mean to judge it by importance weights or to draw from."
+            "The fit had no warm start, so there is no emulator to judge it by importance weights or to draw from."
         )
         errors = None
         with torch.no_grad():
-            z, many = flow.sample(config.draws, generator), flow.sample(JUDGED, generator)
+            z, many = flow.sample(config.draws, generator), flow.sample(ASSESSED, generator)
     else:
-        inference, errors, found = draw(study, inference, flow, run, console)
-        _judge(inference, flow, run, config.seed)
+        drawn = draw(posterior, flow, study.settings, study.recorder(run, console))
+        posterior, errors, found = drawn.posterior, drawn.errors, drawn.chains
+        inference = replace(inference, posterior=posterior)
+        _judge(posterior, flow, run, config.seed)
         run.update(sampler=summary(found), common_errors=_shares(errors))
-        z, many = (found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, JUDGED))
+        z, many = (
+            found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, ASSESSED)
+        )
     z, off, many = z[:, : study.space.dim], z[:, study.space.dim :], many[:, : study.space.dim]
     with torch.no_grad():
         log_q = flow.log_prob(z)
@@ -134,13 +147,13 @@ def conclude(
     good = torch.isfinite(flat).all(1)
     report_failed(good, run, "posterior draws")
     z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
-    if inference.local is not None and inference.local.bend is not None:
-        run.update(held_out=held_out(study, inference, z, flat))
+    if posterior is not None and posterior.emulator.quadratic is not None:
+        run.update(held_out=held_out(posterior, z, study.short.layout.flat(_fitted_weeks(study, flat))))
     if not config.scores_only:
         _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
-        pointwise = _pointwise(study, inference, z, flat, None if errors is None else (errors, off))
+        pointwise = _pointwise(study, posterior, z, flat, None if errors is None else (errors, off))
         _save_posterior(study, z, flat, log_q, pointwise, predicted, prior, run)
         scores = score_unseen(study, predicted, run)
     if not config.scores_only:
@@ -180,9 +193,9 @@ def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str
     return out
 
 
-def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
-    """Importance weights of many draws under the likelihood of the fit's own local mean: no simulation."""
-    found = judge_flow(inference, flow, seed)
+def _judge(posterior: EmulatorPosterior, flow: Flow, run: RunFolder, seed: int) -> None:
+    """Importance weights of many draws under the emulator's likelihood: no simulation."""
+    found = assess_flow(posterior, flow, seed)
     verdict = judge_k_hat(found.k_hat, found.draws)
     run.update(
         importance={
@@ -198,25 +211,29 @@ def _judge(inference: Inference, flow: Flow, run: RunFolder, seed: int) -> None:
     )
 
 
-def _shares(errors: CommonError) -> dict[str, float | int]:
-    """What a manifest keeps of the errors that figures share."""
+def _shares(errors: SharedError) -> dict[str, float | int]:
+    """What a manifest keeps of the shared errors."""
     shared = errors.loading.square().sum(1)
     return {"count": errors.count, "share_of_variance": float((shared / (shared + errors.rest)).median())}
 
 
 def _pointwise(
-    study: Study, inference: Inference, z: Tensor, flat: Tensor, errors: tuple[CommonError, Tensor] | None
+    study: Study,
+    posterior: EmulatorPosterior | None,
+    z: Tensor,
+    flat: Tensor,
+    errors: tuple[SharedError, Tensor] | None,
 ) -> dict[str, Tensor]:
-    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the local mean with its errors, or of single runs if there is none."""
-    theta, data, weeks = study.space.to_theta(z), study.fit_data, study.short.weeks
-    if errors is None:
-        expected = {name: x[:, :weeks] for name, x in study.full.layout.split(flat).items()}
+    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the emulator with its errors, or of single runs if there is none."""
+    theta, data = study.space.to_theta(z), study.fit_data
+    if errors is None or posterior is None:
+        expected = _fitted_weeks(study, flat)
         variance: dict[str, Tensor | None] = dict.fromkeys(data.signals)
     else:
-        fitted = inference.fitted_mean
-        both = [torch.ones(len(z), len(fitted)).to(z) for _ in range(2)]
-        for row, seen in zip(both, inference.off_by(z, *errors), strict=True):
-            row[:, inference.which] = seen
+        which = posterior.problem.observations.which
+        both = [torch.ones(len(z), len(posterior.emulator.intercept)).to(z) for _ in range(2)]
+        for row, own in zip(both, posterior.outputs_given(z, *errors), strict=True):
+            row[:, which] = own
         expected, relative = (study.short.layout.split(row) for row in both)
         variance = {s: relative[s].sqrt() for s in data.signals}
     return {
@@ -225,6 +242,11 @@ def _pointwise(
         ).log_prob(data.counts[s].nan_to_num(1.0))[:, data.seen[s]]
         for s in data.signals
     }
+
+
+def _fitted_weeks(study: Study, flat: Tensor) -> dict[str, Tensor]:
+    """Of expected counts `[S, M]` over all weeks those of the fitted ones."""
+    return {name: x[:, : study.short.weeks] for name, x in study.full.layout.split(flat).items()}
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:

@@ -1,14 +1,23 @@
-"""The population of a study from its tables: households, doses, schools, workplaces and venues of its own, at any scale."""
+"""The population of a study from its tables: households, doses, schools, workplaces and venues of its own, at any scale.
+
+    python -m epi.population.build my_study/study.py --scale 0.05
+
+prints how well the result fits the tables it was built from. What is built from what: `docs/population.md`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
+import time
 from dataclasses import replace
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epi.data.load import EpidemicData
+from epi.data import EpidemicData, load_data
 from epi.errors import StudyError
 from epi.population.fit import PopulationFit
 from epi.population.groups import GroupTable
@@ -17,7 +26,7 @@ from epi.population.schools import SchoolTable
 from epi.population.synthesize import synthesize
 from epi.population.tables import PopulationTables
 from epi.population.workplaces import WorkplaceTable, power_tail_sizes
-from epi.study import Households, NaturalHistory, Schools, Vaccination, Venue, Workplaces
+from epi.study import Households, NaturalHistory, Schools, Vaccination, Venue, Workplaces, load_study
 from sim import Population
 
 __all__ = ["PopulationFit", "build_population", "population_tables", "venue_table", "venue_tables"]
@@ -119,3 +128,28 @@ def with_protection_classes(population: Population, disease: Any, seed: int) -> 
     drawn = rng.integers(0, immunity.classes, population.agents)
     archetype = population.archetype.astype(np.int64) * immunity.classes + drawn
     return replace(population, archetype=archetype.astype(np.int16))
+
+
+def main() -> int:
+    """Build a population and print its fit."""
+    parser = argparse.ArgumentParser(description="Build the population of a study and print its fit to the tables.")
+    parser.add_argument("study", help="module or file of the study")
+    parser.add_argument("--scale", type=float, default=0.05, help="agents per person, above 0 and at most 1")
+    parser.add_argument("--balance", type=float, default=0.5, help="0: all regions sampled alike; 1: equal numbers")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figures", type=Path, default=None, help="a folder with tables of your own")
+    arguments = parser.parse_args()
+    try:
+        data = load_data(load_study(arguments.study), arguments.figures)
+        begun = time.perf_counter()
+        _, fit = build_population(data, arguments.scale, arguments.seed, balance=arguments.balance)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(fit.lines()))
+    print(f"built in {time.perf_counter() - begun:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

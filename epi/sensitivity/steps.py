@@ -19,7 +19,7 @@ from calib._atomic import atomic_path, atomic_write_csv, atomic_write_json
 from calib._jacobian_file import load_jacobian
 from calib._runfolder import RunFolder
 from epi.errors import StudyError
-from epi.inference.setup import steps
+from epi.inference.recorder import steps
 from epi.outputs.run_files import RunFiles
 from epi.sensitivity import all_rates as level_two
 from epi.sensitivity import global_sobol as level_three

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numba
 import torch
 
-from calib._pace import kernel_threads
+from calib.numerics import kernel_threads
 from epi.errors import StudyError
 from epi.outputs.reload import rebuild
 from epi.sensitivity.simulate import Work, timed

@@ -47,6 +47,7 @@ class Stream:
         keep: `{column: value}`; only these rows of the table count.
         ignore: places in the table that are left out, such as totals.
         complete: whether the table must hold every week of the study.
+        gaps: whether weeks and places may be missing in the table.
         masked: whether the calendar's masked weeks are left out of the likelihood.
         description: in words; None for "weekly <kind> by <by>".
         title: for a plot; None for "<Kind> by <by>".
@@ -66,6 +67,7 @@ class Stream:
     keep: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     complete: bool = False
+    gaps: bool = False
     masked: bool = False
     description: str = ""
     title: str = ""
@@ -281,6 +283,7 @@ class Serosurvey(Stream):
     half_life: Prior | None = None
     tested_column: str = "tested"
     before: float = 0.0
+    gaps: bool = True
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calib._local_mean import identity
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
+from calib.multifidelity import identity
 from epi.errors import StudyError
-from epi.inference.setup import Study, make_simulator, report_failed
+from epi.inference.recorder import report_failed
+from epi.inference.setup import Study, make_simulator
 from epi.outputs.reload import rebuild
 from epi.outputs.write import observations, score_unseen
 from experiments.rivals._country import Country

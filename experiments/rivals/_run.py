@@ -17,7 +17,8 @@ from calib._atomic import atomic_write_csv, atomic_write_text
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from epi.errors import StudyError
-from epi.inference.setup import Study, steps
+from epi.inference.recorder import steps
+from epi.inference.setup import Study
 from epi.outputs.reload import posterior_draws
 from epi.outputs.run_files import RunFiles
 from epi.sensitivity.workers import Workers

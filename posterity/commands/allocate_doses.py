@@ -17,7 +17,7 @@ from calib._atomic import atomic_path, atomic_write_csv
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
 from epi.errors import StudyError
-from epi.inference.setup import steps as progress
+from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
 from epi.outputs.run_files import RunFiles
 from epi.scenarios.allocation.constraints import Constraints

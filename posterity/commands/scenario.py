@@ -14,7 +14,7 @@ from rich.console import Console
 from calib._atomic import atomic_write_csv
 from calib._runfolder import RunFolder
 from epi.errors import StudyError
-from epi.inference.setup import steps
+from epi.inference.recorder import steps
 from epi.outputs.reload import rebuild
 from epi.outputs.run_files import RunFiles
 from epi.scenarios.interventions import assumptions

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calib import FLOWS, make_flow
-from calib._common_error import Beside
+from calib.multifidelity._shared_error import WithErrors
 
 
 def shaken(name, dim, seed=0, size=0.1):
@@ -72,7 +72,7 @@ class TestContract:
             for p in flow.parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=generator))
         by, by_log = noise(5, 9, seed=3), noise(5, seed=4)
-        for coordinates, dim in ((flow, 6), (Beside(flow, 3), 9)):
+        for coordinates, dim in ((flow, 6), (WithErrors(flow, 3), 9)):
             u = noise(5, dim).requires_grad_()
             z, log_q = coordinates.sample_with_log_prob(u)
             (wanted,) = torch.autograd.grad((z, log_q), u, (by[:, :dim], by_log))

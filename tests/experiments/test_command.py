@@ -8,8 +8,10 @@ import pytest
 import torch
 from epi.study.calendar import LAST_WEEK
 
-from epi.inference.setup import WARM_START
+from calib.multifidelity import WARM_START_FILE
 from tests.experiments.conftest import TINY, command
+
+WARM_START = f"{WARM_START_FILE}.safetensors"
 
 
 def content(folder):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from calib._idata import datasets_of, load_inference_data
-from epi.inference.setup import WARM_START
+from calib.multifidelity import WARM_START_FILE
 from tests.experiments.conftest import TINY, command
+
+WARM_START = f"{WARM_START_FILE}.safetensors"
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,63 @@
+"""Whether the posterior by an emulator can be believed, in words."""
+
+from __future__ import annotations
+
+from calib._verdict import CalibrationVerdict, Evidence, State
+from calib.multifidelity._first_order import Correction
+from calib.multifidelity._refine import MAX_EXTRAPOLATED
+
+MAX_SHIFT = 0.4
+"""Of a mean, posterior standard deviations."""
+MAX_STRETCH = 1.5
+MAX_RATIO = 1.5
+"""Root mean square of fresh runs about the emulator, over what it states."""
+MAX_R_HAT = 1.05
+MAX_NOISE = 0.5
+"""Share of a posterior variance that is due to chance in the simulator: above it the answer rests on the model of that chance, log-normal
+(or normal) residuals of one covariance, and not on the likelihood alone."""
+
+
+def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int) -> CalibrationVerdict:
+    """Judge a posterior.
+
+    Args:
+        ratio: root mean square over fresh runs of their distance from the emulator, in standard deviations that it states.
+        found: what they say of the posterior.
+        r_hat: largest of the chains.
+        extrapolated: share of the draws beyond all runs.
+        runs: fresh runs.
+    """
+    said = f"{runs} fresh runs at posterior draws lie {ratio:.2f} times as far from the emulator as it states"
+    reasons = [f"{said}; corrected by them a mean would move by {found.shift:.2f} standard deviations."]
+    evidence = Evidence(
+        stopped_because="settled",
+        weight=1.0,
+        draws=runs,
+        finite=runs,
+        shift=found.shift,
+        stretch=found.stretch,
+        model_error=None,
+    )
+
+    def verdict(state: State, more: list[str], advice: str) -> CalibrationVerdict:
+        return CalibrationVerdict(state, (*reasons, *more), advice, evidence)
+
+    wrong = []
+    if ratio > MAX_RATIO or found.shift > MAX_SHIFT:
+        wrong.append("The emulator's held-out error is large.")
+    if found.stretch > MAX_STRETCH:
+        wrong.append(f"Chance moves a mean by {found.stretch:.2f} times as much, or as little, as the emulator states.")
+    if wrong:
+        return verdict("poor", wrong, "Raise the budget, or take another method.")
+    if r_hat > MAX_R_HAT:
+        return verdict("unfinished", [f"The chains have not mixed: R-hat is {r_hat:.2f}."], "Raise the budget.")
+    if extrapolated > MAX_EXTRAPOLATED:
+        return verdict(
+            "unfinished", [f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."], "Raise the budget."
+        )
+    if found.noise > MAX_NOISE:
+        text = (
+            f"{found.noise:.0%} of a posterior variance is due to chance in the simulator, which is taken to be normal."
+        )
+        return verdict("usable", [text], "Compare with method='abc-regression'.")
+    return verdict("good", [], "Use the draws.")

@@ -1,0 +1,6 @@
+"""Random numbers by name and threads of kernels."""
+
+from calib._noise import base_noise as base_noise
+from calib._noise import derive_seed as derive_seed
+from calib._pace import Pace as Pace
+from calib._pace import kernel_threads as kernel_threads

@@ -1,0 +1,123 @@
+"""A study as a problem of `calib.multifidelity`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from calib import ParameterSpace
+from calib.multifidelity import FeatureMap as FeatureMap
+from calib.multifidelity import (
+    Fidelity,
+    Problem,
+    Stream,
+    StreamObservations,
+    observe,
+)
+from epi.data import Data, Layout
+from epi.errors import StudyError
+from epi.model import Simulator
+from epi.model.distributions import SMALLEST_MEAN
+from epi.study import BetaBinomial
+
+LARGE = 5.0
+"""Expected counts from which on fresh runs are compared with the emulator."""
+VALUE_BATCH = 2  # runs of the larger population at once: one a core
+
+
+def make_problem(
+    simulators: dict[str, Simulator],
+    data: Data,
+    feature_map: FeatureMap,
+    hierarchy: list[tuple[int, int, int, float]],
+    fingerprint: str,
+) -> Problem:
+    """The likelihood of the fitted weeks with simulators of one or more fidelities.
+
+    Args:
+        simulators: by role, "values", "start" and "slopes", over the fitted weeks; one simulator may stand for several.
+        data: the observations of these weeks.
+        feature_map: features in which log expected counts are nearly straight.
+        hierarchy: effects with a spread of their own.
+        fingerprint: of the study.
+    """
+    values = simulators["values"]
+    cheapest = min(simulator.population.agents for simulator in simulators.values())
+    roles: dict[int, list[str]] = {}
+    for role, simulator in simulators.items():
+        roles.setdefault(id(simulator), []).append(role)
+    fidelities = tuple(
+        Fidelity(own[0], tuple(own), simulators[own[0]].population.agents / cheapest, VALUE_BATCH)  # type: ignore[arg-type]
+        for own in roles.values()
+    )
+
+    def simulate(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> Tensor:
+        simulator = simulators[fidelity.name]
+        bound = simulator.bind(seed, torch.arange(first, first + len(z)))
+        return simulator.layout.flat(bound(simulator.space.to_theta(z)))
+
+    def jacobian(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> tuple[Tensor, Tensor]:
+        return simulators[fidelity.name].jacobian(z, seed, torch.arange(first, first + len(z)))
+
+    return Problem(
+        values.space,
+        observations_of(values.space, data, values.layout),
+        simulate,
+        fidelities,
+        jacobian,
+        feature_map,
+        floor=SMALLEST_MEAN,
+        compared_from=LARGE,
+        wanted=compared(data, values.layout),
+        people_per_agent=people_per_agent(values, values.weeks),
+        hierarchy=hierarchy,
+        fingerprint=fingerprint,
+    )
+
+
+def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> StreamObservations:
+    """The observations that the likelihood takes in, each with its place among the expected counts (`Layout.flat`).
+
+    Raises:
+        StudyError: a stream is beta-binomial.
+    """
+    study, streams = layout.study, []
+    for name in data.signals:
+        own, series = study.stream(name), data.counts[name]
+        relative_sd = study.dispersion(name)
+        if isinstance(own.family, BetaBinomial) or relative_sd is None:
+            raise StudyError(
+                f"Stream {name!r} is beta-binomial, which fits by an emulator do not take in yet; leave it out with --signals."
+            )
+        streams.append(
+            Stream(
+                layout.slices[name],
+                torch.where(data.seen[name], series, torch.nan),
+                "counts" if own.counts else "log-normal",
+                relative_sd,
+                study.overdispersion(name),
+            )
+        )
+    return observe(space, streams, floor=SMALLEST_MEAN)
+
+
+def compared(data: Data, layout: Layout) -> Tensor:
+    """`[M]` which expected counts are compared with data: the weeks that the likelihood takes in, without infections."""
+    none = {name: torch.zeros(layout.weeks, len(p), dtype=torch.float64) for name, p in layout.places.items()}
+    return layout.flat(none | {name: x.double() for name, x in data.seen.items()}) > 0
+
+
+def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
+    """`[M]` people an agent stands for, for each expected count: of its district, or of the whole country."""
+    people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
+    size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
+    country = (people * size).sum() / size.sum()
+    share = people * size
+    region, study = simulator.study.region, simulator.study
+    by_axis = {region.axis: people}
+    if region.areas:
+        places = [[region.names.index(name) for name in names] for names in region.areas.values()]
+        by_axis[region.area_axis] = torch.stack([share[at].sum() / size[at].sum() for at in places])
+    layout = simulator.layout.until(weeks)
+    rows = {s.name: by_axis.get(s.by, country.expand(len(layout.places[s.name]))) for s in study.streams}
+    return layout.flat({name: row.expand(weeks, -1) for name, row in rows.items()})
