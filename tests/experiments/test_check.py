@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import typer
 import xarray as xr
-from epi.study.streams import SIGNALS
 from typer.testing import CliRunner
 
 from calib._idata import datasets_of, load_inference_data

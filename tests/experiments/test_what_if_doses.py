@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from epi.study.calendar import LAST_WEEK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
