@@ -6,6 +6,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ from calib._baselines_sbi import BASELINES
 from calib._calibration import Calibration
 from calib._chart import Chart
 from calib._check import gather
-from calib._config import FitError
+from calib._config import BudgetError, FitError
 from calib._flows import FLOWS
 from calib._methods import GRADIENT_COST, Task, by_baseline, by_climb, by_direct, by_reuse
 from calib._noise import derive_seed
@@ -37,7 +38,8 @@ Prior = ParameterSpace | Mapping[str, Distribution]
 Simulator = Callable[..., Any]
 FEW = 12  # parameters up to which populations of draws fill the posterior
 LOOKED_AT = 4  # runs that tell shapes and derivatives before anything else is spent
-LEAST_BUDGET = 50
+LEAST_CHECK = 48  # simulations
+LEAST_BUDGET = LEAST_CHECK + LOOKED_AT + 1
 
 
 def calibrate(
@@ -117,14 +119,18 @@ def calibrate(
     started = time.perf_counter()
     path = _look(rows, space, value, gradient, seed)
     how = _choose(method, space.dim, path)
-    spared = min(max(100, budget // 20), budget // 4)
+    spared = _spared(budget)
     chart = Chart(space, natural=how == "reuse")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
     simulate = InChart(rows, space, chart)
     source = Source(simulate, value, chart, path, jacobian_cost, density=isinstance(value, FirstColumn))
     each = gradient_cost if gradient_cost is not None else GRADIENT_COST
     task = Task(space, rows, source, flow, budget - spared - LOOKED_AT, seed, loss_weight, each, progress)
-    found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
+    try:
+        found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
+    except BudgetError as error:
+        need = next(b for b in count(error.need) if b - _spared(b) - LOOKED_AT >= error.need)
+        raise BudgetError(budget, need, f"{error.why}, with {_spared(need)} of them for the check") from error
     report: dict[str, Any] = {
         "method": how, "gradient": path, "budget": budget, "seed": seed, "loss_weight": loss_weight,
         "output": "log likelihood" if source.density else "outputs",
@@ -141,6 +147,11 @@ def calibrate(
     report |= {"flow": found.flow.name, "seconds": time.perf_counter() - started}
     kept = source if found.runs is not None else None
     return Calibration(space, found.flow, data, found.runs, found.scale, report, kept)
+
+
+def _spared(budget: int) -> int:
+    """Simulations kept for the check."""
+    return min(max(100, budget // 20), max(LEAST_CHECK, budget // 4))
 
 
 def _look(rows: Rows, space: ParameterSpace, value: Callable[[Tensor], Tensor], gradient: str, seed: int) -> Gradient:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calib._baselines_sbi import AMORTISED, baseline
 from calib._climb import Climb, ClimbConfig, climb
-from calib._config import FitConfig
+from calib._config import BudgetError, FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
@@ -94,9 +94,7 @@ def by_climb(task: Task) -> Fitted:
         budget=max((task.budget - top.simulations) // 2, least), seed=task.seed, loss_weight=task.loss_weight
     )
     if top.simulations + config.budget > task.budget:
-        raise ValueError(
-            f"a budget of {task.budget} simulations was given, expected at least {2 * least} for {dim} parameters with Jacobians."
-        )
+        raise BudgetError(task.budget, 2 * least, f"for {dim} parameters with Jacobians")
     found = climb(source, start, config, task.progress)
     told = _words_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
     told = _plus(told, simulations=top.simulations, calls=top.calls, dropped=top.dropped)
@@ -149,9 +147,7 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     cost = 1 if source.gradient == "score" else task.gradient_cost
     steps = budget // (cost * PARTICLES)
     if steps < LEAST_STEPS:
-        raise ValueError(
-            f"a budget of {budget} simulations gives {steps} steps, expected at least {LEAST_STEPS * cost * PARTICLES}."
-        )
+        raise BudgetError(budget, LEAST_STEPS * cost * PARTICLES, f"for {LEAST_STEPS} steps")
     problem = Problem.from_space(task.space, lambda theta, s, path: _value(task, theta, s, path))
     for p in start.parameters():
         p.requires_grad_(True)

@@ -175,7 +175,7 @@ def test_same_seed_same_result():
     ("arguments", "match"),
     [
         ({"budget": 60}, "budget of"),
-        ({"budget": 30}, "expected at least 50"),
+        ({"budget": 30}, "expected at least 53"),
         ({"data": None}, "without data"),
         ({"likelihood": lambda m: Normal(m, 1.0)}, "one value a row"),
         ({"flow": "nothing"}, "no flow is called"),
