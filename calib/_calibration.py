@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -109,13 +110,16 @@ class Calibration:
             theta: every parameter by name, `[*batch, *event]`.
 
         Returns:
-            `[*batch]`, per unit of theta.
+            `[*batch]`, per unit of theta; minus infinity at and outside the bounds of a prior.
         """
         z = self.space.to_z(theta).to(self.flow.like)
+        inside = self.space.inside(theta) & torch.isfinite(z).all(-1)
+        z = torch.where(inside[..., None], z, 0.0)  # one row outside must not reach the others through the flow
         slope = sum(self.space.log_slope(z).values())
         with torch.no_grad():
             flat = z.reshape(-1, self.space.dim)
-            return self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
+            density = self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
+        return torch.where(inside, density, -math.inf)
 
     def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool = False) -> Tree:
         """Posterior draws as ArviZ groups.

@@ -13,7 +13,9 @@ from torch.distributions import Distribution, Independent
 from calib._checkpoint import load_checkpoint, save_checkpoint
 from calib._flows import Flow, make_flow
 from calib._local_model import Runs
+from calib._maps import base_of
 from calib._space import Parameter, ParameterSpace
+from calib._truncated import TruncatedNormal
 
 # What each family is made from, as attributes of the distribution and arguments of its class.
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -24,6 +26,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Exponential": ("rate",),
     "Beta": ("concentration1", "concentration0"),
     "Gamma": ("concentration", "rate"),
+    "HalfCauchy": ("scale",),
+    "Cauchy": ("loc", "scale"),
+    "StudentT": ("df", "loc", "scale"),
+    "Weibull": ("scale", "concentration"),
+    "InverseGamma": ("concentration", "rate"),
+    "Dirichlet": ("concentration",),
+    "TruncatedNormal": ("loc", "scale", "low", "high"),
 }
 KIND = "calibration 1"
 
@@ -34,11 +43,9 @@ def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
     Raises:
         ValueError: its family is not one that can be written.
     """
-    base: Any = prior
     event = len(prior.event_shape)
     shape = list(prior.batch_shape) + list(prior.event_shape)
-    while isinstance(base, Independent) or type(base).__name__ == "ExpandedDistribution":
-        base = base.base_dist
+    base = base_of(prior)
     family = type(base).__name__
     if family not in FAMILIES:
         raise ValueError(
@@ -51,8 +58,10 @@ def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
 def make_prior(plain: dict[str, Any]) -> Distribution:
     """The prior that `describe_prior` wrote."""
     values = {key: torch.tensor(plain[key], dtype=torch.float64) for key in FAMILIES[plain["family"]]}
-    base = getattr(torch.distributions, plain["family"])(**values)
-    return Independent(base, plain["event"]) if plain["event"] else base
+    family = TruncatedNormal if plain["family"] == "TruncatedNormal" else getattr(torch.distributions, plain["family"])
+    base = family(**values)
+    further = plain["event"] - len(base.event_shape)
+    return Independent(base, further) if further else base
 
 
 def write_calibration(
