@@ -62,12 +62,13 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, and what the report says of it."""
+    """A flow, the runs it rests on (None if none are kept), their scale, what the report says of it, and chains if it was drawn by some."""
 
     flow: Flow
     runs: Runs | None
     scale: Tensor | None
     told: dict[str, Any]
+    chains: Chains | None = None
 
 
 def by_reuse(task: Task) -> Fitted:
@@ -119,6 +120,74 @@ def by_direct(task: Task) -> Fitted:
     return _fit(
         task, make_flow("gaussian" if task.flow == "auto" else task.flow, task.space.dim, seed=task.seed), task.budget
     )
+
+
+def by_hmc(task: Task) -> Fitted:
+    """Hamiltonian chains on the log density itself (`sample_density`), then a flow at their draws.
+
+    A Pyro model whose priors depend on each other is tried in its non-centred form first, and in its centred form with what is left
+    if those chains are not good.
+
+    Raises:
+        ValueError: there are no derivatives, or the log likelihood changes from run to run.
+    """
+    source, seed = task.source, derive_seed(task.seed, 0, "hmc-simulate")
+    if source.gradient != "reverse":
+        raise ValueError("method='hmc' follows derivatives of the log likelihood: use gradient='reverse'.")
+    names = tuple(task.space.names)
+
+    def log_likelihood(z: Tensor) -> Tensor:
+        value = source.log_likelihood(source.simulate(source.chart.to_x(z), seed))
+        if not value.requires_grad and z.requires_grad:
+            raise ValueError("the log likelihood has no gradient: keep the graph, or use another method with gradient='score'.")
+        return task.loss_weight * value
+
+    _refuse_chance(task)
+    density = task.density
+    halves = density is not None and density.has_centred_form
+    report = None if task.progress is None else lambda done, all_: task.progress(HmcProgress(done, all_))  # type: ignore[misc]
+    first = sample_density(
+        log_normal_added(log_likelihood), task.space.dim, budget=task.budget // 2 if halves else task.budget, seed=task.seed,
+        progress=report,
+    )  # fmt: skip
+    told, chains, spent = assess_chains(first.chains, names, first.ended), first.chains, first.spent
+    if halves and told["state"] != "good":
+        assert density is not None
+        second = _centred(density, chains, task.budget - spent, task.seed, report)
+        again = assess_chains(second.chains, names, second.ended)
+        spent += second.spent
+        if ORDER[again["state"]] < ORDER[told["state"]]:
+            told, chains = again | {"centred": True}, second.chains
+    z = chains.z.flatten(0, 1)
+    told |= {
+        "weight": 1.0, "simulations": spent, "calls": spent, "dropped": 0, "rounds": [], "check_draws": 0,
+        "stopped_because": "settled" if told["state"] == "good" else "budget", "k_hat": None, "model_error": None,
+        "effective_share": min(1.0, told["effective"] / len(z)), "k_hat_word": WORDS.get(told["state"], "poor"),
+    }  # fmt: skip
+    return Fitted(_flow_at("gaussian" if task.flow == "auto" else task.flow, z, task.seed), None, None, told, chains)
+
+
+def _centred(density: PyroDensity, chains: Chains, budget: int, seed: int, report: Callable[[int, int], None] | None) -> Sampled:
+    """Chains on the centred form of a Pyro model, started at draws of the other; their draws in its coordinates."""
+    other = density.centred()
+    ends = chains.z[-1]
+    start = other.to_z(density.to_theta(ends))
+    found = sample_density(log_normal_added(other.log_weight), other.dim, budget=budget, seed=seed + 1, start=start, progress=report)
+    shape = found.chains.z.shape
+    z = density.to_z(other.to_theta(found.chains.z.reshape(-1, shape[-1]))).reshape(shape)
+    return replace(found, chains=replace(found.chains, z=z))
+
+
+def _refuse_chance(task: Task) -> None:
+    """Raises ValueError if two seeds give two log likelihoods: chains need one function."""
+    z = torch.zeros(2, task.space.dim, dtype=torch.float64)
+    with torch.no_grad():
+        one, two = (task.source.value(task.source.simulate(task.source.chart.to_x(z), seed)) for seed in (1, 2))
+    if not torch.equal(one, two):
+        raise ValueError(
+            "the log likelihood changes with the seed, and chains of method='hmc' need one function: use another method, or a model "
+            "that draws nothing outside its sites."
+        )
 
 
 def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> Fitted:
