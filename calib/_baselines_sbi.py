@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calib._calibration import Likelihood
 from calib._noise import derive_seed
+from calib._observed import Likelihood
 from calib._space import ParameterSpace
 
 Simulator = Callable[[Mapping[str, Tensor], int], Tensor]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,19 @@ from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
 from calib._flows import Flow
+from calib._hamiltonian import Chains
 from calib._idata import Tree, to_inference_data
-from calib._local_model import LocalModel, Runs
+from calib._local_model import Runs
+from calib._observed import Evaluate, Likelihood, as_data
+from calib._pyro_density import PyroDensity
+from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict
 
 if TYPE_CHECKING:
     from calib.diagnostics import Page
 
-Likelihood = Callable[[Tensor], torch.distributions.Distribution]
 SPARE = 3  # draws of the flow for each corrected draw
 CLOSE = 0.5  # effective share of the flow's draws at which few moves are enough to part copies
 SWEEPS = (2, 40)  # moves of each corrected draw, of a flow that is close and one that is not
@@ -41,8 +44,10 @@ class Calibration:
         data: what was calibrated to; None for a Pyro model.
         runs: the simulations kept, in the coordinates of `Chart(space)`; None for a fit that keeps none.
         scale: `[D, D]`, of the local model of those runs.
-        report: plain data: settings, simulations, rounds, k-hat and its verdict in words, seconds, versions.
+        report: plain data: settings, simulations, rounds, k-hat, the verdict, failures by what was raised, seconds, versions.
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
+        chains: the draws, if chains made them; `sample` then takes from these, and the flow only gives `log_prob`.
+        density: the Pyro model; None for a simulator, and after `load`.
     """
 
     space: ParameterSpace
@@ -52,6 +57,8 @@ class Calibration:
     scale: Tensor | None = field(repr=False)
     report: dict[str, Any] = field(repr=False)
     source: Source | None = field(default=None, repr=False)
+    chains: Chains | None = field(default=None, repr=False)
+    density: PyroDensity | None = field(default=None, repr=False)
 
     @property
     def can_correct(self) -> bool:
@@ -59,9 +66,9 @@ class Calibration:
         return self.source is not None and self.runs is not None
 
     @property
-    def verdict(self) -> str:
-        """Whether the posterior can be believed, in words."""
-        return str(self.report["verdict"])
+    def verdict(self) -> CalibrationVerdict:
+        """Whether the posterior can be believed: `.state`, `.reasons`, `.advice`, `.evidence`; `str` gives a text."""
+        return CalibrationVerdict.from_dict(self.report["verdict"])
 
     def sample(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> dict[str, Tensor]:
         """Draws of the parameters in their own units.
@@ -91,7 +98,7 @@ class Calibration:
             )
         chart = self.source.chart
         weight = self.report["weight"] * self.report["loss_weight"]
-        target = posterior(self.source, LocalModel(self.runs, self.scale), weight)
+        target = posterior(self.source, self.source.model(self.runs, self.scale), weight)
         with torch.no_grad():
             z, log_q = self.flow.sample_with_log_prob(self.flow.noise(SPARE * count, generator))
             x = chart.to_x(z.double())
@@ -122,18 +129,20 @@ class Calibration:
         return torch.where(inside, density, -math.inf)
 
     def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool = False) -> Tree:
-        """Posterior draws as ArviZ groups.
+        """Posterior draws as ArviZ groups; chains are kept as chains, all their draws.
 
         Args:
-            draws: number of draws.
+            draws: number of draws; of the prior only, where there are chains.
             seed: of the draws.
             corrected: as in `sample`.
 
         Returns:
             `InferenceData` (ArviZ 0.23) or `DataTree` (1.x) with groups posterior, prior, sample_stats (`log_q`, density of
-            the flow in z) and, if known, observed_data.
+            the flow in z; of chains `lp`, `energy`, `diverging`) and, if known, observed_data.
         """
         generator = torch.Generator().manual_seed(seed)
+        if self.chains is not None:
+            return self._chains_to_arviz(draws, generator)
         z = self.sample_z(draws, generator, corrected=corrected)
         with torch.no_grad():
             log_q = self.flow.log_prob(z.to(self.flow.like))
@@ -143,16 +152,53 @@ class Calibration:
             "prior": {name: value[None] for name, value in prior.items()},
             "sample_stats": {"log_q": log_q[None]},
         }
-        if self.data is not None:
+        return self._as_groups(groups)
+
+    def _chains_to_arviz(self, draws: int, generator: torch.Generator) -> Tree:
+        assert self.chains is not None
+        groups: dict[str, dict[str, Any]] = {
+            "posterior": self.space.to_theta(self.chains.z.transpose(0, 1)),
+            "sample_stats": {
+                "lp": self.chains.log_density.mT, "energy": self.chains.energy.mT, "diverging": self.chains.diverging.mT,
+            },
+        }  # fmt: skip
+        try:
+            prior = self.space.sample_prior(draws, generator, dtype=torch.float64)
+            groups["prior"] = {name: value[None] for name, value in prior.items()}
+        except ValueError:
+            pass  # an improper prior has no draws
+        return self._as_groups(groups)
+
+    def _as_groups(self, groups: dict[str, dict[str, Any]]) -> Tree:
+        if self.density is not None:
+            groups["observed_data"] = self.density.observed()
+        elif self.data is not None:
             groups["observed_data"] = {"data": self.data}
         coords = {f"{p.name}_entry": list(p.labels) for p in self.space.parameters if p.labels}
         dims = {p.name: [f"{p.name}_entry"] for p in self.space.parameters if p.labels}
         return to_inference_data(groups, coords=coords, dims=dims)
 
+    def predict(self, draws: int = 200, *, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run the Pyro model at draws of the posterior.
+
+        Args:
+            draws: number of draws, S.
+            seed: of draws and data.
+
+        Returns:
+            Data drawn anew, and values of `pyro.deterministic`, each by site, `[S, *site]`; masked data are NaN.
+
+        Raises:
+            ValueError: the calibration is not of a Pyro model, or was read from a file.
+        """
+        if self.density is None:
+            raise ValueError("this calibration holds no Pyro model to run: run the simulator at `sample(...)` instead.")
+        return self.density.predict(self.sample(draws, seed=seed), derive_seed(seed, 0, "predict"))
+
     def check(
         self,
-        simulator: Callable[[Mapping[str, Tensor], int], Tensor],
-        likelihood: Likelihood,
+        simulator: Callable[[Mapping[str, Tensor], int], Tensor] | None = None,
+        likelihood: Likelihood | None = None,
         *,
         draws: int = 200,
         seed: int = 0,
@@ -162,8 +208,8 @@ class Calibration:
         What needs many calibrations (ranks, coverage) is left out: see docs/diagnostics.md.
 
         Args:
-            simulator: as it was given to `calibrate`.
-            likelihood: law of the data given outputs.
+            simulator: as it was given to `calibrate`; None for a Pyro model, which is run itself.
+            likelihood: distribution of the data given outputs; None for a Pyro model.
             draws: simulations at draws of the prior, and as many at draws of the posterior.
             seed: of draws and simulations.
 
@@ -183,12 +229,15 @@ class Calibration:
         Raises:
             ValueError: a prior cannot be written as plain data.
         """
-        write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report)
+        if isinstance(self.space, DependentSpace):
+            raise ValueError(
+                "priors that depend on each other cannot be written as plain data: save the draws by to_arviz() and "
+                "save_inference_data(), and calibrate again for the rest."
+            )
+        write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report, self.chains)
 
     @staticmethod
-    def load(
-        path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Tensor | None = None
-    ) -> Calibration:
+    def load(path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Any = None) -> Calibration:
         """Read what `save` wrote.
 
         Args:
@@ -203,53 +252,13 @@ class Calibration:
         Raises:
             CheckpointError: the file is missing, damaged, or of another version.
         """
-        space, flow, stored, runs, scale, report = read_calibration(path)
-        kept = stored if data is None else data
+        space, flow, stored, runs, scale, report, chains = read_calibration(path)
+        kept = stored if data is None else as_data(data)
         source = None
         if runs is not None and likelihood is not None and kept is not None:
-            source = Source(_no_simulator, evaluate(likelihood, kept), Chart(space), "score", 1)
-        return Calibration(space, flow, kept, runs, scale, report, source)
+            source = Source(_no_simulator, Evaluate(likelihood, kept), Chart(space), "score", 1)
+        return Calibration(space, flow, kept, runs, scale, report, source, chains)
 
 
 def _no_simulator(x: Tensor, seed: int) -> Tensor:
     raise ValueError("a calibration read from a file has no simulator; calibrate again to simulate.")
-
-
-def evaluate(likelihood: Likelihood, data: Tensor) -> Callable[[Tensor], Tensor]:
-    """Log likelihood of outputs `[P, M] -> [P]` from the law of the data.
-
-    Between runs outputs are modelled and may leave the range that the law asks for (a share just below 0): such rows are
-    evaluated without torch's checks, and count as impossible where that gives no number.
-
-    Raises (when called):
-        ValueError: the law does not give one value a row.
-    """
-
-    def log_likelihood(outputs: Tensor) -> Tensor:
-        try:
-            value = likelihood(outputs).log_prob(data.to(outputs))
-        except ValueError:
-            with _unchecked():
-                law = likelihood(outputs)
-                if not bool(torch.as_tensor(law.support.check(data.to(outputs))).any()):  # type: ignore[union-attr]
-                    raise  # the data themselves are not what the law is of
-                value = law.log_prob(data.to(outputs))
-        if value.shape != outputs.shape[:1]:
-            raise ValueError(
-                f"the likelihood gave log densities of shape {tuple(value.shape)} for outputs {tuple(outputs.shape)}, expected "
-                "one value a row: make the data one event, for instance with torch.distributions.Independent(..., 1)."
-            )
-        return value
-
-    return log_likelihood
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Distributions take any parameters in here."""
-    kept = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        torch.distributions.Distribution.set_default_validate_args(kept)

@@ -13,16 +13,18 @@ from torch import Tensor
 from calib._noise import derive_seed
 
 if TYPE_CHECKING:
-    from calib._calibration import Calibration, Likelihood
+    from calib._calibration import Calibration
+    from calib._observed import Likelihood
+    from calib._pyro_density import PyroDensity
     from calib.diagnostics import Page, Verdict
 
-WORDS = {"good": "pass", "usable": "warn", "poor": "fail"}
+WORDS = {"good": "pass", "usable": "warn", "poor": "fail", "unfinished": "fail"}
 
 
 def check_calibration(
     found: Calibration,
-    simulator: Callable[[Mapping[str, Tensor], int], Tensor],
-    likelihood: Likelihood,
+    simulator: Callable[[Mapping[str, Tensor], int], Tensor] | None,
+    likelihood: Likelihood | None,
     draws: int,
     seed: int,
 ) -> Page:
@@ -39,6 +41,34 @@ def check_calibration(
         prior_predictive=_data(simulator, likelihood, prior, derive_seed(seed, 0, "check-prior")),
         posterior_predictive=_data(simulator, likelihood, posterior, derive_seed(seed, 0, "check-posterior")),
     )
+    return _with_verdict(found, page)
+
+
+def _check_pyro(found: Calibration, density: PyroDensity, draws: int, seed: int) -> Page:
+    """The same for a Pyro model, which draws its own data."""
+    from calib.diagnostics import check
+
+    generator = torch.Generator().manual_seed(derive_seed(seed, 0, "check-draws"))
+    observed = density.observed()
+    if not observed:
+        raise ValueError("the model has factors and no observed site, so there are no data to check against.")
+    flat = np.concatenate([value.double().numpy().reshape(-1) for value in observed.values()])
+    present = np.isfinite(flat)  # what is masked has nothing to be compared with
+    prior = found.space.sample_prior(draws, generator, dtype=torch.float64)
+    posterior = found.sample(draws, generator)
+    rows = []
+    for theta, purpose in ((prior, "check-prior"), (posterior, "check-posterior")):
+        drawn, _ = density.predict(theta, derive_seed(seed, 0, purpose))
+        row = np.concatenate([drawn[name].double().numpy().reshape(draws, -1) for name in observed], axis=1)[:, present]
+        rows.append(row[np.isfinite(row).all(1)])
+    if min(len(row) for row in rows) < 20:
+        raise ValueError(
+            f"{min(len(row) for row in rows)} draws of the model were finite, expected at least 20: check its priors."
+        )
+    return _with_verdict(found, check(observed=flat[present], prior_predictive=rows[0], posterior_predictive=rows[1]))
+
+
+def _with_verdict(found: Calibration, page: Page) -> Page:
     judged = (_of_flow(found, v) if v.name == "k_hat" else v for v in page.verdicts)
     return replace(page, verdicts=tuple(v for v in judged if v.word != "not run"))
 
@@ -66,15 +96,9 @@ def _data(
 
 
 def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
-    """The verdict that the calibration carries; its k-hat was taken when it was made."""
-    word, k_hat = found.report.get("k_hat_word", "poor"), found.report["k_hat"]
-    advice = {
-        "good": "",
-        "usable": "take corrected draws" if found.can_correct else "weight the draws, or raise the budget",
-        "poor": "take corrected draws, or raise the budget"
-        if found.can_correct
-        else "raise the budget, or take another flow",
-    }[word]
-    threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above"
-    value = float("nan") if k_hat is None else float(k_hat)
-    return replace(empty, word=WORDS[word], value=value, threshold=threshold, text=found.verdict, advice=advice)  # type: ignore[arg-type]
+    """The verdict that the calibration carries; it was reached when the calibration was made."""
+    own = found.verdict
+    threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above; with the effective share and convergence"
+    value = float("nan") if own.evidence.k_hat is None else own.evidence.k_hat
+    text = f"{own.state}: {' '.join(own.reasons)}"
+    return replace(empty, word=WORDS[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent
 
 from calib._checkpoint import load_checkpoint, save_checkpoint
 from calib._flows import Flow, make_flow
+from calib._hamiltonian import Chains
 from calib._local_model import Runs
 from calib._maps import base_of
 from calib._space import Parameter, ParameterSpace
@@ -34,7 +35,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Dirichlet": ("concentration",),
     "TruncatedNormal": ("loc", "scale", "low", "high"),
 }
-KIND = "calibration 1"
+KIND = "calibration 2"
 
 
 def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
@@ -72,12 +73,15 @@ def write_calibration(
     runs: Runs | None,
     scale: Tensor | None,
     report: dict[str, Any],
+    chains: Chains | None = None,
 ) -> None:
     """Write one file that is whole by itself, with a checksum, in one move; see `Calibration.save`."""
     tensors = {f"flow/{name}": value for name, value in flow.state_dict().items()}
     optional = {"data": data, "scale": scale}
     if runs is not None:
         optional |= {"runs/z": runs.z, "runs/outputs": runs.outputs, "runs/jacobian": runs.jacobian}
+    if chains is not None:
+        optional |= {f"chains/{name}": getattr(chains, name).contiguous() for name in OF_CHAINS}
     tensors |= {name: value for name, value in optional.items() if value is not None}
     parameters = [
         {
@@ -100,7 +104,7 @@ def write_calibration(
 
 def read_calibration(
     path: str | os.PathLike[str],
-) -> tuple[ParameterSpace, Flow, Tensor | None, Runs | None, Tensor | None, dict[str, Any]]:
+) -> tuple[ParameterSpace, Flow, Tensor | None, Runs | None, Tensor | None, dict[str, Any], Chains | None]:
     """Read what `write_calibration` wrote.
 
     Raises:
@@ -124,4 +128,9 @@ def read_calibration(
     runs = (
         Runs(tensors["runs/z"], tensors["runs/outputs"], tensors.get("runs/jacobian")) if "runs/z" in tensors else None
     )
-    return space, flow, tensors.get("data"), runs, tensors.get("scale"), state["report"]
+    chains = None
+    if "chains/z" in tensors:
+        z, log_density, diverging, energy = (tensors[f"chains/{name}"] for name in OF_CHAINS)
+        told = state["report"]["sampler"]
+        chains = Chains(z, log_density, told["step_size"], told["accepted"], int(diverging.sum()), diverging, energy)
+    return space, flow, tensors.get("data"), runs, tensors.get("scale"), state["report"], chains

@@ -12,12 +12,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from calib._config import FitConfig, FitError
+from calib._density_model import DensityModel
 from calib._fit import fit
 from calib._flows import Flow
 from calib._local_model import LocalModel, Runs
@@ -119,16 +120,17 @@ def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[R
         used, dropped = used + len(points), dropped + int((~good).sum())
         value = source.value(new.outputs)
         if runs is None:
-            if len(new) < 2:
+            if len(new) < 2 or not bool(torch.isfinite(value).any()):
                 raise FitError(
-                    f"{len(new)} of {config.batch} simulations were finite; check the simulator and the priors."
+                    f"{int(torch.isfinite(value).sum())} of {config.batch} simulations had a finite log likelihood; check the simulator, "
+                    "the data and the priors."
                 )
             runs, weight = new, first_weight(value, config.trust)
-            rounds.append(Round(used * source.cost, 0.0, 1e9, 1e9, time.perf_counter() - started))
+            rounds.append(Round(used * source.cost, 0.0, 1e9, 1e9, time.perf_counter() - started, config.budget))
         else:
             with torch.no_grad():
-                predicted = source.value(_model(runs, flow)(points))[good]
-            found = compare(predicted, value, used * source.cost, weight, started)
+                predicted = source.value(_model(source, runs, flow)(points))[good]
+            found = replace(compare(predicted, value, used * source.cost, weight, started), budget=config.budget)
             rounds.append(found)
             runs = _newest(runs.join(new), config.keep)
             quiet = quiet + 1 if weight == 1.0 and config.loss_weight * found.error_90 <= config.tolerance else 0
@@ -162,15 +164,15 @@ def _newest(runs: Runs, keep: int) -> Runs:
     return runs.take(torch.arange(max(0, len(runs) - keep), len(runs)))
 
 
-def _model(runs: Runs, flow: Flow) -> LocalModel:
+def _model(source: Source, runs: Runs, flow: Flow) -> LocalModel | DensityModel:
     draws = flow.sample(4 * flow.dim + 64, torch.Generator().manual_seed(0)).double()
     covariance = draws.T.cov() + 1e-6 * draws.var(0).mean() * torch.eye(flow.dim).to(draws)
-    return LocalModel(runs, torch.linalg.cholesky(covariance), curvature=False)
+    return source.model(runs, torch.linalg.cholesky(covariance), curvature=False)
 
 
 def _update(source: Source, runs: Runs, flow: Flow, weight: float, number: int, config: ClimbConfig) -> Flow:
     """Many updates of the flow on linearised runs, at no simulation."""
-    model = _model(runs, flow)
+    model = _model(source, runs, flow)
     usual = (2.0 * flow.dim) ** 0.5  # distance between two draws of a Gaussian in units of its own spread
 
     def linearised(z: Tensor, seed: int, gradient: str) -> Tensor:

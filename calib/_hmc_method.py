@@ -13,6 +13,7 @@ from torch import Tensor
 from calib._density_start import find_start
 from calib._hamiltonian import Chains, sample_chains
 from calib._noise import derive_seed
+from calib._verdict import CalibrationVerdict, Evidence, State
 
 LEAST_BUDGET = 400
 CHAINS = (4, 32)
@@ -134,45 +135,62 @@ def _effective(chains: Chains) -> float:
     return min(float(chains.effective.min()), float(chains.effective_tail.min()))
 
 
-def assess_chains(chains: Chains, names: tuple[str, ...], ended: str) -> dict[str, Any]:
-    """What chains say of themselves, as plain data with a verdict.
-
-    Args:
-        chains: the draws.
-        names: of the coordinates.
-        ended: `"converged"` or `"budget"`.
+def summary(chains: Chains) -> dict[str, Any]:
+    """Numbers that tell whether chains agree, as plain data.
 
     Returns:
-        r_hat, effective, divergent_share, energy_information (the smallest E-BFMI), `state` (good, usable, poor or
-        unfinished) and `verdict`, a sentence with what to do.
+        chains, draws (of each), r_hat (the largest), effective (the smaller of bulk and tail, of the worst coordinate),
+        divergent, energy_information (the smallest E-BFMI), accepted, step_size.
     """
-    r_hat, effective = float(chains.r_hat.nan_to_num(math.inf).max()), _effective(chains)
-    worst = names[int(chains.r_hat.nan_to_num(math.inf).argmax())]
-    share = chains.divergent / chains.diverging.numel()
     steps = chains.energy.diff(dim=0).square().mean(0)
-    energy = float((steps / chains.energy.var(0).clamp_min(1e-300)).min())
-    told: dict[str, Any] = {
-        "r_hat": r_hat, "effective": effective, "divergent": chains.divergent, "divergent_share": share,
-        "energy_information": energy, "chains": chains.z.shape[1], "draws": chains.z.shape[0],
-        "accepted": chains.accepted, "step_size": chains.step,
+    return {
+        "chains": chains.z.shape[1], "draws": chains.z.shape[0],
+        "r_hat": float(chains.r_hat.nan_to_num(math.inf).max()), "effective": _effective(chains),
+        "divergent": chains.divergent, "accepted": chains.accepted, "step_size": chains.step,
+        "energy_information": float((steps / chains.energy.var(0).clamp_min(1e-300)).min()),
     }  # fmt: skip
-    numbers = f"R-hat {r_hat:.3f} ({worst}), {effective:,.0f} effective draws, {share:.2%} divergent transitions"
-    if share > MANY_DIVERGENT:
+
+
+def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
+    """Judge a posterior by its chains: R-hat, effective sample size, divergent transitions, energy.
+
+    Args:
+        found: chains from widely spread starts.
+        names: of the coordinates.
+
+    Returns:
+        The verdict.
+    """
+    chains = found.chains
+    told = summary(chains)
+    share, r_hat, effective = chains.divergent / chains.diverging.numel(), told["r_hat"], told["effective"]
+    worst = names[int(chains.r_hat.nan_to_num(math.inf).argmax())]
+    reasons = [
+        f"{told['chains']} chains of {told['draws']} draws: R-hat {r_hat:.3f} ({worst}), {effective:,.0f} effective draws, "
+        f"{share:.2%} of transitions divergent."
+    ]
+    state: State = "good"
+    advice = "Use the draws."
+    if not r_hat < NEARLY or effective < FEW_EFFECTIVE:
+        state = "unfinished" if found.ended == "budget" else "poor"
+        reasons.append("The chains do not agree yet.")
+        advice = "Raise the budget; if they still do not agree, the posterior has several modes or a corner too narrow to enter."
+    elif share > MANY_DIVERGENT:
         state = "poor"
-        advice = "the posterior has regions that the chains cannot enter: write narrow hierarchies as location + scale * standardised"
-    elif not r_hat < NEARLY or effective < FEW_EFFECTIVE:
-        state = "unfinished" if ended == "budget" else "poor"
-        advice = "the chains do not agree yet: raise the budget, and if they still do not, the posterior has several modes"
-    elif r_hat < CONVERGED and effective >= EFFECTIVE and share <= DIVERGENT and energy >= ENERGY:
-        state, advice = "good", "the chains agree"
-    else:
-        state, advice = "usable", "means and intervals are rough: raise the budget for more"
-        if share > DIVERGENT:
-            advice = "some transitions diverged, so that a narrow region may be missed: compare with a run of another parametrisation"
-    return told | {"state": state, "verdict": f"{state}: {numbers}; {advice}"}
+        reasons.append("The posterior has corners that chains cannot enter.")
+        advice = "Write narrow hierarchies as location + scale * standardised, or take narrower priors."
+    elif share > DIVERGENT or told["energy_information"] < ENERGY:
+        state = "usable"
+        reasons.append("A narrow corner of the posterior may be missed.")
+        advice = "Compare with another way to write the hierarchy, or raise the budget."
+    elif not (r_hat < CONVERGED and effective >= EFFECTIVE):
+        state, advice = "usable", "Means and intervals are rough: raise the budget if much depends on them."
+    ended = "settled" if state == "good" else found.ended
+    draws = chains.diverging.numel()
+    evidence = Evidence(ended, 1.0, draws, draws, effective_share=min(1.0, effective / draws), shift=0.0, stretch=1.0)
+    return CalibrationVerdict(state, tuple(reasons), advice, evidence)
 
 
-def log_normal_added(log_weight: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def log_posterior(log_likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The log posterior density on z, of a log likelihood `[P, D] -> [P]` and the prior N(0, I)."""
-    return lambda z: log_weight(z) - 0.5 * (z**2).sum(1)
-
+    return lambda z: log_likelihood(z) - 0.5 * (z**2).sum(1)

@@ -137,7 +137,9 @@ class LocalModel:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Outputs `[P, M]` at `z [P, D]`, differentiable in z."""
-        if _plain(z, self.pieces, self.columns) and len(z):
+        if not len(z):
+            return self.outputs[:0]
+        if _plain(z, self.pieces, self.columns):
             reach = self.columns[0] if self.reach is None else self.reach
             arrays = (self._whiten(z).contiguous(), self.columns, self.pieces, reach.contiguous())
             curved = self.reach is not None

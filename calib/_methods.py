@@ -9,18 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calib._baselines_sbi import baseline
+from calib._baselines_sbi import AMORTISED, baseline
 from calib._climb import Climb, ClimbConfig, climb
 from calib._config import FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
-from calib._local_model import LocalModel, Runs
+from calib._hamiltonian import Chains
+from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
 from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
+from calib._pyro_density import PyroDensity
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict
 from calib._warm_start import cold_start, start_flow
 
 ENOUGH = 0.5  # effective share of a Gaussian's draws at which no other flow is tried
@@ -47,6 +50,7 @@ class Task:
         loss_weight: weight of the log likelihood.
         gradient_cost: what a gradient counts, in simulations.
         progress: called after each round or step.
+        density: the Pyro model; None for a simulator. Its `outputs` cannot be asked for by name.
     """
 
     space: ParameterSpace
@@ -58,17 +62,19 @@ class Task:
     loss_weight: float
     gradient_cost: int
     progress: Callable[[Any], None] | None
+    density: PyroDensity | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, what the report says of it, and chains if it was drawn by some."""
+    """A flow, the runs it rests on (None if none are kept), their scale, what the report says of it, and chains with their verdict if it was drawn by some."""
 
     flow: Flow
     runs: Runs | None
     scale: Tensor | None
     told: dict[str, Any]
     chains: Chains | None = None
+    verdict: CalibrationVerdict | None = None
 
 
 def by_reuse(task: Task) -> Fitted:
@@ -76,7 +82,7 @@ def by_reuse(task: Task) -> Fitted:
     config = ReuseConfig(budget=task.budget, seed=task.seed, loss_weight=task.loss_weight)
     found = reuse(task.source, config, task.progress)
     flow = _flow_for(task.flow, task.source, found, task.loss_weight, task.seed)
-    return Fitted(flow, found.runs, found.scale, _words_of(found))
+    return Fitted(flow, found.runs, found.scale, _words_of(found) | {"found_higher": found.low})
 
 
 def by_climb(task: Task) -> Fitted:
@@ -122,74 +128,6 @@ def by_direct(task: Task) -> Fitted:
     )
 
 
-def by_hmc(task: Task) -> Fitted:
-    """Hamiltonian chains on the log density itself (`sample_density`), then a flow at their draws.
-
-    A Pyro model whose priors depend on each other is tried in its non-centred form first, and in its centred form with what is left
-    if those chains are not good.
-
-    Raises:
-        ValueError: there are no derivatives, or the log likelihood changes from run to run.
-    """
-    source, seed = task.source, derive_seed(task.seed, 0, "hmc-simulate")
-    if source.gradient != "reverse":
-        raise ValueError("method='hmc' follows derivatives of the log likelihood: use gradient='reverse'.")
-    names = tuple(task.space.names)
-
-    def log_likelihood(z: Tensor) -> Tensor:
-        value = source.log_likelihood(source.simulate(source.chart.to_x(z), seed))
-        if not value.requires_grad and z.requires_grad:
-            raise ValueError("the log likelihood has no gradient: keep the graph, or use another method with gradient='score'.")
-        return task.loss_weight * value
-
-    _refuse_chance(task)
-    density = task.density
-    halves = density is not None and density.has_centred_form
-    report = None if task.progress is None else lambda done, all_: task.progress(HmcProgress(done, all_))  # type: ignore[misc]
-    first = sample_density(
-        log_normal_added(log_likelihood), task.space.dim, budget=task.budget // 2 if halves else task.budget, seed=task.seed,
-        progress=report,
-    )  # fmt: skip
-    told, chains, spent = assess_chains(first.chains, names, first.ended), first.chains, first.spent
-    if halves and told["state"] != "good":
-        assert density is not None
-        second = _centred(density, chains, task.budget - spent, task.seed, report)
-        again = assess_chains(second.chains, names, second.ended)
-        spent += second.spent
-        if ORDER[again["state"]] < ORDER[told["state"]]:
-            told, chains = again | {"centred": True}, second.chains
-    z = chains.z.flatten(0, 1)
-    told |= {
-        "weight": 1.0, "simulations": spent, "calls": spent, "dropped": 0, "rounds": [], "check_draws": 0,
-        "stopped_because": "settled" if told["state"] == "good" else "budget", "k_hat": None, "model_error": None,
-        "effective_share": min(1.0, told["effective"] / len(z)), "k_hat_word": WORDS.get(told["state"], "poor"),
-    }  # fmt: skip
-    return Fitted(_flow_at("gaussian" if task.flow == "auto" else task.flow, z, task.seed), None, None, told, chains)
-
-
-def _centred(density: PyroDensity, chains: Chains, budget: int, seed: int, report: Callable[[int, int], None] | None) -> Sampled:
-    """Chains on the centred form of a Pyro model, started at draws of the other; their draws in its coordinates."""
-    other = density.centred()
-    ends = chains.z[-1]
-    start = other.to_z(density.to_theta(ends))
-    found = sample_density(log_normal_added(other.log_weight), other.dim, budget=budget, seed=seed + 1, start=start, progress=report)
-    shape = found.chains.z.shape
-    z = density.to_z(other.to_theta(found.chains.z.reshape(-1, shape[-1]))).reshape(shape)
-    return replace(found, chains=replace(found.chains, z=z))
-
-
-def _refuse_chance(task: Task) -> None:
-    """Raises ValueError if two seeds give two log likelihoods: chains need one function."""
-    z = torch.zeros(2, task.space.dim, dtype=torch.float64)
-    with torch.no_grad():
-        one, two = (task.source.value(task.source.simulate(task.source.chart.to_x(z), seed)) for seed in (1, 2))
-    if not torch.equal(one, two):
-        raise ValueError(
-            "the log likelihood changes with the seed, and chains of method='hmc' need one function: use another method, or a model "
-            "that draws nothing outside its sites."
-        )
-
-
 def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> Fitted:
     """A method of sbi, then a flow at its draws.
 
@@ -208,7 +146,7 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
     z = task.space.to_z(found.theta)
     told = {
         "weight": 1.0, "simulations": found.simulations, "calls": found.simulations, "dropped": found.dropped,
-        "stopped_because": "budget", "rounds": [], "baseline": found.note,
+        "stopped_because": "trained" if name in AMORTISED else "budget", "rounds": [], "baseline": found.note,
     }  # fmt: skip
     return Fitted(_flow_at(task.flow, z[torch.isfinite(z).all(1)], task.seed), None, None, told)
 
@@ -221,7 +159,13 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
         raise ValueError(
             f"a budget of {budget} simulations gives {steps} steps, expected at least {LEAST_STEPS * cost * PARTICLES}."
         )
-    problem = Problem.from_space(task.space, lambda theta, s, path: _value(task, theta, s, path))
+    space = task.space
+    problem = Problem(
+        space.dim,
+        lambda z, s, path: _value(task, z, s, path),
+        names=space.names,
+        to_values=lambda z: space.flatten(space.to_theta(z)),
+    )
     for p in start.parameters():
         p.requires_grad_(True)
     config = FitConfig(
@@ -235,12 +179,12 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     return Fitted(result.flow, None, None, told)
 
 
-def _value(task: Task, theta: Mapping[str, Tensor], seed: int, path: Gradient) -> Tensor:
+def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     if path == "forward":
         raise ValueError(
             "gradient='forward' with method='direct' needs outputs with attached Jacobians: use reverse or score here."
         )
-    return task.source.log_likelihood(task.outputs(theta, seed))
+    return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
 
 def _flow_at(name: str, z: Tensor, seed: int) -> Flow:
@@ -275,7 +219,7 @@ def _coverage(flow: Flow, source: Source, found: Reuse, loss_weight: float, seed
             flow.noise(2000, torch.Generator().manual_seed(derive_seed(seed, 0, "cover")))
         )
         x = chart.to_x(z)
-        target = posterior(source, LocalModel(found.runs, found.scale), found.weight * loss_weight)
+        target = posterior(source, source.model(found.runs, found.scale), found.weight * loss_weight)
         ratio = target(x) - chart.log_slope(x) - log_q
     weight = torch.softmax(torch.where(torch.isfinite(ratio), ratio, -1e300), 0)
     return float(1 / (weight**2).sum()) / len(weight)

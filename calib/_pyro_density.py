@@ -160,7 +160,11 @@ class PyroDensity:
         """Observed data by site; masked entries are NaN."""
         with torch.no_grad():
             trace = self._trace(Fill(self.sites, torch.zeros(self.dim, dtype=self.dtype)))
-        return {k: _masked(torch.as_tensor(n["value"]), n) for k, n in trace.nodes.items() if is_data(n) and k not in self.sites}
+        return {
+            k: _masked(torch.as_tensor(n["value"]), n)
+            for k, n in trace.nodes.items()
+            if is_data(n) and k not in self.sites
+        }
 
     def _by_plate(self, rows: Tensor) -> Tensor:
         assert self.space is not None
@@ -240,4 +244,3 @@ def fixed_seed(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-

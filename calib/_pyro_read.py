@@ -50,10 +50,14 @@ def read_pyro(model: Callable[..., Any], *args: Any, centred: bool = False, seed
         raise ValueError("the model's unobserved sites change from run to run: every run must have the same.")
     if not latent:
         raise ValueError("the model has no unobserved sample site: nothing can be inferred from it")
-    if not any(node["type"] == "sample" and node["is_observed"] and not _deterministic(node) for node in first.nodes.values()):
+    if not any(
+        node["type"] == "sample" and node["is_observed"] and not _deterministic(node) for node in first.nodes.values()
+    ):
         raise ValueError("the model has no observed site: condition it on data (obs=...) before it is calibrated")
     sites = {n: _site(n, first.nodes[n], second.nodes[n], enumerated, centred) for n in latent}
-    nesting = max((-f.dim for n in first.nodes.values() for f in n.get("cond_indep_stack", ()) if f.vectorized), default=0)
+    nesting = max(
+        (-f.dim for n in first.nodes.values() for f in n.get("cond_indep_stack", ()) if f.vectorized), default=0
+    )
     space = None
     if all(site.how == "prior" for site in sites.values()) and not enumerated:
         space = ParameterSpace(tuple(_parameter(sites[name], first.nodes[name]) for name in latent))
@@ -68,7 +72,9 @@ def read_pyro(model: Callable[..., Any], *args: Any, centred: bool = False, seed
         except (RuntimeError, TypeError) as failed:  # arithmetic between data of one precision and sites of another
             error = failed
     if found is None:
-        raise ValueError(f"the model cannot be evaluated one particle at a time: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"the model cannot be evaluated one particle at a time: {str(error).splitlines()[0]}"
+        ) from error
     return found
 
 
@@ -208,7 +214,7 @@ def _close(a: Tensor, slope_a: Tensor, b: Tensor, slope_b: Tensor) -> bool:
         return False
     rough = 1e-6 if a.dtype == torch.float64 else 1e-3
     scale = slope_a.abs().amax(1, keepdim=True)
-    near = torch.allclose(slope_a / scale, slope_b / scale, rtol=math.sqrt(rough), atol=math.sqrt(rough), equal_nan=True)
+    near = torch.allclose(
+        slope_a / scale, slope_b / scale, rtol=math.sqrt(rough), atol=math.sqrt(rough), equal_nan=True
+    )
     return torch.allclose(a, b, rtol=rough, atol=rough, equal_nan=True) and near
-
-

@@ -51,7 +51,9 @@ class DependentSpace:
         """
         for site in self.parameters:
             if site.name not in theta:
-                raise ValueError(f"theta has no {site.name!r} (it has {', '.join(theta)}): give every site of the model")
+                raise ValueError(
+                    f"theta has no {site.name!r} (it has {', '.join(theta)}): give every site of the model"
+                )
         first = self.parameters[0]
         batch = theta[first.name].shape[: theta[first.name].ndim - len(first.shape)]
         flat = {s.name: theta[s.name].reshape((-1, *s.shape)) for s in self.parameters}
@@ -66,14 +68,19 @@ class DependentSpace:
     def inside(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Whether sites are numbers, `[*batch]`; outside their bounds their coordinates are not finite."""
         kept = [
-            torch.isfinite(theta[s.name]).reshape((*theta[s.name].shape[: theta[s.name].ndim - len(s.shape)], -1)).all(-1)
+            torch.isfinite(theta[s.name])
+            .reshape((*theta[s.name].shape[: theta[s.name].ndim - len(s.shape)], -1))
+            .all(-1)
             for s in self.parameters
         ]
         return torch.stack(kept).all(0)
 
     def flatten(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Values of all sites in one row, `[*batch, entries]`."""
-        rows = [theta[s.name].reshape((*theta[s.name].shape[: theta[s.name].ndim - len(s.shape)], -1)) for s in self.parameters]
+        rows = [
+            theta[s.name].reshape((*theta[s.name].shape[: theta[s.name].ndim - len(s.shape)], -1))
+            for s in self.parameters
+        ]
         return torch.cat(rows, -1)
 
     def sample_prior(

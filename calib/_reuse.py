@@ -11,7 +11,6 @@ and nothing was found on the way, the rest of the budget is not spent.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,9 +22,11 @@ from torch import Tensor
 from calib._anneal import LogDensity, anneal
 from calib._chart import Chart
 from calib._config import FitError
+from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
 from calib._local_model import LocalModel, Runs
 from calib._noise import derive_seed
+from calib._observed import finite_or_impossible
 from calib._problem import Gradient
 
 GROWTH = 30.0  # most by which the likelihood's weight grows from one round to the next
@@ -44,6 +45,7 @@ class Source:
         chart: the coordinates.
         gradient: `"reverse"` or `"forward"` for the Jacobian of the outputs, `"score"` for none.
         gradient_cost: what a run with its Jacobian counts, in simulations.
+        density: whether the only output is the log likelihood itself.
     """
 
     simulate: Callable[[Tensor, int], Tensor]
@@ -51,6 +53,7 @@ class Source:
     chart: Chart
     gradient: Gradient
     gradient_cost: int
+    density: bool = False
 
     @property
     def cost(self) -> int:
@@ -74,7 +77,11 @@ class Source:
 
     def value(self, outputs: Tensor) -> Tensor:
         """Log likelihood `[P]`, minus infinity where it is not a number."""
-        return self.log_likelihood(outputs).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=-math.inf)
+        return finite_or_impossible(self.log_likelihood(outputs))
+
+    def model(self, runs: Runs, scale: Tensor | None, curvature: bool = True) -> LocalModel | DensityModel:
+        """Outputs between runs."""
+        return (DensityModel if self.density else LocalModel)(runs, scale, curvature)
 
 
 def reverse_jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,6 +110,8 @@ class Round:
             deviations say of a normal distribution's standard deviation.
         error_90: nine tenths of these differences are smaller, nats.
         seconds: since the start.
+        budget: simulations that may be spent.
+        largest: of these differences, nats.
     """
 
     simulations: int
@@ -110,6 +119,8 @@ class Round:
     error: float
     error_90: float
     seconds: float
+    budget: int = 0
+    largest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,7 @@ class Reuse:
         calls: runs made.
         dropped: runs that were not finite.
         stopped_because: `"settled"` or `"budget"`.
+        low: whether the last round found a run where draws are, and the model had said there are none.
     """
 
     x: Tensor = field(repr=False)
@@ -163,9 +175,10 @@ class Reuse:
     calls: int
     dropped: int
     stopped_because: Stop
+    low: bool = False
 
 
-def posterior(source: Source, model: LocalModel, weight: float) -> LogDensity:
+def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -> LogDensity:
     """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power."""
 
     def target(x: Tensor) -> Tensor:
@@ -230,12 +243,17 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
         raise FitError(
             f"{len(runs)} of {pilot} simulations at draws of the prior were finite; check the simulator and the priors."
         )
+    if not bool(torch.isfinite(source.value(runs.outputs)).any()):
+        raise FitError(
+            f"none of {len(runs)} simulations at draws of the prior has a finite log likelihood: the data are impossible under all of them; "
+            "widen the likelihood, move the priors, or check the units of data and outputs."
+        )
     x = x[: config.population]
     weight = first_weight(source.value(runs.outputs), config.trust)
     rounds: list[Round] = []
-    quiet, stopped = 0, "budget"
+    quiet, stopped, low = 0, "budget", False
     while used + dim + 2 <= total:
-        model = LocalModel(runs, _spread(x))
+        model = source.model(runs, _spread(x))
         target = posterior(source, model, weight * config.loss_weight)
         stages: list[Tensor] = []
         start = chart.sample_prior(config.population, generator)
@@ -247,12 +265,14 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
         new, found, lost = _try(source, model, points, (used, number, weight, started), config.seed)
         beside, low = _beside(source, model, way, target, x, number, config)
         used, dropped = used + len(points) + len(way), dropped + lost + len(way) - len(beside)
-        found = replace(found, simulations=used * source.cost)
+        found = replace(found, simulations=used * source.cost, budget=config.budget)
         rounds.append(found)
         if progress is not None:
             progress(found)
         runs = runs.join(new).join(beside)
         settled = weight == 1.0 and config.loss_weight * found.error_90 <= config.tolerance and not low
+        # A log likelihood may be far off at one draw in a hundred, and that one then has the weight of many.
+        settled &= not source.density or config.loss_weight * found.largest <= config.trust
         quiet = quiet + 1 if settled else 0
         if quiet == 2:
             stopped = "settled"
@@ -260,11 +280,11 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
         trusted = config.trust / max(config.loss_weight * found.error, 1e-12)
         weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
     scale = _spread(x)
-    target = posterior(source, LocalModel(runs, scale), weight * config.loss_weight)
+    target = posterior(source, source.model(runs, scale), weight * config.loss_weight)
     start = chart.sample_prior(config.draws, generator)
     fresh = anneal(start, chart.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)
     calls = used
-    return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped)  # type: ignore[arg-type]
+    return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped, low)  # type: ignore[arg-type]
 
 
 def _some(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -274,7 +294,7 @@ def _some(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _try(
-    source: Source, model: LocalModel, points: Tensor, at: tuple[int, int, float, float], seed: int
+    source: Source, model: LocalModel | DensityModel, points: Tensor, at: tuple[int, int, float, float], seed: int
 ) -> tuple[Runs, Round, int]:
     """Simulate draws of the modelled posterior: runs, how they were predicted, and how many were not finite."""
     used, number, weight, started = at
@@ -286,7 +306,13 @@ def _try(
 
 
 def _beside(
-    source: Source, model: LocalModel, way: Tensor, target: LogDensity, x: Tensor, number: int, config: ReuseConfig
+    source: Source,
+    model: LocalModel | DensityModel,
+    way: Tensor,
+    target: LogDensity,
+    x: Tensor,
+    number: int,
+    config: ReuseConfig,
 ) -> tuple[Runs, bool]:
     """Simulate on the way from prior to posterior: runs, and whether one lies as high as draws do where the model said lower."""
     new, good = source.run(way, derive_seed(config.seed, number, "simulate-aside"))
@@ -294,6 +320,8 @@ def _beside(
         predicted = source.value(model(way[good])) * config.loss_weight
     simulated = source.value(new.outputs) * config.loss_weight
     height = target(x)
+    if not torch.isfinite(height).any() or not len(new):
+        return new, bool(len(new))
     bar = float(height[torch.isfinite(height)].quantile(0.05))
     high = source.chart.log_prior(new.z) + simulated > bar
     return new, bool((high & (simulated > predicted + 1.0)).any())
@@ -303,9 +331,9 @@ def compare(predicted: Tensor, simulated: Tensor, spent: int, weight: float, sta
     """Compare what a model said of runs with what they gave."""
     off = (predicted - simulated).nan_to_num(nan=1e9).clamp(-1e9, 1e9)
     if len(off) == 0:
-        return Round(spent, weight, 1e9, 1e9, time.perf_counter() - started)
+        return Round(spent, weight, 1e9, 1e9, time.perf_counter() - started, largest=1e9)
     away = (off - off.median()).abs()
     tail = float(away.quantile(0.9))
     # Spread by the median alone is blind to a mode that is predicted badly while more than half of the draws sit in another.
     spread = max(1.4826 * float(away.median()), tail / 1.6449)
-    return Round(spent, weight, spread, tail, time.perf_counter() - started)
+    return Round(spent, weight, spread, tail, time.perf_counter() - started, largest=float(off.abs().max()))

@@ -138,4 +138,4 @@ def _ours(
     generator = torch.Generator().manual_seed(seed + 1)
     theta = found.sample(draws, generator, corrected=found.can_correct)
     report = found.report
-    return theta, report["simulations"], report["k_hat"], report["flow"], found.verdict
+    return theta, report["simulations"], report["k_hat"], report["flow"], str(found.verdict)

@@ -5,9 +5,9 @@ import torch
 from torch.distributions import Independent, LogNormal, Normal
 
 from calib import FitError, Parameter, ParameterSpace, Source, calibrate
-from calib._calibration import evaluate
 from calib._chart import Chart
 from calib._mode import find_mode
+from calib._observed import Evaluate
 
 DIM = 6
 G = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def test_a_mode_far_out_in_twenty_parameters_without_tuning():
     assert found.report["simulations"] <= 4000
     assert found.report["k_hat"] < 0.7
     exact = find_mode(
-        Source(lambda x, s: curve({"x": x}, s), evaluate(law, data), Chart(found.space), "reverse", 1),
+        Source(lambda x, s: curve({"x": x}, s), Evaluate(law, data), Chart(found.space), "reverse", 1),
         budget=200,
         seed=3,
     )
@@ -78,4 +78,4 @@ def test_a_mode_far_out_in_twenty_parameters_without_tuning():
     draws = found.sample(4000, torch.Generator().manual_seed(0))["x"]
     assert float(((draws.mean(0) - exact.z) / scale).abs().max()) < 0.5
     torch.testing.assert_close(draws.std(0), scale, atol=0, rtol=0.35)
-    assert "poor" in calibrate(curve, prior, data, **given, method="direct").verdict
+    assert calibrate(curve, prior, data, **given, method="direct").verdict.state in ("poor", "unfinished")
