@@ -22,7 +22,7 @@ from calib._config import FitError
 from calib._flows import FLOWS
 from calib._methods import GRADIENT_COST, Task, by_baseline, by_climb, by_direct, by_reuse
 from calib._noise import derive_seed
-from calib._observed import Evaluate, Likelihood, as_data
+from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
 from calib._problem import GRADIENTS, Gradient
 from calib._pyro_density import PyroDensity
 from calib._pyro_read import read_pyro
@@ -137,6 +137,7 @@ def calibrate(
     found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
     report: dict[str, Any] = {
         "method": how, "gradient": path, "budget": budget, "seed": seed, "loss_weight": loss_weight,
+        "output": "log likelihood" if source.density else "outputs",
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "zuko", "pyro-ppl")},
     } | found.told  # fmt: skip
     report["simulations"] += spared + LOOKED_AT
@@ -222,24 +223,6 @@ class InChart:
     def __call__(self, x: Tensor, seed: int) -> Tensor:
         """Simulate."""
         return self.rows(self.space.to_theta(self.chart.to_z(x)), seed)
-
-
-@dataclass(frozen=True)
-class FirstColumn:
-    """The log likelihood of a simulator whose only output is the log likelihood."""
-
-    def __call__(self, outputs: Tensor) -> Tensor:
-        """`[P, 1]` to `[P]`.
-
-        Raises:
-            ValueError: there is more than one output.
-        """
-        if outputs.shape[1] != 1:
-            raise ValueError(
-                f"without a likelihood the simulator's output must be the log likelihood, [P] or [P, 1], but it gave {outputs.shape[1]} "
-                "outputs a row: pass likelihood=, or return their sum."
-            )
-        return outputs[:, 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from calib._anneal import move, systematic
+from calib._arguments import whole_number
 from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
@@ -19,12 +21,13 @@ from calib._flows import Flow
 from calib._hamiltonian import Chains
 from calib._idata import Tree, to_inference_data
 from calib._local_model import Runs
-from calib._observed import Evaluate, Likelihood, as_data
+from calib._noise import derive_seed
+from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
 from calib._pyro_density import PyroDensity
 from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
-from calib._verdict import CalibrationVerdict
+from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
     from calib.diagnostics import Page
@@ -70,31 +73,58 @@ class Calibration:
         """Whether the posterior can be believed: `.state`, `.reasons`, `.advice`, `.evidence`; `str` gives a text."""
         return CalibrationVerdict.from_dict(self.report["verdict"])
 
-    def sample(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> dict[str, Tensor]:
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int = 0,
+        corrected: bool | None = None,
+    ) -> dict[str, Tensor]:
         """Draws of the parameters in their own units.
 
         Args:
-            count: number of draws, S.
-            generator: source of randomness.
+            count: number of draws, S; of chains none is taken twice unless they hold fewer.
+            generator: source of randomness; one made from `seed` if None.
+            seed: of the draws, where no generator is given.
             corrected: False: independent draws of the flow, whose density is `log_prob`. True: draws of the flow weighted
                 by what the kept simulations say of the posterior, resampled, and moved under it; no simulation is made.
+                None: corrected where the verdict asks for it.
 
         Returns:
             Each parameter by name, `[S, *event]`.
 
         Raises:
-            ValueError: correction was asked for and runs or likelihood are missing.
+            ValueError: correction is needed and runs or likelihood are missing.
         """
-        return self.space.to_theta(self.sample_z(count, generator, corrected=corrected))
+        return self.space.to_theta(self.sample_z(count, generator, seed=seed, corrected=corrected))
 
-    def sample_z(self, count: int, generator: torch.Generator, *, corrected: bool = False) -> Tensor:
+    def sample_z(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int = 0,
+        corrected: bool | None = None,
+    ) -> Tensor:
         """`sample` in standard normal coordinates, `[S, D]`."""
+        count = whole_number("count", count, least=1)
+        if generator is None:
+            generator = torch.Generator().manual_seed(derive_seed(whole_number("seed", seed), 0, "sample"))
+        if self.chains is not None and not corrected:
+            flat = self.chains.z.flatten(0, 1)
+            if count <= len(flat):
+                return self.chains.draws(count, generator)
+            return flat[torch.randint(len(flat), (count,), generator=generator)]
+        if corrected is None:
+            evidence = self.verdict.evidence
+            corrected = self.runs is not None and not fit_passes(evidence) and corrected_passes(evidence)
         if not corrected:
             return self.flow.sample(count, generator)
         if self.source is None or self.runs is None:
             raise ValueError(
                 "corrected draws need the kept runs and their likelihood, and this calibration lacks them: pass likelihood= and "
-                "data= to Calibration.load, or calibrate with method='reuse'."
+                "data= to Calibration.load, calibrate with method='reuse', or take draws of the flow by corrected=False."
             )
         chart = self.source.chart
         weight = self.report["weight"] * self.report["loss_weight"]
@@ -109,6 +139,15 @@ class Calibration:
         x = x[systematic(share, count, generator)]
         x = move(x, target(x), target, SWEEPS[0] if close else SWEEPS[1], generator)[0]
         return chart.to_z(x[torch.randperm(count, generator=generator)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
+        state = dict(self.__dict__)
+        try:
+            pickle.dumps(self.source)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            state["source"] = None
+        return state
 
     def log_prob(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Log density of the flow at parameters in their own units.
@@ -128,7 +167,7 @@ class Calibration:
             density = self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
         return torch.where(inside, density, -math.inf)
 
-    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool = False) -> Tree:
+    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
         """Posterior draws as ArviZ groups; chains are kept as chains, all their draws.
 
         Args:
@@ -254,9 +293,14 @@ class Calibration:
         """
         space, flow, stored, runs, scale, report, chains = read_calibration(path)
         kept = stored if data is None else as_data(data)
+        value: Evaluate | FirstColumn | None = None
+        if report.get("output") == "log likelihood":
+            value = FirstColumn()
+        elif likelihood is not None and kept is not None:
+            value = Evaluate(likelihood, kept)
         source = None
-        if runs is not None and likelihood is not None and kept is not None:
-            source = Source(_no_simulator, Evaluate(likelihood, kept), Chart(space), "score", 1)
+        if runs is not None and value is not None:
+            source = Source(_no_simulator, value, Chart(space), "score", 1, density=isinstance(value, FirstColumn))
         return Calibration(space, flow, kept, runs, scale, report, source, chains)
 
 

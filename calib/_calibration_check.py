@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from calib._noise import derive_seed
+from calib._simulator import Rows
 
 if TYPE_CHECKING:
     from calib._calibration import Calibration
@@ -31,15 +32,23 @@ def check_calibration(
     """See `Calibration.check`."""
     from calib.diagnostics import check
 
-    if found.data is None:
-        raise ValueError("this calibration keeps no data to check against: it was made from a Pyro model.")
+    if found.density is not None:
+        return _check_pyro(found, found.density, draws, seed)
+    if found.data is None or likelihood is None or simulator is None:
+        raise ValueError(
+            "the check draws data, but this calibration has no likelihood of data given outputs (a Pyro model that was read from "
+            "a file, or a simulator of the log likelihood): its verdict is in found.verdict."
+        )
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "check-draws"))
     prior = found.space.sample_prior(draws, generator, dtype=torch.float64)
     posterior = found.sample(draws, generator, corrected=found.can_correct)
+    observed = np.asarray(found.data, dtype=float).reshape(-1)
+    present = np.isfinite(observed)  # what is missing has nothing to be compared with
+    rows = Rows(simulator)
     page = check(
-        observed=np.asarray(found.data, dtype=float),
-        prior_predictive=_data(simulator, likelihood, prior, derive_seed(seed, 0, "check-prior")),
-        posterior_predictive=_data(simulator, likelihood, posterior, derive_seed(seed, 0, "check-posterior")),
+        observed=observed[present],
+        prior_predictive=_data(rows, likelihood, prior, derive_seed(seed, 0, "check-prior"))[:, present],
+        posterior_predictive=_data(rows, likelihood, posterior, derive_seed(seed, 0, "check-posterior"))[:, present],
     )
     return _with_verdict(found, page)
 
@@ -74,7 +83,7 @@ def _with_verdict(found: Calibration, page: Page) -> Page:
 
 
 def _data(
-    simulator: Callable[[Mapping[str, Tensor], int], Tensor],
+    rows: Rows,
     likelihood: Likelihood,
     theta: Mapping[str, Tensor],
     seed: int,
@@ -85,20 +94,22 @@ def _data(
         ValueError: fewer than 20 were finite.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        outputs = simulator(theta, seed)
+        outputs = rows(theta, seed)
         outputs = outputs[torch.isfinite(outputs).all(1)]
         if len(outputs) < 20:
             raise ValueError(
                 f"{len(outputs)} simulations were finite, expected at least 20 to check against; look at the simulator."
             )
         torch.manual_seed(seed)
-        return np.asarray(likelihood(outputs).sample(), dtype=float)
+        return np.asarray(likelihood(outputs).sample(), dtype=float).reshape(len(outputs), -1)
 
 
 def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
     """The verdict that the calibration carries; it was reached when the calibration was made."""
     own = found.verdict
     threshold = "good to 0.5, usable to 0.7 (less for few draws), poor above; with the effective share and convergence"
+    if found.chains is not None:
+        threshold = "good with R-hat below 1.01, 400 effective draws, and 1 divergent transition in 1,000 at most"
     value = float("nan") if own.evidence.k_hat is None else own.evidence.k_hat
     text = f"{own.state}: {' '.join(own.reasons)}"
     return replace(empty, word=WORDS[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]

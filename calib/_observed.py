@@ -108,6 +108,24 @@ class Evaluate:
         return self.data.to(outputs.device).reshape(event)
 
 
+@dataclass(frozen=True)
+class FirstColumn:
+    """The log likelihood of a simulator whose only output is the log likelihood."""
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """`[P, 1]` to `[P]`.
+
+        Raises:
+            ValueError: there is more than one output.
+        """
+        if outputs.shape[1] != 1:
+            raise ValueError(
+                f"without a likelihood the simulator's output must be the log likelihood, [P] or [P, 1], but it gave {outputs.shape[1]} "
+                "outputs a row: pass likelihood=, or return their sum."
+            )
+        return outputs[:, 0]
+
+
 class Mismatch(ValueError):
     """Data and likelihood that do not belong together, whatever the parameters."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from calib._config import Progress, ProgressCallback
+from calib._config import Progress
+from calib._reuse import Round
 
 
 def memory_mib() -> float:
@@ -33,15 +35,15 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iterator[ProgressCallback]:
-    """A progress bar with ELBO, time left and memory, for `fit(..., progress=...)`.
+def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iterator[Callable[[Any], None]]:
+    """A progress bar with what was reached, time left and memory, for `calibrate` and `fit(..., progress=...)`.
 
     Args:
         console: where to draw; standard error if None, so that output can be piped.
         label: text before the bar.
 
     Yields:
-        The callback.
+        The callback: it takes the steps of a fit (`Progress`) and the rounds of `calibrate` (`Round`).
     """
     bar = Bar(
         TextColumn("{task.description}"),
@@ -54,13 +56,28 @@ def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iter
     with bar:
         task = bar.add_task(label, total=None, state="", visible=False)
 
-        def show(p: Progress) -> None:
-            skipped = f"  skipped {p.skipped}" if p.skipped else ""
-            state = (
-                f"ELBO {p.smoothed:,.1f}  {p.phase}  {_clock(p.seconds)} gone, at most "
-                f"{_clock(p.eta_seconds)} left  "
-                f"{p.memory_mib:,.0f} MiB{skipped}"
-            )
-            bar.update(task, completed=p.step, total=p.max_steps, state=state, visible=True)
+        def show(p: Progress | Round) -> None:
+            if isinstance(p, Round):
+                done, total, state = p.simulations, max(p.budget, p.simulations), _of_round(p)
+            else:
+                done, total, state = p.step, p.max_steps, _of_step(p)
+            bar.update(task, completed=done, total=total, state=state, visible=True)
 
         yield show
+
+
+def _of_step(p: Progress) -> str:
+    skipped = f"  skipped {p.skipped}" if p.skipped else ""
+    return (
+        f"ELBO {p.smoothed:,.1f}  {p.phase}  {_clock(p.seconds)} gone, at most {_clock(p.eta_seconds)} left  "
+        f"{p.memory_mib:,.0f} MiB{skipped}"
+    )
+
+
+def _of_round(p: Round) -> str:
+    left = p.seconds / max(1, p.simulations) * max(0, p.budget - p.simulations)
+    error = f"error {p.error_90:.2g} nats  " if p.error_90 < 1e6 else ""
+    return (
+        f"simulations  likelihood at {p.weight:.2g} of its weight  {error}{_clock(p.seconds)} gone, at most {_clock(left)} left  "
+        f"{memory_mib():,.0f} MiB"
+    )

@@ -42,6 +42,10 @@ class Parameter:
                 "give a vector one label per entry, or no labels"
             )
 
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the map, which is made anew where it is asked for: functions cannot be pickled."""
+        return {key: value for key, value in self.__dict__.items() if key != "map"}
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one draw."""
