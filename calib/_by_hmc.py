@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from calib._hamiltonian import Chains
-from calib._hmc_method import LEAST_BUDGET, Sampled, assess_chains, log_posterior, sample_density, summary
+from calib._hmc_method import Sampled, assess_chains, log_posterior, sample_density, summary
 from calib._methods import Fitted, Task, _flow_at
 from calib._noise import derive_seed
 from calib._pyro_density import PyroDensity
@@ -49,11 +49,10 @@ def by_hmc(task: Task) -> Fitted:
     two_forms = task.density is not None and any(site.how == "conditional" for site in task.density.sites.values())
     report = _reporter(task.progress)
     first = sample_density(
-        log_posterior(log_likelihood), task.space.dim, budget=task.budget // 2 if two_forms else task.budget, seed=task.seed,
-        progress=report,
+        log_posterior(log_likelihood), task.space.dim, budget=task.budget, seed=task.seed, leave_stuck=two_forms, progress=report
     )  # fmt: skip
     told, chains, spent, form = assess_chains(first, task.space.names), first.chains, first.spent, "own"
-    if two_forms and told.state != "good" and task.budget - spent >= LEAST_BUDGET:
+    if two_forms and told.state != "good" and task.budget - spent >= task.budget // 4:
         assert task.density is not None
         second = _centred(task.density, chains, task.budget - spent, task.seed, report)
         again, spent = assess_chains(second, task.space.names), spent + second.spent

@@ -89,7 +89,7 @@ class Calibration:
             seed: of the draws, where no generator is given.
             corrected: False: independent draws of the flow, whose density is `log_prob`. True: draws of the flow weighted
                 by what the kept simulations say of the posterior, resampled, and moved under it; no simulation is made.
-                None: corrected where the verdict asks for it.
+                None: corrected where the verdict asks for it. Draws of chains need no correction.
 
         Returns:
             Each parameter by name, `[S, *event]`.
@@ -111,7 +111,7 @@ class Calibration:
         count = whole_number("count", count, least=1)
         if generator is None:
             generator = torch.Generator().manual_seed(derive_seed(whole_number("seed", seed), 0, "sample"))
-        if self.chains is not None and not corrected:
+        if self.chains is not None:
             flat = self.chains.z.flatten(0, 1)
             if count <= len(flat):
                 return self.chains.draws(count, generator)

@@ -24,6 +24,7 @@ ACCEPTED = 0.9  # acceptance that the step size is tuned to: heavy tails and hie
 STEPS = 4  # gradients of a transition, on which the length of the warm-up rests
 LOOK = 50  # draws of a chain between two looks at whether there are enough
 CONVERGED, NEARLY = 1.01, 1.05  # R-hat of a good and of a usable posterior (Vehtari et al. 2021)
+STUCK = 1.1  # R-hat at half of the budget from which on another form of the model is tried
 EFFECTIVE, FEW_EFFECTIVE = 400, 100  # effective draws (the same)
 DIVERGENT, MANY_DIVERGENT = 0.001, 0.02  # share of transitions
 ENERGY = 0.3  # E-BFMI below which chains hardly move along the energy (Betancourt 2016)
@@ -49,7 +50,7 @@ class Affine:
         return torch.randn(particles, len(self.centre), generator=generator, dtype=self.centre.dtype)
 
     def sample_with_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """z and its log density if the noise is N(0, I), up to a constant."""
+        """Z and its log density if the noise is N(0, I), up to a constant."""
         return self.centre + noise @ self.root.mT, -0.5 * (noise**2).sum(-1)
 
     def with_back(self, noise: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
@@ -69,6 +70,7 @@ def sample_density(
     budget: int,
     seed: int,
     start: Tensor | None = None,
+    leave_stuck: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sampled:
     """Draw from a log density.
@@ -82,6 +84,7 @@ def sample_density(
         budget: evaluations of the density with its derivative, of one row each.
         seed: of everything random.
         start: draws `[C, D]` to start from instead of searching.
+        leave_stuck: whether chains that disagree widely end at half of the budget.
         progress: called with transitions done and to do.
 
     Returns:
@@ -104,12 +107,16 @@ def sample_density(
         u = where.inverse(start[torch.linspace(0, len(start) - 1, chains).long()])
     each = (budget - spent) // chains
     warmup = max(10, int(WARM_UP * each / STEPS))
-    ended = "budget"
+    ended, looked = "budget", False
 
     def until(kept: list[Tensor], gradients: int) -> bool:
-        nonlocal ended
+        nonlocal ended, looked
         if not kept:
             return spent + gradients > LATEST * budget
+        if leave_stuck and not looked and spent + gradients > 0.5 * budget and len(kept) >= 8:
+            looked = True
+            if not float(_chains(torch.stack(kept)).r_hat.max()) < STUCK:
+                return True
         if spent + gradients + chains * 8 > budget and len(kept) >= 8:
             return True
         if len(kept) < 2 * LOOK or len(kept) % LOOK:

@@ -20,8 +20,8 @@ from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
-from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._pyro_density import PyroDensity
+from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
 from calib._verdict import CalibrationVerdict
 from calib._warm_start import cold_start, start_flow

@@ -217,9 +217,7 @@ class _Anew(poutine.messenger.Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if is_data(msg):
             self.drawn.add(msg["name"])
-            msg["is_observed"] = False
-            msg["value"] = None
-            msg["infer"] = {**(msg["infer"] or {}), "_drawn": True}
+            msg["value"], msg["done"] = msg["fn"].sample(), True
 
 
 def _derived(node: Any) -> bool:
