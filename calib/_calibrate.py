@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from calib._arguments import check_names, one_of, positive, whole_number
 from calib._baselines_sbi import BASELINES
+from calib._by_hmc import by_hmc
 from calib._calibration import Calibration
 from calib._chart import Chart
 from calib._check import gather
@@ -24,19 +25,21 @@ from calib._methods import GRADIENT_COST, Task, by_baseline, by_climb, by_direct
 from calib._noise import derive_seed
 from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
 from calib._problem import GRADIENTS, Gradient
-from calib._pyro import log_likelihood as pyro_log_likelihood
-from calib._pyro import space_from_pyro
+from calib._pyro_density import PyroDensity
+from calib._pyro_read import read_pyro
+from calib._pyro_space import DependentSpace
 from calib._reuse import Round, Source
 from calib._simulator import Rows
 from calib._space import Parameter, ParameterSpace
 from calib._verdict import judge
 
-Method = Literal["auto", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc"]
+Method = Literal["auto", "hmc", "reuse", "climb", "direct", "npe", "nle", "nre", "fmpe", "smc-abc"]
 METHODS: tuple[str, ...] = get_args(Method)
-WAYS = {"reuse": by_reuse, "climb": by_climb, "direct": by_direct}
+WAYS = {"hmc": by_hmc, "reuse": by_reuse, "climb": by_climb, "direct": by_direct}
 Prior = ParameterSpace | Mapping[str, Distribution]
 Simulator = Callable[..., Any]
 FEW = 12  # parameters up to which populations of draws fill the posterior
+MANY = 5000  # evaluations of a log likelihood from which on chains are at least as good as an emulator of it
 LOOKED_AT = 4  # runs that tell shapes and derivatives before anything else is spent
 LEAST_CHECK = 48  # simulations
 LEAST_BUDGET = LEAST_CHECK + LOOKED_AT + 1
@@ -62,8 +65,9 @@ def calibrate(
     Args:
         model: a simulator `(theta {name: [P, *event]}, seed) -> outputs [P, M]`, each row from its own row of theta alone, all
             randomness from the seed. Outputs are a tensor, an array, a table, nested lists, or a dict of such, set side by side.
-            Rows that are NaN, or at which it raises, are left out and counted. Or, with `prior=None`, a Pyro model in the
-            convention of `space_from_pyro` that is called with `data`.
+            Rows that are NaN, or at which it raises, are left out and counted. Or, with `prior=None`, an ordinary
+            Pyro model, written for one particle, that is called with `data`: plates, hierarchies, `pyro.factor`, masks and
+            enumerated sites are understood (`read_pyro`).
         prior: the parameters, or a distribution for each by name. None for a Pyro model.
         data: observed, of the shape of one event of the likelihood, in any container; NaN where an observation is missing. For
             a Pyro model whatever it takes.
@@ -75,11 +79,14 @@ def calibrate(
         budget: simulations that may be spent, those of the check included.
         seed: of everything random.
         loss_weight: weight of the log likelihood (generalised posterior); 1 is Bayes.
-        method: "reuse" keeps every run and draws from the posterior they imply (`reuse`; at most some dozen parameters and
-            outputs that hardly scatter); "climb" lets a flow climb linearised runs and goes on with new ones where those do not
-            carry it (`climb`; many parameters, needs a Jacobian); "direct" makes new runs for every update of the flow (`fit`);
-            "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give.
-            "auto" takes "reuse" up to 12 parameters, then "climb", or "direct" without derivatives.
+        method: "hmc" runs Hamiltonian chains on the log density itself (Pyro models, and simulators with derivatives and without
+            noise; the budget counts evaluations with their gradient); "reuse" keeps every run and draws from the posterior they
+            imply (`reuse`; at most some dozen parameters and outputs that hardly scatter); "climb" lets a flow climb linearised
+            runs and goes on with new ones where those do not carry it (`climb`; many parameters, needs a Jacobian); "direct"
+            makes new runs for every update of the flow (`fit`); "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws
+            of the data, with a flow fitted to what they give. "auto" takes "hmc" for a Pyro model, or where the output is the log
+            likelihood with derivatives and the budget at least 5,000; else "reuse" up to 12 parameters, then "climb", or "direct"
+            without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
             1 + D for a Jacobian ("reuse"), if None.
         progress: called after each round (`Round`) or step (`Progress`).
@@ -117,39 +124,60 @@ def calibrate(
     space, data, rows, value = _understand(model, prior, data, likelihood)
     check_names(space)
     started = time.perf_counter()
-    path = _look(rows, space, value, gradient, seed)
-    how = _choose(method, space.dim, path)
-    spared = _spared(budget)
+    density = rows.model if isinstance(rows.model, PyroDensity) else None
+    path = _look(rows, space, value, gradient, seed) if density is None else _path(gradient)
+    direct = isinstance(value, FirstColumn) and path == "reverse" and not (density is not None and density.random)
+    how = _choose(method, space.dim, path, direct and (density is not None or budget >= MANY or space.dim > FEW))
+    if density is not None and not density.whitened and loss_weight != 1.0:
+        raise ValueError(
+            "loss_weight needs priors that map to a standard normal, and one of the model's does not: leave it at 1."
+        )
+    kept_back = 0 if how == "hmc" else _kept_back(budget)
     chart = Chart(space, natural=how == "reuse")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
-    simulate = InChart(rows, space, chart)
+    simulate = InChart(rows, space, chart) if density is None else PyroInChart(density, chart)
     source = Source(simulate, value, chart, path, jacobian_cost, density=isinstance(value, FirstColumn))
     each = gradient_cost if gradient_cost is not None else GRADIENT_COST
-    task = Task(space, rows, source, flow, budget - spared - LOOKED_AT, seed, loss_weight, each, progress)
+    task = Task(space, rows, source, flow, budget - kept_back - LOOKED_AT, seed, loss_weight, each, progress, density)
     try:
         found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
     except BudgetError as error:
-        need = next(b for b in count(error.need) if b - _spared(b) - LOOKED_AT >= error.need)
-        raise BudgetError(budget, need, f"{error.why}, with {_spared(need)} of them for the check") from error
+        need = next(b for b in count(error.need) if b - _kept_back(b) - LOOKED_AT >= error.need)
+        raise BudgetError(budget, need, f"{error.why}, with {_kept_back(need)} of them for the check") from error
     report: dict[str, Any] = {
         "method": how, "gradient": path, "budget": budget, "seed": seed, "loss_weight": loss_weight,
         "output": "log likelihood" if source.density else "outputs",
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "zuko", "pyro-ppl")},
     } | found.told  # fmt: skip
-    report["simulations"] += spared + LOOKED_AT
+    report["simulations"] += kept_back + LOOKED_AT
+    report |= {"failures": dict(rows.failures), "flow": found.flow.name}
+    if found.verdict is not None:
+        report |= {
+            "verdict": found.verdict.to_dict(),
+            "k_hat": None,
+            "model_error": None,
+            "seconds": time.perf_counter() - started,
+        }
+        return Calibration(space, found.flow, data, None, None, report, None, found.chains, density)
     evidence = gather(
-        source, found.flow, found.runs, found.scale, budget=spared, seed=seed, loss_weight=loss_weight,
+        source, found.flow, found.runs, found.scale, budget=kept_back, seed=seed, loss_weight=loss_weight,
         weight=report["weight"], stopped_because="new_mode" if report.get("found_higher") else report["stopped_because"],
     )  # fmt: skip
     verdict = judge(evidence, correctable=found.runs is not None)
     report |= {key: getattr(evidence, key) for key in ("k_hat", "effective_share", "model_error")}
-    report |= {"check_draws": evidence.draws, "verdict": verdict.to_dict(), "failures": dict(rows.failures)}
-    report |= {"flow": found.flow.name, "seconds": time.perf_counter() - started}
+    report |= {"check_draws": evidence.draws, "verdict": verdict.to_dict(), "seconds": time.perf_counter() - started}
     kept = source if found.runs is not None else None
-    return Calibration(space, found.flow, data, found.runs, found.scale, report, kept)
+    return Calibration(space, found.flow, data, found.runs, found.scale, report, kept, None, density)
 
 
-def _spared(budget: int) -> int:
+def _path(gradient: str) -> Gradient:
+    """How a Pyro model is differentiated."""
+    if gradient == "forward":
+        raise ValueError("gradient='forward' was asked for a Pyro model: use 'reverse', or 'score' for none.")
+    return "score" if gradient == "score" else "reverse"
+
+
+def _kept_back(budget: int) -> int:
     """Simulations kept for the check."""
     return min(max(100, budget // 20), max(LEAST_CHECK, budget // 4))
 
@@ -188,9 +216,11 @@ def _say_graph(error: FitError, gradient: str) -> None:
         ) from error
 
 
-def _choose(method: str, dim: int, gradient: Gradient) -> str:
+def _choose(method: str, dim: int, gradient: Gradient, chains: bool) -> str:
     if method != "auto":
         return method
+    if chains:
+        return "hmc"
     if dim <= FEW:
         return "reuse"
     return "direct" if gradient == "score" else "climb"
@@ -210,17 +240,15 @@ class InChart:
 
 
 @dataclass(frozen=True, eq=False)
-class PyroTotal:
-    """Log likelihood of a Pyro model as its only output."""
+class PyroInChart:
+    """Log likelihood of a Pyro model as its only output, `(x [P, D], seed) -> [P, 1]`."""
 
-    model: Callable[..., Any]
-    data: Any
+    density: PyroDensity
+    chart: Chart
 
-    def __call__(self, theta: Mapping[str, Tensor], seed: int) -> Tensor:
-        """`{name: [P, *event]}` to `[P, 1]`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return sum(pyro_log_likelihood(self.model, theta, self.data).values())[:, None]  # type: ignore[index]
+    def __call__(self, x: Tensor, seed: int) -> Tensor:
+        """Evaluate."""
+        return self.density.log_weight(self.chart.to_z(x), seed)[:, None]
 
 
 def _understand(
@@ -247,8 +275,9 @@ def _understand(
             raise ValueError(
                 "a model was given without prior and data: pass a prior for a simulator, data for a Pyro model."
             )
-        space = space_from_pyro(model, data)
-        return space, data if isinstance(data, Tensor) else None, Rows(PyroTotal(model, data)), FirstColumn()
+        density = read_pyro(model, data)
+        kept = data if isinstance(data, Tensor) else None
+        return density.space or DependentSpace(density), kept, Rows(density), FirstColumn()  # type: ignore[arg-type, return-value]
     space = prior if isinstance(prior, ParameterSpace) else _space(prior)
     if likelihood is None:
         return space, None if data is None else as_data(data), Rows(model), FirstColumn()

@@ -15,12 +15,15 @@ from calib._config import BudgetError, FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
+from calib._hamiltonian import Chains
 from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
+from calib._pyro_density import PyroDensity
 from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict
 from calib._warm_start import cold_start, start_flow
 
 ENOUGH = 0.5  # effective share of a Gaussian's draws at which no other flow is tried
@@ -47,6 +50,7 @@ class Task:
         loss_weight: weight of the log likelihood.
         gradient_cost: what a gradient counts, in simulations.
         progress: called after each round or step.
+        density: the Pyro model; None for a simulator. Its `outputs` cannot be asked for by name.
     """
 
     space: ParameterSpace
@@ -58,16 +62,19 @@ class Task:
     loss_weight: float
     gradient_cost: int
     progress: Callable[[Any], None] | None
+    density: PyroDensity | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, and what the report says of it."""
+    """A flow, the runs it rests on (None if none are kept), their scale, what the report says, and chains with their verdict."""
 
     flow: Flow
     runs: Runs | None
     scale: Tensor | None
     told: dict[str, Any]
+    chains: Chains | None = None
+    verdict: CalibrationVerdict | None = None
 
 
 def by_reuse(task: Task) -> Fitted:
@@ -148,7 +155,13 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     steps = budget // (cost * PARTICLES)
     if steps < LEAST_STEPS:
         raise BudgetError(budget, LEAST_STEPS * cost * PARTICLES, f"for {LEAST_STEPS} steps")
-    problem = Problem.from_space(task.space, lambda theta, s, path: _value(task, theta, s, path))
+    space = task.space
+    problem = Problem(
+        space.dim,
+        lambda z, s, path: _value(task, z, s, path),
+        names=space.names,
+        to_values=lambda z: space.flatten(space.to_theta(z)),
+    )
     for p in start.parameters():
         p.requires_grad_(True)
     config = FitConfig(
@@ -162,12 +175,12 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     return Fitted(result.flow, None, None, told)
 
 
-def _value(task: Task, theta: Mapping[str, Tensor], seed: int, path: Gradient) -> Tensor:
+def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     if path == "forward":
         raise ValueError(
             "gradient='forward' with method='direct' needs outputs with attached Jacobians: use reverse or score here."
         )
-    return task.source.log_likelihood(task.outputs(theta, seed))
+    return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
 
 def _flow_at(name: str, z: Tensor, seed: int) -> Flow:

@@ -62,6 +62,7 @@ def test_regression_whose_output_is_the_log_likelihood(gradient, seed):
         assert abs(draws[name].std() / sd - 1) < 0.2, name
 
 
+@pytest.mark.slow
 def test_a_log_likelihood_whose_fit_is_wrong_is_not_called_good():
     """A narrow ridge that a hundred runs cannot follow: whatever comes out, it must not pass."""
 
@@ -178,6 +179,7 @@ def draw_elsewhere(found):
     return found.sample(5)["x"], found.can_correct, found.space.sample_prior(2, torch.Generator().manual_seed(0))["x"]
 
 
+@pytest.mark.slow  # the worker imports everything anew
 def test_a_calibration_goes_to_a_spawned_worker():
     found = calibrate(line, PRIOR, DATA, likelihood=law, budget=200)
     assert pickle.loads(pickle.dumps(found)).can_correct
