@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,7 +120,7 @@ def _with_emulator(
     share, shift, stretch = _moved(z, fit, value - 0.5 * (z**2).sum(-1) - log_q)
     mass = _normalised(fit)
     off = (predicted - value).abs().nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
-    found = {"model_error": float((off * mass).sum()), "corrected_share": share}
+    found: dict[str, Any] = {"model_error": float((off * mass).sum()), "corrected_share": share}
     found |= {"corrected_shift": shift, "corrected_stretch": stretch}
     if share >= RIGHT and int(torch.isfinite(modelled).sum()) >= MIN_DRAWS:
         many = importance(modelled, more_q)

@@ -142,7 +142,7 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
         name, task.outputs, task.space, data, likelihood=likelihood, budget=task.budget, draws=DRAWN, seed=task.seed
     )
     z = task.space.to_z(found.theta)
-    told = {
+    told: dict[str, Any] = {
         "weight": 1.0, "simulations": found.simulations, "calls": found.simulations, "dropped": found.dropped,
         "stopped_because": "trained" if name in AMORTISED else "budget", "rounds": [], "baseline": found.note,
     }  # fmt: skip
