@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calib._hamiltonian import Chains
 from calib._hmc_method import Sampled, assess_chains, log_posterior, sample_density, summary
-from calib._methods import Fitted, Task, _flow_at
+from calib._methods import Fitted, Task, flow_at
 from calib._noise import derive_seed
 from calib._pyro_density import PyroDensity
 from calib._pyro_read import read_pyro
@@ -63,7 +63,7 @@ def by_hmc(task: Task) -> Fitted:
         "weight": 1.0, "simulations": spent, "calls": spent, "dropped": 0, "rounds": [], "sampler": summary(chains),
         "stopped_because": told.evidence.stopped_because, "form": form,
     }  # fmt: skip
-    flow = _flow_at("gaussian" if task.flow == "auto" else task.flow, z, task.seed)
+    flow = flow_at("gaussian" if task.flow == "auto" else task.flow, z, task.seed)
     return Fitted(flow, None, None, report_, chains, told)
 
 

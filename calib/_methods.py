@@ -146,7 +146,7 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
         "weight": 1.0, "simulations": found.simulations, "calls": found.simulations, "dropped": found.dropped,
         "stopped_because": "trained" if name in AMORTISED else "budget", "rounds": [], "baseline": found.note,
     }  # fmt: skip
-    return Fitted(_flow_at(task.flow, z[torch.isfinite(z).all(1)], task.seed), None, None, told)
+    return Fitted(flow_at(task.flow, z[torch.isfinite(z).all(1)], task.seed), None, None, told)
 
 
 def _fit(task: Task, start: Flow, budget: int) -> Fitted:
@@ -183,7 +183,7 @@ def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
 
-def _flow_at(name: str, z: Tensor, seed: int) -> Flow:
+def flow_at(name: str, z: Tensor, seed: int) -> Flow:
     """The flow asked for, at draws; "auto" takes the Gaussian unless a spline flow describes draws kept apart better."""
     dim, hidden = z.shape[1], 32 if z.shape[1] <= 6 else 64
     if name != "auto":

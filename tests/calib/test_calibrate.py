@@ -123,7 +123,7 @@ def test_chance_in_the_simulator_is_said():
         g = torch.Generator().manual_seed(seed)
         return linear(theta, seed) + 3.0 * torch.randn(len(theta["effect"]), 3, generator=g)
 
-    found = calibrate(noisy, SPACE, DATA, likelihood=law, gradient="score", flow="gaussian", budget=300)
+    found = calibrate(noisy, SPACE, DATA, likelihood=law, gradient="score", flow="gaussian", budget=300, method="reuse")
     assert found.report["weight"] < 1
     assert found.verdict.state == "poor"
     assert "Two runs at the same parameters differ" in str(found.verdict)
