@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from itertools import count
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from calib._calibration import Calibration
 from calib._chart import Chart
 from calib._check import gather
 from calib._config import BudgetError
+from calib._executor import Workers
 from calib._flows import FLOWS
 from calib._inputs import LOOKED_AT, InChart, Prior, PyroInChart, Simulator, look, look_for_noise, pyro_path, understand
 from calib._methods import GRADIENT_COST, Fitted, Task, by_baseline, by_climb, by_direct, by_reuse
@@ -55,6 +57,9 @@ def calibrate(
     method: Method = "auto",
     gradient_cost: int | None = None,
     replicates: int = 1,
+    executor: Executor | None = None,
+    draws_per_task: int = 1,
+    task_timeout: float | None = None,
     progress: Callable[[Any], None] | None = None,
 ) -> Calibration:
     """Calibrate a simulator or a Pyro model to data.
@@ -91,6 +96,10 @@ def calibrate(
             1 + D for a Jacobian ("reuse"), if None.
         replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
             The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
+        executor: where the simulator runs, a task for every `draws_per_task` draws; any `concurrent.futures.Executor`. Outputs then
+            carry no derivatives. A simulator of one draw at a time is wrapped by `EachDraw`.
+        draws_per_task: draws of a task. Each task has its own seed, so results do not depend on the number of workers.
+        task_timeout: seconds that a task may run; its draws then count as failed.
         progress: called after each round (`Round`, or weighted draws) or step (`Progress`).
 
     Returns:
@@ -123,7 +132,16 @@ def calibrate(
     loss_weight, replicates = positive("loss_weight", loss_weight), whole_number("replicates", replicates, least=1)
     if gradient_cost is not None:
         gradient_cost = whole_number("gradient_cost", gradient_cost, least=1)
+    workers = None
+    if executor is not None:
+        timeout = None if task_timeout is None else positive("task_timeout", task_timeout)
+        workers = Workers(executor, whole_number("draws_per_task", draws_per_task, least=1), timeout)
+        if prior is None or gradient in ("reverse", "forward"):
+            raise ValueError(
+                "outputs of an executor carry no derivatives: use gradient='score', and no executor for a Pyro model."
+            )
     space, data, rows, value = understand(model, prior, data, likelihood)
+    rows.workers = workers
     check_names(space)
     started = time.perf_counter()
     density = rows.model if isinstance(rows.model, PyroDensity) else None
