@@ -76,12 +76,13 @@ def calibrate(
         budget: simulations that may be spent, those of the check included.
         seed: of everything random.
         loss_weight: weight of the log likelihood (generalised posterior); 1 is Bayes.
-        method: "hmc" runs Hamiltonian chains on the log density itself (Pyro models, and simulators with derivatives and without
-            noise; the budget counts evaluations with their gradient); "reuse" keeps every run and draws from the posterior they imply (`reuse`; at most some dozen parameters and
-            outputs that hardly scatter); "climb" lets a flow climb linearised runs and goes on with new ones where those do not
-            carry it (`climb`; many parameters, needs a Jacobian); "direct" makes new runs for every update of the flow (`fit`);
-            "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give.
-            "auto" takes "hmc" for a Pyro model, or where the output is the log likelihood with derivatives; "reuse" up to 12 parameters, then "climb", or "direct" without derivatives.
+        method: "hmc" runs Hamiltonian chains on the log density itself: Pyro models, and simulators with derivatives and without
+            noise; its budget counts evaluations with their gradient. "reuse" keeps every run and draws from the posterior they
+            imply (`reuse`; at most some dozen parameters and outputs that hardly scatter); "climb" lets a flow climb linearised
+            runs and goes on with new ones where those do not carry it (`climb`; many parameters, needs a Jacobian); "direct"
+            makes new runs for every update of the flow (`fit`); "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws
+            of the data, with a flow fitted to what they give. "auto" takes "hmc" for a Pyro model, and where the output is the
+            log likelihood with derivatives; "reuse" up to 12 parameters; then "climb", or "direct" without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
             1 + D for a Jacobian ("reuse"), if None.
         progress: called after each round (`Round`) or step (`Progress`).

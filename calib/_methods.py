@@ -67,7 +67,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, what the report says of it, and chains with their verdict if it was drawn by some."""
+    """A flow, the runs it rests on (None if none are kept), their scale, what the report says of it; chains and their verdict, if any."""
 
     flow: Flow
     runs: Runs | None

@@ -42,69 +42,77 @@ def read_pyro(model: Callable[..., Any], *args: Any, centred: bool = False, seed
         ValueError: no site is unobserved or none is observed, a discrete site is neither observed nor enumerated,
             a site is a `pyro.param`, or sites change from run to run.
     """
-    first, second = _trace(model, args, seed), _trace(model, args, seed + 1)
+    error: Exception | None = None
+    for dtype in dict.fromkeys((torch.float64, torch.get_default_dtype())):
+        try:
+            return _read(model, args, dtype, centred, seed)
+        except (RuntimeError, TypeError) as failed:  # arithmetic between data of one precision and sites of another
+            error = failed
+    raise ValueError(
+        f"the model cannot be run for one particle ({str(error).splitlines()[0]}): each site is a scalar there, or of its own shape."
+    ) from error
+
+
+def _read(
+    model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, centred: bool, seed: int
+) -> PyroDensity:
+    first, second = (_trace(model, args, dtype, at) for at in (seed, seed + 1))
     _refuse(first)
-    latent = [name for name, node in first.nodes.items() if is_latent(node) and not is_enumerated(node)]
+    latent, other = (
+        [name for name, node in trace.nodes.items() if is_latent(node) and not is_enumerated(node)]
+        for trace in (first, second)
+    )
     enumerated = any(is_latent(node) and is_enumerated(node) for node in first.nodes.values())
-    if latent != [name for name, node in second.nodes.items() if is_latent(node) and not is_enumerated(node)]:
+    if latent != other:
         raise ValueError("the model's unobserved sites change from run to run: every run must have the same.")
     if not latent:
         raise ValueError("the model has no unobserved sample site: nothing can be inferred from it")
-    if not any(
-        node["type"] == "sample" and node["is_observed"] and not _deterministic(node) for node in first.nodes.values()
-    ):
+    if not any(n["type"] == "sample" and n["is_observed"] and not _deterministic(n) for n in first.nodes.values()):
         raise ValueError("the model has no observed site: condition it on data (obs=...) before it is calibrated")
     sites = {n: _site(n, first.nodes[n], second.nodes[n], enumerated, centred) for n in latent}
-    nesting = max(
-        (-f.dim for n in first.nodes.values() for f in n.get("cond_indep_stack", ()) if f.vectorized), default=0
-    )
+    frames = [frame for node in first.nodes.values() for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
+    nesting = max((-frame.dim for frame in frames), default=0)
     space = None
     if all(site.how == "prior" for site in sites.values()) and not enumerated:
         space = ParameterSpace(tuple(_parameter(sites[name], first.nodes[name]) for name in latent))
-    found, error = None, None
-    for dtype in dict.fromkeys((torch.float64, torch.get_default_dtype())):
-        density = PyroDensity(model, args, sites, space, nesting, dtype)
-        try:
-            if enumerated:
-                density = _with_enumeration(density)
-            found = _with_way(density, seed)
-            break
-        except (RuntimeError, TypeError) as failed:  # arithmetic between data of one precision and sites of another
-            error = failed
-    if found is None:
-        raise ValueError(
-            f"the model cannot be evaluated one particle at a time: {str(error).splitlines()[0]}"
-        ) from error
-    return found
+    density = PyroDensity(model, args, sites, space, nesting, dtype)
+    return _with_way(_with_enumeration(density) if enumerated else density, seed)
 
 
 def _deterministic(node: Any) -> bool:
     return bool((node["infer"] or {}).get("_deterministic", False))
 
 
-def _trace(model: Callable[..., Any], args: tuple[Any, ...], seed: int) -> poutine.Trace:
+def _trace(model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, seed: int) -> poutine.Trace:
     """One run at draws of the prior; improper priors start near the middle of their support."""
     with (
         fixed_seed(seed),
         torch.no_grad(),
         whole_plates(),
         pyro.validation_enabled(False),
-        _Improper(),
+        _Draw(dtype),
         poutine.trace() as tracer,
     ):
         Missing()(model)(*args)
     return tracer.trace
 
 
-class _Improper(Messenger):
+class _Draw(Messenger):
+    """Draws unobserved sites in the precision of z."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
     def _pyro_sample(self, msg: Any) -> None:
-        base = msg["fn"]
-        while type(base).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-            base = base.base_dist
-        if is_latent(msg) and type(base).__name__ == "ImproperUniform":
+        if not is_latent(msg) or is_discrete(msg["fn"]):
+            return
+        try:
+            value = msg["fn"].sample()
+        except NotImplementedError:
             transform = biject_to(msg["fn"].support)
-            msg["value"] = transform(2 * torch.rand(transform.inverse_shape(msg["fn"].shape())) - 1)
-            msg["done"] = True
+            value = transform(2 * torch.rand(transform.inverse_shape(msg["fn"].shape())) - 1)
+        msg["value"], msg["done"] = value.to(self.dtype), True
 
 
 def _refuse(trace: poutine.Trace) -> None:
