@@ -36,6 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "TruncatedNormal": ("loc", "scale", "low", "high"),
 }
 KIND = "calibration 2"
+OF_CHAINS = ("z", "log_density", "diverging", "energy")
 
 
 def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def read_pyro(model: Callable[..., Any], *args: Any, centred: bool = False, seed
 def _read(
     model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, centred: bool, seed: int
 ) -> PyroDensity:
-    first, second = (_trace(model, args, dtype, at) for at in (seed, seed + 1))
+    (first, missing), (second, _) = (_trace(model, args, dtype, at) for at in (seed, seed + 1))
     _refuse(first)
     latent, other = (
         [name for name, node in trace.nodes.items() if is_latent(node) and not is_enumerated(node)]
@@ -69,13 +69,15 @@ def _read(
         raise ValueError("the model has no unobserved sample site: nothing can be inferred from it")
     if not any(n["type"] == "sample" and n["is_observed"] and not _deterministic(n) for n in first.nodes.values()):
         raise ValueError("the model has no observed site: condition it on data (obs=...) before it is calibrated")
+    for node in first.nodes.values():
+        _check_shape(node)
     sites = {n: _site(n, first.nodes[n], second.nodes[n], enumerated, centred) for n in latent}
     frames = [frame for node in first.nodes.values() for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
     nesting = max((-frame.dim for frame in frames), default=0)
     space = None
     if all(site.how == "prior" for site in sites.values()) and not enumerated:
         space = ParameterSpace(tuple(_parameter(sites[name], first.nodes[name]) for name in latent))
-    density = PyroDensity(model, args, sites, space, nesting, dtype)
+    density = PyroDensity(model, args, sites, space, nesting, dtype, missing)
     return _with_way(_with_enumeration(density) if enumerated else density, seed)
 
 
@@ -83,8 +85,11 @@ def _deterministic(node: Any) -> bool:
     return bool((node["infer"] or {}).get("_deterministic", False))
 
 
-def _trace(model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, seed: int) -> poutine.Trace:
-    """One run at draws of the prior; improper priors start near the middle of their support."""
+def _trace(
+    model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, seed: int
+) -> tuple[poutine.Trace, frozenset[str]]:
+    """One run at draws of the prior, and the observed sites with missing values; improper priors start amid their support."""
+    missing = Missing()
     with (
         fixed_seed(seed),
         torch.no_grad(),
@@ -93,8 +98,8 @@ def _trace(model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype,
         _Draw(dtype),
         poutine.trace() as tracer,
     ):
-        Missing()(model)(*args)
-    return tracer.trace
+        missing(model)(*args)
+    return tracer.trace, frozenset(missing.found)
 
 
 class _Draw(Messenger):
@@ -124,6 +129,28 @@ def _refuse(trace: poutine.Trace) -> None:
                 f"site {name!r} is discrete ({type(node['fn']).__name__}) and not observed: mark it "
                 "infer={'enumerate': 'parallel'} so that it is summed over, or write the mixture itself."
             )
+
+
+def _check_shape(node: Any) -> None:
+    """Refuse observations that a plate would count more than once.
+
+    Raises:
+        ValueError: the log density of a site in plates does not have their shape.
+    """
+    frames = [frame for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
+    if not frames or node["type"] != "sample" or not node["is_observed"] or _deterministic(node):
+        return
+    expected = [1] * max(-frame.dim for frame in frames)
+    for frame in frames:
+        expected[frame.dim] = frame.size
+    with pyro.validation_enabled(False):
+        shape = tuple(node["fn"].log_prob(node["value"]).shape)
+    padded = (1,) * (len(expected) - len(shape)) + shape
+    if len(padded) > len(expected) or any(n not in (1, size) for n, size in zip(padded, expected, strict=True)):
+        raise ValueError(
+            f"the log density of site {node['name']!r} has shape {shape}, but its plates have shape {tuple(expected)}: give data the "
+            "shape of the plates, and make further axes events by .to_event."
+        )
 
 
 def _site(name: str, node: Any, other: Any, enumerated: bool, centred: bool) -> Site:
