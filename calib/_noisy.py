@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from calib._flows import Flow
-from calib._iterated_regression import Adjusted, DrawData, NoisyRuns, in_rounds, iterated_regression
+from calib._iterated_regression import Adjusted, DrawData, NoisyRuns, in_rounds, iterated_regression, log_prior
 from calib._methods import DRAWN, Fitted, Task, flow_at
 from calib._noise import derive_seed
 from calib._noise_pilot import RUNS, Pilot, log_likelihood_sd, simulate_apart
 from calib._noisy_verdict import LOW_DIMENSION, NoiseEvidence, exact_weights, judge_noisy
 from calib._observed import Likelihood, finite_or_impossible, unchecked
-from calib._tempered_importance import Tempered, temper
+from calib._tempered_importance import Tempered, tail_of, temper, tempered_weights
 from calib._verdict import CalibrationVerdict, Evidence
 
 NOISY = ("abc-regression", "importance")
@@ -200,15 +200,17 @@ def check_noisy(task: Task, found: NoisyFit, pilot: Pilot, draws: int) -> tuple[
     value = task.loss_weight * finite_or_impossible(task.source.log_likelihood(outputs))
     noise = log_likelihood_sd(task.source.log_likelihood(again))
     finite = int(torch.isfinite(value).sum())
-    fresh = temper(z, value, log_q, least=min(50.0, count / 2)) if finite else None
+    # a bridge from the fit towards the posterior, as far as enough of the fresh simulations count
+    ratio = value + log_prior(z) - log_q
+    weight, power, effective = tempered_weights(torch.zeros_like(ratio), ratio, min(50.0, count / 2))
+    moved, spread = weight @ z, (weight @ (z - weight @ z) ** 2).sqrt()
+    k_hat = tail_of(ratio)
     evidence = Evidence(
         "trained", 1.0, count, finite, failed=float((~torch.isfinite(outputs).all(1)).double().mean()),
-        effective_share=fresh.effective / count if fresh else 0.0,
-        k_hat=min(fresh.k_hat, 9.99) if fresh and fresh.k_hat > 0 else None, k_hat_draws=finite,
-        shift=float(((fresh.mean - mean).abs() / sd).max()) if fresh else float("inf"),
-        stretch=float((fresh.sd / sd).log().abs().max().exp()) if fresh else float("inf"),
+        effective_share=effective / count, k_hat=min(k_hat, 9.99) if k_hat > 0 else None, k_hat_draws=finite,
+        shift=float(((moved - mean).abs() / sd).max()), stretch=float((spread / sd).log().abs().max().exp()),
     )  # fmt: skip
-    told = _evidence(task, found, pilot, noise, fresh.temperature if fresh else 0.0)
+    told = _evidence(task, found, pilot, noise, power)
     return told, judge_noisy(told, evidence)
 
 
