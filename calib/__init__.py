@@ -85,6 +85,7 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._truncated import TruncatedNormal as TruncatedNormal
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._warm_start import WarmStart as WarmStart

@@ -22,7 +22,7 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
         TypeError: it is a bool, a float or no number.
         ValueError: it is smaller than `least`.
     """
-    plain = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+    plain: Any = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
     kind = type(plain).__name__
     if kind in ("bool", "bool_", "float", "float16", "float32", "float64"):
         number = float(plain)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from calib._anneal import LogDensity, anneal
 from calib._chart import Chart
-from calib._config import FitError
+from calib._config import BudgetError, FitError
 from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
 from calib._local_model import LocalModel, Runs
@@ -230,10 +230,8 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     pilot = max(least, min(total // 10, LARGEST_PILOT))
     batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
     if total < pilot + 2 * batch:
-        need = source.cost * (pilot + 2 * batch)
-        raise ValueError(
-            f"a budget of {config.budget} simulations was given, expected at least {need} for {dim} parameters."
-        )
+        smallest = source.cost * (least + 2 * (2 * dim + 4))
+        raise BudgetError(config.budget, smallest, f"for {dim} parameters")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
     x = chart.sample_prior(max(config.population, pilot), generator)

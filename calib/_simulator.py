@@ -26,12 +26,14 @@ class Rows:
         failures: what was raised, and how often.
         calls: rows that were asked for.
         succeeded: whether any row has come back yet.
+        width: outputs of a row, M; 0 until one has come back.
     """
 
     model: Callable[..., Any]
     failures: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     succeeded: bool = False
+    width: int = 0
 
     def __call__(self, theta: Theta, seed: int) -> Tensor:
         """Simulate.

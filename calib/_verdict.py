@@ -94,7 +94,9 @@ class CalibrationVerdict:
     def from_dict(plain: dict[str, Any]) -> CalibrationVerdict:
         """Inverse of `to_dict`; a number that is missing counts as infinite where one is needed."""
         optional = ("k_hat", "model_error", "corrected_share")
-        evidence = {k: math.inf if v is None and k not in optional else v for k, v in plain["evidence"].items()}
+        evidence: dict[str, Any] = {
+            k: math.inf if v is None and k not in optional else v for k, v in plain["evidence"].items()
+        }
         return CalibrationVerdict(plain["state"], tuple(plain["reasons"]), plain["advice"], Evidence(**evidence))
 
 
