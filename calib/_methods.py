@@ -183,13 +183,17 @@ def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
 
-def flow_at(name: str, z: Tensor, seed: int) -> Flow:
+def flow_at(name: str, z: Tensor, seed: int, steps: int = 500) -> Flow:
     """The flow asked for, at draws; "auto" takes the Gaussian unless a spline flow describes draws kept apart better."""
     dim, hidden = z.shape[1], 32 if z.shape[1] <= 6 else 64
     if name != "auto":
-        return fit_flow(make_flow(name, dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=500)[0]
+        return fit_flow(make_flow(name, dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=steps)[
+            0
+        ]
     gaussian, plain = fit_flow(make_flow("gaussian", dim, seed=seed), z, seed=seed)
-    nsf, bent = fit_flow(make_flow("nsf", dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=500)
+    nsf, bent = fit_flow(
+        make_flow("nsf", dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=steps
+    )
     return nsf if bent > plain + BETTER else gaussian
 
 

@@ -28,7 +28,7 @@ from experiments.calibration_gallery._particle_filter import log_likelihood
 FILE = Path(__file__).parent / "references" / "chain_binomials.csv"
 BLOCK = 200_000  # particles at once
 DEGREES = 5  # of freedom of the proposals
-CHAINS, STEPS, WARM_UP = 32, 400, 150
+CHAINS, STEPS, WARM_UP = 24, 260, 80
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def by_importance(
         centre, covariance = _moments(z, _tempered(value - log_q, 6 * dim + 20))
         proposal = multivariate_t(centre, covariance, df=DEGREES, seed=random)
         z = proposal.rvs(draws if last else 600 if dim < 4 else 1200).reshape(-1, dim)
-        log_q, value = proposal.logpdf(z), exact.log_posterior(z, particles if last else particles // 2, random)
+        log_q, value = proposal.logpdf(z), exact.log_posterior(z, particles if last else particles // 3, random)
     ratio = value - log_q
     weight = np.exp(ratio - ratio.max())
     return z, weight / weight.sum()
@@ -113,7 +113,7 @@ def by_grid(
     return z, weight / weight.sum()
 
 
-def by_chains(exact: Exact, random: np.random.Generator, particles: int = 300) -> tuple[Array, Array]:
+def by_chains(exact: Exact, random: np.random.Generator, particles: int = 250) -> tuple[Array, Array]:
     """Draws of particle Metropolis chains `[S, D]` in z, equally weighted.
 
     The chains start at draws of the prior weighted by a tempered likelihood; the covariance of their steps is that of all
@@ -154,7 +154,8 @@ def reference(problem: str, number: int) -> pd.DataFrame:
     """One row a parameter: mean and sd in both ways, and the effective number of draws of the first."""
     exact = Exact(PROBLEMS[problem], data_set(problem, number).numpy())
     random = np.random.default_rng([number, 23])
-    z, weight = by_importance(exact, random, particles=400 if exact.space.dim < 4 else 600)
+    few = exact.space.dim < 4
+    z, weight = by_importance(exact, random, 2000 if few else 1500, 400 if few else 500)
     first = summarise(exact, z, weight)
     if exact.space.dim == 2:
         centre, covariance = _moments(z, weight)
