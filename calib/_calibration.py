@@ -6,7 +6,7 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -143,8 +143,10 @@ class Calibration:
     def __getstate__(self) -> dict[str, Any]:
         """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
         state = dict(self.__dict__)
+        if self.source is not None:
+            state["source"] = replace(self.source, store=None)
         try:
-            pickle.dumps(self.source)
+            pickle.dumps(state["source"])
         except (pickle.PicklingError, AttributeError, TypeError):
             state["source"] = None
         return state

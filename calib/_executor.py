@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -60,34 +60,23 @@ class Workers:
     draws: int = 1
     timeout: float | None = None
 
-    def run(self, model: Callable[..., Any], theta: Theta, seed: int, rows: int) -> list[Tensor | Exception]:
-        """Simulate all tasks.
+    def run(self, model: Callable[..., Any], tasks: Sequence[tuple[Theta, int]]) -> Iterator[Tensor | Exception]:
+        """Simulate tasks.
 
         Args:
             model: `(theta, seed) -> outputs`.
-            theta: each parameter by name, `[P, *event]`.
-            seed: each task has one derived from it and its place, so that results do not depend on the number of workers.
-            rows: P.
+            tasks: parameters by name, `[rows of the task, *event]`, and a seed.
 
-        Returns:
-            Outputs `[rows of the task, M]`, or what the task raised, in the order of the rows.
+        Yields:
+            Outputs `[rows of the task, M]`, or what the task raised, in the order of the tasks.
 
         Raises:
             FitError: the executor is broken or shut down.
         """
-        plain = {name: value.detach() for name, value in theta.items()}
-        starts = range(0, rows, self.draws)
         try:
-            futures = [
-                self.executor.submit(
-                    simulate,
-                    model,
-                    {n: v[s : s + self.draws].clone() for n, v in plain.items()},
-                    derive_seed(seed, s, "task"),
-                )
-                for s in starts
-            ]
-            return [self._result(future) for future in futures]
+            futures = [self.executor.submit(simulate, model, dict(theta), seed) for theta, seed in tasks]
+            for future in futures:
+                yield self._result(future)
         except BrokenExecutor as error:
             raise FitError(
                 f"a worker died ({type(error).__name__}: {error}): it may have run out of memory, or the simulator ended the process."

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as fwad
 from torch import Tensor
 
 from calib._config import FitError, Interrupted
 from calib._executor import Workers
 from calib._failures import MOST_TEXTS
+from calib._noise import derive_seed
 from calib._rows import as_rows
+from calib._run_store import RunStore
 
 Theta = Mapping[str, Tensor]
 
@@ -25,6 +28,7 @@ class Rows:
     Attributes:
         model: `(theta {name: [P, *event]}, seed) -> outputs`.
         workers: where rows are simulated; here if None.
+        store: where calls without derivatives are kept; nowhere if None.
         failures: what was raised, and how often.
         calls: rows that were asked for.
         succeeded: whether any row has come back yet.
@@ -33,6 +37,7 @@ class Rows:
 
     model: Callable[..., Any]
     workers: Workers | None = None
+    store: RunStore | None = None
     failures: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     succeeded: bool = False
@@ -55,7 +60,22 @@ class Rows:
         """
         rows = len(next(iter(theta.values())))
         self.calls += rows
-        parts, error = (self._shared if self.workers is not None else self._parts)(theta, seed, rows)
+        store = None if self.store is None or _differentiated(theta) else self.store
+        if self.workers is not None:
+            return self._joined(*self._shared(theta, seed, rows, store), rows)
+        kept = None if store is None else store.get(theta, seed)
+        if kept is not None:
+            self.failures.update(kept[1])
+            self.succeeded, self.width = True, kept[0]["outputs"].shape[1]
+            return kept[0]["outputs"]
+        before = self.failures.copy()
+        outputs = self._joined(*self._parts(theta, seed, rows), rows)
+        if store is not None:
+            store.put(theta, seed, {"outputs": outputs}, self.failures - before)
+        return outputs
+
+    def _joined(self, parts: list[Tensor | int], error: Exception | None, rows: int) -> Tensor:
+        """Parts in one, NaN where rows failed."""
         widths = {part.shape[1] for part in parts if isinstance(part, Tensor)}
         if error is not None and not widths:
             if not self.succeeded:
@@ -90,20 +110,30 @@ class Rows:
             return first + second, one or two
         return [as_rows(raw, rows)], None
 
-    def _shared(self, theta: Theta, seed: int, rows: int) -> tuple[list[Tensor | int], Exception | None]:
+    def _shared(
+        self, theta: Theta, seed: int, rows: int, store: RunStore | None
+    ) -> tuple[list[Tensor | int], Exception | None]:
         """The same by workers; a task that fails is lost as a whole."""
         assert self.workers is not None
+        size = self.workers.draws
+        tasks = [
+            ({n: v[s : s + size].detach().clone() for n, v in theta.items()}, derive_seed(seed, s, "task"))
+            for s in range(0, rows, size)
+        ]
+        kept = [None if store is None else store.get(*task) for task in tasks]
+        found = self.workers.run(self.model, [task for task, old in zip(tasks, kept, strict=True) if old is None])
         parts: list[Tensor | int] = []
         last: Exception | None = None
-        for start, found in zip(
-            range(0, rows, self.workers.draws), self.workers.run(self.model, theta, seed, rows), strict=True
-        ):
-            if isinstance(found, Exception):
-                lost, last = min(self.workers.draws, rows - start), found
-                self._count(found, lost)
-                parts.append(lost)
-            else:
-                parts.append(found)
+        for task, old in zip(tasks, kept, strict=True):
+            new = next(found) if old is None else old[0]["outputs"]
+            if isinstance(new, Exception):
+                last = new
+                parts.append(min(size, rows - size * len(parts)))
+                self._count(new, parts[-1])
+                continue
+            parts.append(new)
+            if store is not None and old is None:
+                store.put(*task, {"outputs": new}, {})
         return parts, last
 
     def _count(self, error: Exception, rows: int) -> None:
@@ -111,13 +141,20 @@ class Rows:
         self.failures[text if text in self.failures or len(self.failures) < MOST_TEXTS else "other errors"] += rows
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the workers, which stay where they are."""
-        return self.__dict__ | {"workers": None}
+        """Everything but workers and folder, which stay where they are."""
+        return self.__dict__ | {"workers": None, "store": None}
 
     def forget(self) -> None:
         """Count from zero."""
         self.failures.clear()
         self.calls = 0
+
+
+def _differentiated(theta: Theta) -> bool:
+    """Whether derivatives in the parameters are being taken, in reverse or forward mode."""
+    values = theta.values()
+    wanted = torch.is_grad_enabled() and any(v.requires_grad for v in values)
+    return wanted or any(fwad.unpack_dual(v).tangent is not None for v in values)
 
 
 def _text(error: Exception) -> str:
