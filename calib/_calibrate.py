@@ -216,7 +216,9 @@ def calibrate(
     return Calibration(space, found.flow, data, found.runs, found.scale, report, kept, found.chains, density)
 
 
-def _choose(method: str, dim: int, gradient: Gradient, pilot: Pilot | None, can_draw_data: bool, chains: bool) -> str:
+def _choose(
+    method: str, dim: int, gradient: Gradient, pilot: Pilot | None, can_draw_data: bool, chains: bool = False
+) -> str:
     """The method by name; "auto" chooses."""
     if method != "auto":
         return method

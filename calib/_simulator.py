@@ -128,8 +128,9 @@ class Rows:
             new = next(found) if old is None else old[0]["outputs"]
             if isinstance(new, Exception):
                 last = new
-                parts.append(min(size, rows - size * len(parts)))
-                self._count(new, parts[-1])
+                lost = min(size, rows - size * len(parts))
+                parts.append(lost)
+                self._count(new, lost)
                 continue
             parts.append(new)
             if store is not None and old is None:
