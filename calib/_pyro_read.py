@@ -238,7 +238,7 @@ def _points(density: PyroDensity, seed: int) -> Tensor:
 
 def _value_and_slope(density: PyroDensity, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     leaf = z.clone().requires_grad_()
-    value = density.log_weight(leaf, seed)
+    value = density.evaluate(leaf, seed)
     if not value.requires_grad:
         return value.detach(), torch.zeros_like(z)
     (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True, materialize_grads=True)
