@@ -19,6 +19,7 @@ from calib._pyro_read import read_pyro
 from calib._pyro_space import DependentSpace
 from calib._reuse import Round
 
+ENOUGH = 10  # draws for each dimension whose covariance the other form starts with
 ORDER = ("good", "usable", "poor", "unfinished")
 
 
@@ -85,7 +86,9 @@ def _centred(
     """Chains on the centred form of a Pyro model, started at draws of the other; their draws in its coordinates."""
     other = read_pyro(density.model, *density.args, centred=True)
     one, two = DependentSpace(density), DependentSpace(other)
-    start = two.to_z(one.to_theta(chains.z[-1]))
+    draws = chains.z.flatten(0, 1)
+    some = draws[torch.linspace(0, len(draws) - 1, min(len(draws), ENOUGH * other.dim)).long()]
+    start = two.to_z(one.to_theta(some))
     found = sample_density(
         log_posterior(other.log_weight), other.dim, budget=budget, seed=seed + 1, start=start, progress=report
     )

@@ -61,7 +61,7 @@ def make_prior(plain: dict[str, Any]) -> Distribution:
     """The prior that `describe_prior` wrote."""
     values = {key: torch.tensor(plain[key], dtype=torch.float64) for key in FAMILIES[plain["family"]]}
     family = TruncatedNormal if plain["family"] == "TruncatedNormal" else getattr(torch.distributions, plain["family"])
-    base = family(**values)
+    base: Any = family(**values)  # type: ignore[arg-type]
     further = plain["event"] - len(base.event_shape)
     return Independent(base, further) if further else base
 

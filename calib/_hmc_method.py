@@ -83,7 +83,7 @@ def sample_density(
         dim: D.
         budget: evaluations of the density with its derivative, of one row each.
         seed: of everything random.
-        start: draws `[C, D]` to start from instead of searching.
+        start: draws `[S, D]` to start from, instead of searching; they also give the first metric.
         leave_stuck: whether chains that disagree widely end at half of the budget.
         progress: called with transitions done and to do.
 
@@ -102,7 +102,9 @@ def sample_density(
         where, u, spent = Affine(found.centre, found.root), None, found.spent
         u = where.inverse(found.z)
     else:
-        root = torch.linalg.cholesky(start.T.cov().reshape(dim, dim) + 1e-12 * torch.eye(dim).to(start))
+        covariance = start.T.cov().reshape(dim, dim)
+        few = dim / (dim + len(start))  # draws that are few for their dimension leave correlations uncertain
+        root = torch.linalg.cholesky((1 - few) * covariance + few * covariance.diagonal().clamp_min(1e-12).diag())
         where, spent = Affine(start.mean(0), root), 0
         u = where.inverse(start[torch.linspace(0, len(start) - 1, chains).long()])
     each = (budget - spent) // chains
@@ -113,7 +115,7 @@ def sample_density(
         nonlocal ended, looked
         if not kept:
             return spent + gradients > LATEST * budget
-        if leave_stuck and not looked and spent + gradients > 0.5 * budget and len(kept) >= 8:
+        if leave_stuck and not looked and spent + gradients > 0.5 * budget and len(kept) >= LOOK:
             looked = True
             if not float(_chains(where, kept).r_hat.max()) < STUCK:
                 return True

@@ -81,8 +81,18 @@ class PyroDensity:
 
         Returns:
             `[P]` in the dtype of z, differentiable; the prior's own factors of sites mapped by their support
-            included.
+            included. Minus infinity where the model raises, as a matrix that is not positive definite makes it.
         """
+        try:
+            return self.evaluate(z, seed)
+        except (ArithmeticError, RuntimeError, ValueError):
+            if len(z) == 1:
+                return 0.0 * z.sum(1) - math.inf
+            half = len(z) // 2
+            return torch.cat([self.log_weight(z[:half], seed), self.log_weight(z[half:], seed)])
+
+    def evaluate(self, z: Tensor, seed: int = 0) -> Tensor:
+        """`log_weight`, but what the model raises is raised."""
         with fixed_seed(seed):
             rows = z.to(self.dtype)
             if self.way == "plate":
@@ -154,7 +164,13 @@ class PyroDensity:
                 anew = _Anew()
                 with whole_plates(), pyro.validation_enabled(False), fill, poutine.trace() as tracer, anew:
                     Missing(self.missing)(self.model)(*self.args)
-                drawn.append({k: _masked(n["value"], n) for k, n in tracer.trace.nodes.items() if k in anew.drawn})
+                drawn.append(
+                    {
+                        k: _masked(torch.as_tensor(n["value"]), n)
+                        for k, n in tracer.trace.nodes.items()
+                        if k in anew.drawn
+                    }
+                )
                 derived.append({k: torch.as_tensor(n["value"]) for k, n in tracer.trace.nodes.items() if _derived(n)})
         return _stack(drawn), _stack(derived)
 
@@ -191,7 +207,8 @@ class PyroDensity:
         total: Any = fill.correction
         for name, node in trace.nodes.items():
             if node["type"] == "sample" and name not in by_prior and not poutine.util.site_is_subsample(node):
-                value = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+                fn: Any = node["fn"]
+                value = fn.log_prob(node["value"], *node["args"], **node["kwargs"])
                 total = total + scale_and_mask(value, node["scale"], node["mask"]).sum()
         return torch.as_tensor(total)
 

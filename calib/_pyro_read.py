@@ -72,8 +72,8 @@ def _read(
     for node in first.nodes.values():
         _check_shape(node)
     sites = {n: _site(n, first.nodes[n], second.nodes[n], enumerated, centred) for n in latent}
-    frames = [frame for node in first.nodes.values() for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
-    nesting = max((-frame.dim for frame in frames), default=0)
+    frames = [frame for node in first.nodes.values() for frame in node.get("cond_indep_stack", ())]
+    nesting = max((-frame.dim for frame in frames if frame.dim is not None), default=0)
     space = None
     if all(site.how == "prior" for site in sites.values()) and not enumerated:
         space = ParameterSpace(tuple(_parameter(sites[name], first.nodes[name]) for name in latent))
@@ -121,6 +121,7 @@ class _Draw(Messenger):
 
 
 def _refuse(trace: poutine.Trace) -> None:
+    node: Any
     for name, node in trace.nodes.items():
         if node["type"] == "param":
             raise ValueError(f"site {name!r} is a pyro.param, which has no posterior: give it a prior by pyro.sample.")
@@ -237,7 +238,7 @@ def _points(density: PyroDensity, seed: int) -> Tensor:
 
 def _value_and_slope(density: PyroDensity, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     leaf = z.clone().requires_grad_()
-    value = density.log_weight(leaf, seed)
+    value = density.evaluate(leaf, seed)
     if not value.requires_grad:
         return value.detach(), torch.zeros_like(z)
     (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True, materialize_grads=True)

@@ -278,8 +278,8 @@ def whole_plates() -> Iterator[None]:
     ) -> Any:
         return kept(name, size, subsample_size if subsample is not None else None, subsample, *rest, **more)
 
-    SubsampleMessenger._subsample = staticmethod(whole)  # type: ignore[assignment]
+    SubsampleMessenger._subsample = staticmethod(whole)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        SubsampleMessenger._subsample = staticmethod(kept)  # type: ignore[assignment]
+        SubsampleMessenger._subsample = staticmethod(kept)  # type: ignore[method-assign]

@@ -137,11 +137,11 @@ def garch(data: Table) -> None:
     alpha1 = pyro.sample("alpha1", dist.Uniform(0.0, 1.0))
     beta1 = pyro.sample("beta1", dist.Uniform(torch.zeros_like(alpha1), 1 - alpha1))
     pyro.factor("flat", torch.log1p(-alpha1))  # both flat over their triangle
-    variance = torch.full_like(mu, GARCH_FIRST_SD**2)
-    for t in pyro.plate("time", len(y)):
-        if t > 0:
-            variance = alpha0 + alpha1 * (y[t - 1] - mu) ** 2 + beta1 * variance
-        pyro.sample(f"y_{t}", dist.Normal(mu, variance.sqrt()), obs=y[t])
+    shocks, variances = alpha0 + alpha1 * (y - mu) ** 2, [torch.full_like(mu, GARCH_FIRST_SD**2)]
+    for shock in shocks[:-1]:
+        variances.append(shock + beta1 * variances[-1])
+    with pyro.plate("time", len(y)):
+        pyro.sample("y", dist.Normal(mu, torch.stack(variances, -1).sqrt()), obs=y)
 
 
 def lynx_hare(data: Table) -> None:

@@ -253,6 +253,21 @@ def test_models_that_have_no_posterior_are_refused_in_a_sentence():
     pyro.clear_param_store()
 
 
+def test_a_model_that_raises_at_some_draws_is_impossible_there():
+    def model(y):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        root = torch.linalg.cholesky(a * torch.eye(2))
+        pyro.sample("y", dist.MultivariateNormal(torch.zeros(2), scale_tril=root), obs=y)
+
+    density = read_pyro(model, torch.tensor([1.0, -0.5]))
+    z = torch.tensor([[0.5], [-0.5], [1.5]], dtype=torch.float64)
+    found = density.log_weight(z)
+    assert found[1] == -math.inf
+    torch.testing.assert_close(found[::2], dist.Normal(0.0, z[::2].sqrt()).log_prob(torch.tensor([1.0, -0.5])).sum(1))
+    draws = calibrate(model, data=torch.tensor([1.0, -0.5]), budget=2000).sample(500)["a"]
+    assert (draws > 0).all()
+
+
 def test_funnel():
     def model(data):
         v = pyro.sample("v", dist.Normal(0.0, 3.0))
