@@ -22,6 +22,7 @@ from calib._dgsm import gradient_design as gradient_design
 from calib._distributed import RankLost as RankLost
 from calib._distributed import RemoteError as RemoteError
 from calib._distributed import Team as Team
+from calib._executor import EachDraw as EachDraw
 from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow

@@ -52,7 +52,7 @@ def positive(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name} is a {type(value).__name__}, expected a number above 0.") from None
     if not (math.isfinite(found) and found > 0):
-        raise ValueError(f"{name}={found} was given, expected a finite number above 0: 1 is Bayes' rule.")
+        raise ValueError(f"{name}={found} was given, expected a finite number above 0.")
     return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from itertools import count
 from typing import Any, Literal, get_args
 
@@ -15,6 +17,7 @@ from calib._calibration import Calibration
 from calib._chart import Chart
 from calib._check import gather
 from calib._config import BudgetError
+from calib._executor import Workers
 from calib._flows import FLOWS
 from calib._inputs import LOOKED_AT, InChart, Prior, PyroInChart, Simulator, look, look_for_noise, pyro_path, understand
 from calib._methods import GRADIENT_COST, Fitted, Task, by_baseline, by_climb, by_direct, by_reuse
@@ -25,6 +28,7 @@ from calib._problem import GRADIENTS, Gradient
 from calib._pyro_density import PyroDensity
 from calib._replicates import MeanLikelihood, ReplicatedOutputs, log_mean_bias
 from calib._reuse import Round, Source
+from calib._run_store import RunStore
 from calib._simulator import Rows
 from calib._verdict import CalibrationVerdict, judge
 
@@ -55,6 +59,11 @@ def calibrate(
     method: Method = "auto",
     gradient_cost: int | None = None,
     replicates: int = 1,
+    executor: Executor | None = None,
+    draws_per_task: int = 1,
+    task_timeout: float | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: Callable[[Any], None] | None = None,
 ) -> Calibration:
     """Calibrate a simulator or a Pyro model to data.
@@ -91,6 +100,13 @@ def calibrate(
             1 + D for a Jacobian ("reuse"), if None.
         replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
             The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
+        executor: where the simulator runs, a task for every `draws_per_task` draws; any `concurrent.futures.Executor`. Outputs then
+            carry no derivatives. A simulator of one draw at a time is wrapped by `EachDraw`.
+        draws_per_task: draws of a task. Each task has its own seed, so results do not depend on the number of workers.
+        task_timeout: seconds that a task may run; its draws then count as failed.
+        folder: where every simulation is kept as it is made, so that a call that was killed goes on with `resume=True` and the same
+            arguments. Steps of "direct" with derivatives, and chains, are not kept.
+        resume: whether the runs that the folder holds are used.
         progress: called after each round (`Round`, or weighted draws) or step (`Progress`).
 
     Returns:
@@ -123,7 +139,20 @@ def calibrate(
     loss_weight, replicates = positive("loss_weight", loss_weight), whole_number("replicates", replicates, least=1)
     if gradient_cost is not None:
         gradient_cost = whole_number("gradient_cost", gradient_cost, least=1)
+    workers = None
+    if executor is not None:
+        timeout = None if task_timeout is None else positive("task_timeout", task_timeout)
+        workers = Workers(executor, whole_number("draws_per_task", draws_per_task, least=1), timeout)
+        if prior is None or gradient in ("reverse", "forward"):
+            raise ValueError(
+                "outputs of an executor carry no derivatives: use gradient='score', and no executor for a Pyro model."
+            )
     space, data, rows, value = understand(model, prior, data, likelihood)
+    rows.workers = workers
+    if folder is not None:
+        if prior is None:
+            raise ValueError("a folder keeps simulations, and a Pyro model makes none: leave folder= out.")
+        rows.store = RunStore(folder, rows.model, space.names, resume)
     check_names(space)
     started = time.perf_counter()
     density = rows.model if isinstance(rows.model, PyroDensity) else None
@@ -151,7 +180,7 @@ def calibrate(
     chart = Chart(space, natural=how == "reuse")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
     simulate = InChart(outputs, space, chart) if density is None else PyroInChart(density, chart)
-    source = Source(simulate, value, chart, path, jacobian_cost, density=likelihood is None)
+    source = Source(simulate, value, chart, path, jacobian_cost, density=likelihood is None, store=rows.store)
     each = gradient_cost if gradient_cost is not None else GRADIENT_COST
     task = Task(space, outputs, source, flow, left, seed, loss_weight, each, progress, density)
     noise: dict[str, Any] | None = None
@@ -178,6 +207,7 @@ def calibrate(
     } | found.told  # fmt: skip
     report["simulations"] = (report["simulations"] + fresh) * replicates + used
     report |= {"verdict": verdict.to_dict(), "failures": dict(rows.failures), "flow": found.flow.name, "noise": noise}
+    report["from_folder"] = 0 if rows.store is None else rows.store.loaded
     if replicates > 1:
         bias = log_mean_bias(evidence.noise * replicates**0.5, replicates)
         report["replicates"] = {"runs": replicates, "bias_nats": 0.0 if how == "importance" else bias}

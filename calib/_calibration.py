@@ -6,9 +6,10 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -30,6 +31,8 @@ from calib._space import ParameterSpace
 from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from calib.diagnostics import Page
 
 SPARE = 3  # draws of the flow for each corrected draw
@@ -143,8 +146,10 @@ class Calibration:
     def __getstate__(self) -> dict[str, Any]:
         """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
         state = dict(self.__dict__)
+        if self.source is not None:
+            state["source"] = replace(self.source, store=None)
         try:
-            pickle.dumps(self.source)
+            pickle.dumps(state["source"])
         except (pickle.PicklingError, AttributeError, TypeError):
             state["source"] = None
         return state
@@ -166,6 +171,45 @@ class Calibration:
             flat = z.reshape(-1, self.space.dim)
             density = self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
         return torch.where(inside, density, -math.inf)
+
+    def summary(self, draws: int = 4000, *, seed: int = 0) -> pd.DataFrame:
+        """The posterior as a table.
+
+        Args:
+            draws: of the posterior.
+            seed: of the draws.
+
+        Returns:
+            One row a coordinate: mean, sd, 5 %, 50 % and 95 % quantiles, mean and sd of the prior, unit.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, 0, "summary-prior"))
+        flat = self.space.flatten(self.sample(draws, seed=seed)).double()
+        prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
+        low, median, high = flat.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), 0).tolist()
+        return pd.DataFrame(
+            {
+                "mean": flat.mean(0).tolist(), "sd": flat.std(0).tolist(), "5 %": low, "50 %": median, "95 %": high,
+                "prior mean": prior.mean(0).tolist(), "prior sd": prior.std(0).tolist(),
+                "unit": [p.unit for p in self.space.parameters for _ in range(p.size)],
+            },
+            index=pd.Index(self.space.names, name="parameter"),
+        )  # fmt: skip
+
+    def plot(self, draws: int = 2000, *, seed: int = 0) -> Figure:
+        """Posterior and prior of each coordinate and of pairs of them.
+
+        Args:
+            draws: of each.
+            seed: of the draws.
+
+        Returns:
+            The figure; `.savefig(path)` writes it.
+        """
+        from calib._figures_posterior import draw_pairs  # matplotlib takes seconds to import
+
+        generator = torch.Generator().manual_seed(derive_seed(seed, 0, "plot-prior"))
+        prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
+        return draw_pairs(self.space.flatten(self.sample(draws, seed=seed)), self.space.names, prior)
 
     def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
         """Posterior draws as ArviZ groups; chains are kept as chains, all their draws.

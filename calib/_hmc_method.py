@@ -115,13 +115,13 @@ def sample_density(
             return spent + gradients > LATEST * budget
         if leave_stuck and not looked and spent + gradients > 0.5 * budget and len(kept) >= 8:
             looked = True
-            if not float(_chains(torch.stack(kept)).r_hat.max()) < STUCK:
+            if not float(_chains(where, kept).r_hat.max()) < STUCK:
                 return True
         if spent + gradients + chains * 8 > budget and len(kept) >= 8:
             return True
         if len(kept) < 2 * LOOK or len(kept) % LOOK:
             return False
-        so_far = _chains(torch.stack(kept))
+        so_far = _chains(where, kept)
         if float(so_far.r_hat.max()) < CONVERGED - 0.001 and _effective(so_far) >= 1.5 * EFFECTIVE:
             ended = "converged"
         return ended == "converged"
@@ -133,7 +133,9 @@ def sample_density(
     return Sampled(drawn, spent + drawn.gradients, ended)
 
 
-def _chains(z: Tensor) -> Chains:
+def _chains(where: Affine, kept: list[Tensor]) -> Chains:
+    """Draws so far, for their R-hat."""
+    z = where.sample_with_log_prob(torch.stack(kept))[0]
     none = torch.zeros(z.shape[:2])
     return Chains(z, none, 0.0, 0.0, 0, none, none)
 

@@ -40,6 +40,7 @@ class PyroDensity:
         space: their priors, if each is independent of the others and has a map from N(0, 1); else None.
         nesting: number of nested plates.
         dtype: of z, in which the model runs.
+        missing: observed sites with masked values that are not finite.
         random: whether the log density changes from call to call, by draws that the model makes outside its sites.
         way: how particles are evaluated together.
         evaluator: Pyro's sum over enumerated sites; None if there are none.
@@ -51,6 +52,7 @@ class PyroDensity:
     space: ParameterSpace | None
     nesting: int
     dtype: torch.dtype
+    missing: frozenset[str] = frozenset()
     random: bool = False
     way: Way = "loop"
     evaluator: Any = field(default=None, repr=False)
@@ -151,7 +153,7 @@ class PyroDensity:
                 fill = Fill(self.sites, theta={name: value[s].to(self.dtype) for name, value in theta.items()})
                 anew = _Anew()
                 with whole_plates(), pyro.validation_enabled(False), fill, poutine.trace() as tracer, anew:
-                    self.model(*self.args)
+                    Missing(self.missing)(self.model)(*self.args)
                 drawn.append({k: _masked(n["value"], n) for k, n in tracer.trace.nodes.items() if k in anew.drawn})
                 derived.append({k: torch.as_tensor(n["value"]) for k, n in tracer.trace.nodes.items() if _derived(n)})
         return _stack(drawn), _stack(derived)
@@ -170,7 +172,7 @@ class PyroDensity:
         assert self.space is not None
         with whole_plates(), pyro.validation_enabled(False):
             theta = self.space.to_theta(rows)
-            found = log_likelihood(Missing()(self.model), theta, *self.args, max_plate_nesting=self.nesting)
+            found = log_likelihood(Missing(self.missing)(self.model), theta, *self.args, max_plate_nesting=self.nesting)
         return sum(found.values())  # type: ignore[return-value]
 
     def _by_loop(self, rows: Tensor, seed: int) -> Tensor:
@@ -197,14 +199,14 @@ class PyroDensity:
         """The trace at the values of `fill`; enumerated sites hold all their values."""
         with whole_plates(), pyro.validation_enabled(False), fill, poutine.trace() as tracer:
             if self.evaluator is None:
-                Missing()(self.model)(*self.args)
+                Missing(self.missing)(self.model)(*self.args)
             else:
-                poutine.enum(Missing()(self.model), first_available_dim=-1 - self.nesting)(*self.args)
+                poutine.enum(Missing(self.missing)(self.model), first_available_dim=-1 - self.nesting)(*self.args)
         return tracer.trace
 
     def _run(self, fill: Fill) -> None:
         with whole_plates(), pyro.validation_enabled(False), fill:
-            Missing()(self.model)(*self.args)
+            Missing(self.missing)(self.model)(*self.args)
 
 
 class _Anew(poutine.messenger.Messenger):

@@ -42,69 +42,82 @@ def read_pyro(model: Callable[..., Any], *args: Any, centred: bool = False, seed
         ValueError: no site is unobserved or none is observed, a discrete site is neither observed nor enumerated,
             a site is a `pyro.param`, or sites change from run to run.
     """
-    first, second = _trace(model, args, seed), _trace(model, args, seed + 1)
+    error: Exception | None = None
+    for dtype in dict.fromkeys((torch.float64, torch.get_default_dtype())):
+        try:
+            return _read(model, args, dtype, centred, seed)
+        except (RuntimeError, TypeError) as failed:  # arithmetic between data of one precision and sites of another
+            error = failed
+    raise ValueError(
+        f"the model cannot be run for one particle ({str(error).splitlines()[0]}): each site is a scalar there, or of its own shape."
+    ) from error
+
+
+def _read(
+    model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, centred: bool, seed: int
+) -> PyroDensity:
+    (first, missing), (second, _) = (_trace(model, args, dtype, at) for at in (seed, seed + 1))
     _refuse(first)
-    latent = [name for name, node in first.nodes.items() if is_latent(node) and not is_enumerated(node)]
+    latent, other = (
+        [name for name, node in trace.nodes.items() if is_latent(node) and not is_enumerated(node)]
+        for trace in (first, second)
+    )
     enumerated = any(is_latent(node) and is_enumerated(node) for node in first.nodes.values())
-    if latent != [name for name, node in second.nodes.items() if is_latent(node) and not is_enumerated(node)]:
+    if latent != other:
         raise ValueError("the model's unobserved sites change from run to run: every run must have the same.")
     if not latent:
         raise ValueError("the model has no unobserved sample site: nothing can be inferred from it")
-    if not any(
-        node["type"] == "sample" and node["is_observed"] and not _deterministic(node) for node in first.nodes.values()
-    ):
+    if not any(n["type"] == "sample" and n["is_observed"] and not _deterministic(n) for n in first.nodes.values()):
         raise ValueError("the model has no observed site: condition it on data (obs=...) before it is calibrated")
+    for node in first.nodes.values():
+        _check_shape(node)
     sites = {n: _site(n, first.nodes[n], second.nodes[n], enumerated, centred) for n in latent}
-    nesting = max(
-        (-f.dim for n in first.nodes.values() for f in n.get("cond_indep_stack", ()) if f.vectorized), default=0
-    )
+    frames = [frame for node in first.nodes.values() for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
+    nesting = max((-frame.dim for frame in frames), default=0)
     space = None
     if all(site.how == "prior" for site in sites.values()) and not enumerated:
         space = ParameterSpace(tuple(_parameter(sites[name], first.nodes[name]) for name in latent))
-    found, error = None, None
-    for dtype in dict.fromkeys((torch.float64, torch.get_default_dtype())):
-        density = PyroDensity(model, args, sites, space, nesting, dtype)
-        try:
-            if enumerated:
-                density = _with_enumeration(density)
-            found = _with_way(density, seed)
-            break
-        except (RuntimeError, TypeError) as failed:  # arithmetic between data of one precision and sites of another
-            error = failed
-    if found is None:
-        raise ValueError(
-            f"the model cannot be evaluated one particle at a time: {str(error).splitlines()[0]}"
-        ) from error
-    return found
+    density = PyroDensity(model, args, sites, space, nesting, dtype, missing)
+    return _with_way(_with_enumeration(density) if enumerated else density, seed)
 
 
 def _deterministic(node: Any) -> bool:
     return bool((node["infer"] or {}).get("_deterministic", False))
 
 
-def _trace(model: Callable[..., Any], args: tuple[Any, ...], seed: int) -> poutine.Trace:
-    """One run at draws of the prior; improper priors start near the middle of their support."""
+def _trace(
+    model: Callable[..., Any], args: tuple[Any, ...], dtype: torch.dtype, seed: int
+) -> tuple[poutine.Trace, frozenset[str]]:
+    """One run at draws of the prior, and the observed sites with missing values; improper priors start amid their support."""
+    missing = Missing()
     with (
         fixed_seed(seed),
         torch.no_grad(),
         whole_plates(),
         pyro.validation_enabled(False),
-        _Improper(),
+        _Draw(dtype),
         poutine.trace() as tracer,
     ):
-        Missing()(model)(*args)
-    return tracer.trace
+        missing(model)(*args)
+    return tracer.trace, frozenset(missing.found)
 
 
-class _Improper(Messenger):
+class _Draw(Messenger):
+    """Draws unobserved sites in the precision of z."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
     def _pyro_sample(self, msg: Any) -> None:
-        base = msg["fn"]
-        while type(base).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-            base = base.base_dist
-        if is_latent(msg) and type(base).__name__ == "ImproperUniform":
+        if not is_latent(msg) or is_discrete(msg["fn"]):
+            return
+        try:
+            value = msg["fn"].sample()
+        except NotImplementedError:
             transform = biject_to(msg["fn"].support)
-            msg["value"] = transform(2 * torch.rand(transform.inverse_shape(msg["fn"].shape())) - 1)
-            msg["done"] = True
+            value = transform(2 * torch.rand(transform.inverse_shape(msg["fn"].shape())) - 1)
+        msg["value"], msg["done"] = value.to(self.dtype), True
 
 
 def _refuse(trace: poutine.Trace) -> None:
@@ -116,6 +129,28 @@ def _refuse(trace: poutine.Trace) -> None:
                 f"site {name!r} is discrete ({type(node['fn']).__name__}) and not observed: mark it "
                 "infer={'enumerate': 'parallel'} so that it is summed over, or write the mixture itself."
             )
+
+
+def _check_shape(node: Any) -> None:
+    """Refuse observations that a plate would count more than once.
+
+    Raises:
+        ValueError: the log density of a site in plates does not have their shape.
+    """
+    frames = [frame for frame in node.get("cond_indep_stack", ()) if frame.vectorized]
+    if not frames or node["type"] != "sample" or not node["is_observed"] or _deterministic(node):
+        return
+    expected = [1] * max(-frame.dim for frame in frames)
+    for frame in frames:
+        expected[frame.dim] = frame.size
+    with pyro.validation_enabled(False):
+        shape = tuple(node["fn"].log_prob(node["value"]).shape)
+    padded = (1,) * (len(expected) - len(shape)) + shape
+    if len(padded) > len(expected) or any(n not in (1, size) for n, size in zip(padded, expected, strict=True)):
+        raise ValueError(
+            f"the log density of site {node['name']!r} has shape {shape}, but its plates have shape {tuple(expected)}: give data the "
+            "shape of the plates, and make further axes events by .to_event."
+        )
 
 
 def _site(name: str, node: Any, other: Any, enumerated: bool, centred: bool) -> Site:

@@ -221,13 +221,25 @@ class Missing(Messenger):
 
     Must be inside of what gives unobserved sites their values: `Missing()(model)`.
 
+    Args:
+        names: sites that are known to have such values; every site is looked at, and data are checked, if None.
+
+    Attributes:
+        found: names of the sites that had some.
+
     Raises (when the model runs):
         ValueError: observations that are not masked are not finite, or not in a support that no parameter moves.
     """
 
+    def __init__(self, names: frozenset[str] | None = None) -> None:
+        super().__init__()
+        self.names, self.found = names, set[str]()
+
     def _pyro_sample(self, msg: Any) -> None:
         if not is_data(msg) or not isinstance(msg["value"], Tensor):
             return
+        if self.names is not None and msg["name"] not in self.names:
+            return  # an observed value may be computed from sites (obs=f(theta)), and is then no plain tensor under vmap
         value, fn, mask = msg["value"], msg["fn"], msg["mask"]
         axes = tuple(range(-fn.event_dim, 0))
         finite = torch.isfinite(value) if value.is_floating_point() else torch.ones_like(value, dtype=torch.bool)
@@ -243,7 +255,8 @@ class Missing(Messenger):
             instead = good[0] if len(good) else torch.ones_like(value[(0,) * fine.ndim])
             value = torch.where(fine.reshape(*fine.shape, *(1,) * fn.event_dim), value, instead)
             msg["value"] = value
-        if any(getattr(base_of(fn), "support", None) is each for each in FIXED_SUPPORTS):
+            self.found.add(msg["name"])
+        if self.names is None and any(getattr(base_of(fn), "support", None) is each for each in FIXED_SUPPORTS):
             good = base_of(fn).support.check(value)
             good = good.all(axes) if axes and good.shape == value.shape else good
             if mask is not None and not bool(good.all()):

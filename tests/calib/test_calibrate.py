@@ -165,6 +165,17 @@ def test_arviz_groups(found):
     assert tree["observed_data"]["data"].shape == (3,)
 
 
+def test_a_table_and_a_figure(found):
+    table, (mean, covariance) = found.summary(seed=1), exact()
+    assert list(table.index) == ["effect[a]", "effect[b]"]
+    torch.testing.assert_close(torch.tensor(table["mean"].to_numpy()), mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.tensor(table["sd"].to_numpy()), covariance.diagonal().sqrt(), atol=0.0, rtol=0.06)
+    torch.testing.assert_close(torch.tensor(table["prior sd"].to_numpy()), torch.full((2,), 2.0), atol=0.0, rtol=0.06)
+    assert (table["5 %"] < table["50 %"]).all()
+    assert set(table["unit"]) == {"m"}
+    assert len(found.plot(200).axes) >= 3
+
+
 def test_same_seed_same_result():
     one, two = (calibrate(linear, SPACE, DATA, likelihood=law, budget=400, seed=5) for _ in range(2))
     g = [torch.Generator().manual_seed(0) for _ in range(2)]
