@@ -123,7 +123,8 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
         )
     if noisy and not (fit or corrected):
         text = f"Two runs at the same parameters differ in log likelihood by {e.noise:.2g} nats (standard deviation)."
-        advice = "Average more runs for each draw, or take a method for simulators with noise: a larger budget alone does not help."
+        text += " The mean of log p(y | run), which this method takes, is then not the log of its mean."
+        advice = "Take method='auto' or 'abc-regression', which integrate the noise out: a larger budget alone does not help."
         return CalibrationVerdict("poor", (*reasons, text), advice, e)
     if ended:
         return CalibrationVerdict("unfinished", (*reasons, ended), _more(e), e)

@@ -312,7 +312,7 @@ def test_direct_on_a_noisy_simulator_is_not_believed():
 )  # fmt: skip
 def test_auto_chooses_by_the_noise(sd, dim, gradient, can_draw, method):
     pilot = Pilot(sd > 0, False, sd, sd, 35, torch.zeros(1, 1))
-    assert _choose("auto", dim, gradient, pilot, can_draw) == method
+    assert _choose("auto", dim, gradient, pilot, can_draw, False) == method
 
 
 def test_a_noisy_log_likelihood_is_weighed():
