@@ -26,6 +26,7 @@ from calib._dgsm import gradient_design as gradient_design
 from calib._distributed import RankLost as RankLost
 from calib._distributed import RemoteError as RemoteError
 from calib._distributed import Team as Team
+from calib._executor import EachDraw as EachDraw
 from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
@@ -90,9 +91,10 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
-from calib._verify import Verification as Verification
+from calib._truncated import TruncatedNormal as TruncatedNormal
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
+from calib._verify import Verification as Verification
 from calib._warm_start import WarmStart as WarmStart
 from calib._warm_start import gauss_newton as gauss_newton
 from calib._warm_start import start_flow as start_flow

@@ -38,7 +38,7 @@ class NoiseEvidence:
         temperature: of the importance weights.
         weighted: effective runs by those weights.
         k_hat: of the weights at temperature 1.
-        fresh_temperature: of the weights of fresh simulations at draws of the fit.
+        fresh_temperature: how far fresh simulations at draws of the fit could be weighted towards the posterior, 1 for all the way.
         bias: in words.
         cost: in words.
     """
