@@ -31,6 +31,7 @@ from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
 from calib._gradients import score_function as score_function
 from calib._hub import HUB_LEVELS as HUB_LEVELS
+from calib._hub import check_hub_rows as check_hub_rows
 from calib._hub import hub_rows as hub_rows
 from calib._hub import quantile_table as quantile_table
 from calib._idata import datasets_of as datasets_of
