@@ -86,6 +86,8 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._unmoved import PriorDistance as PriorDistance
+from calib._unmoved import prior_distance as prior_distance
 from calib._warm_start import WarmStart as WarmStart
 from calib._warm_start import gauss_newton as gauss_newton
 from calib._warm_start import start_flow as start_flow
