@@ -38,6 +38,7 @@ from calib._idata import datasets_of as datasets_of
 from calib._idata import load_inference_data as load_inference_data
 from calib._idata import save_inference_data as save_inference_data
 from calib._idata import to_inference_data as to_inference_data
+from calib._idata import without_missing as without_missing
 from calib._importance import Draws as Draws
 from calib._importance import Importance as Importance
 from calib._importance import KHatVerdict as KHatVerdict

@@ -126,8 +126,8 @@ class Calibration:
             corrected: as in `sample`.
 
         Returns:
-            `InferenceData` (ArviZ 0.23) or `DataTree` (1.x) with groups posterior, prior, sample_stats (`log_q`, density of
-            the flow in z) and, if known, observed_data.
+            `InferenceData` with groups posterior, prior, sample_stats (`log_q`, density of the flow in z) and, if known,
+            observed_data. Draws are independent, so they are one chain.
         """
         generator = torch.Generator().manual_seed(seed)
         z = self.sample_z(draws, generator, corrected=corrected)
