@@ -58,6 +58,7 @@ class Chains:
     Attributes:
         z: `[draw, chain, D]`. log_density: `[draw, chain]`, of z, up to a constant.
         step: size of a leapfrog step. accepted: mean acceptance. divergent: trajectories whose energy ran away.
+        diverging: which they were, `[draw, chain]`. energy: of each draw with its momentum, `[draw, chain]`.
     """
 
     z: Tensor
@@ -65,6 +66,8 @@ class Chains:
     step: float
     accepted: float
     divergent: int
+    diverging: Tensor
+    energy: Tensor
 
     @cached_property
     def r_hat(self) -> Tensor:
@@ -153,7 +156,9 @@ def sample_chains(
     step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
     renewals = [round(share * warmup) for share in RENEWED]
-    kept, heights, rates, divergent, look = [], [], 0.0, 0, max(1, draws // 3)
+    kept, heights, rates, look = [], [], 0.0, max(1, draws // 3)
+    wild: list[Tensor] = []
+    energies: list[Tensor] = []
     for number in range(warmup + draws):
         length = TRAJECTORY * 2 * float(torch.rand((), generator=generator))
         steps = min(max(1, math.ceil(length / step)), MOST_STEPS)
@@ -165,7 +170,8 @@ def sample_chains(
             at = at + step * momentum @ metric.mT
             height, rise = target(at)
             momentum = momentum + (step if left else 0.5 * step) * rise @ metric
-        change = (height - 0.5 * (momentum**2).sum(1)) - energy
+        after = height - 0.5 * (momentum**2).sum(1)
+        change = after - energy
         chance = change.nan_to_num(-math.inf, posinf=0.0).clamp_max(0.0).exp()
         took = torch.rand(chains, generator=generator, dtype=u.dtype) < chance
         u = torch.where(took[:, None], at, u)
@@ -184,7 +190,8 @@ def sample_chains(
                 mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
             rates += rate
-            divergent += int((change < -WILD).sum())
+            wild.append(~(change >= -WILD))
+            energies.append(-torch.where(took, after, energy))
             kept.append(u)
             heights.append(value)
         if progress is not None:
@@ -193,7 +200,8 @@ def sample_chains(
             break
     z, log_q = _where(flow, kept)
     height = torch.stack(heights) + (log_q + 0.5 * torch.stack(kept).square().sum(-1))
-    return Chains(z, height, step, rates / len(kept), divergent)
+    diverging = torch.stack(wild)
+    return Chains(z, height, step, rates / len(kept), int(diverging.sum()), diverging, torch.stack(energies))
 
 
 def _where(flow: Coordinates, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
