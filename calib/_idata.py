@@ -155,7 +155,7 @@ def to_inference_data(
             for name in texts.keys() & variables.keys():
                 dataset[name].attrs[key] = texts[name]
         datasets[group] = dataset
-    return az.InferenceData(**datasets)
+    return _tree(datasets)
 
 
 def without_missing(tree: Tree) -> Tree:
@@ -196,7 +196,11 @@ def without_missing(tree: Tree) -> Tree:
             dims=("chain", "draw", axis),
             coords={"chain": array["chain"], "draw": array["draw"], axis: np.asarray(labels)[use]},
         )
-    return az.InferenceData(**{**datasets, "log_likelihood": xr.Dataset(kept)})
+    return _tree({**datasets, "log_likelihood": xr.Dataset(kept)})
+
+
+def _tree(datasets: dict[str, Any]) -> Tree:
+    return az.InferenceData(**datasets)
 
 
 def _text(labels: np.ndarray) -> np.ndarray:
@@ -241,4 +245,4 @@ def load_inference_data(path: str | os.PathLike[str]) -> Tree:
         ) from error
     if not datasets:
         raise ValueError(f"{file} holds none of the groups {', '.join(GROUPS)}; pass a posterior file.")
-    return az.InferenceData(**datasets)
+    return _tree(datasets)
