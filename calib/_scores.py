@@ -270,14 +270,14 @@ def _warn_of_gaps(
 ) -> None:
     """Say which cells `[horizon, place]` the means leave out although something was reported there."""
     if missing.any():
-        where = ", ".join(str(places[i]) for i in np.flatnonzero(missing.any(axis=0)))
+        where = ", ".join(str(places[i]) for i in np.flatnonzero(missing.any(axis=0)).tolist())
         warnings.warn(
             f"The forecast of {target} is missing in {int(missing.sum())} of {int(observed.sum())} cells with an observation "
             f"({where}); means leave them out, so forecast them or name the gap where scores are reported.",
             stacklevel=3,
         )
     if negative.any():
-        where = ", ".join(str(places[i]) for i in np.flatnonzero(negative.any(axis=0)))
+        where = ", ".join(str(places[i]) for i in np.flatnonzero(negative.any(axis=0)).tolist())
         warnings.warn(
             f"{int(negative.sum())} observations of {target} are negative ({where}), so they correct earlier counts; "
             "both scales leave them out: pass corrected counts to score these cells.",
