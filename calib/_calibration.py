@@ -220,7 +220,7 @@ class Calibration:
             corrected: as in `sample`.
 
         Returns:
-            `InferenceData` (ArviZ 0.23) or `DataTree` (1.x) with groups posterior, prior, sample_stats (`log_q`, density of
+            `InferenceData` with groups posterior, prior, sample_stats (`log_q`, density of
             the flow in z; of chains `lp`, `energy`, `diverging`) and, if known, observed_data.
         """
         generator = torch.Generator().manual_seed(seed)

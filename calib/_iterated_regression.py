@@ -249,9 +249,9 @@ def _local(z: Tensor, apart: Tensor, weight: Tensor) -> Adjusted:
     size = _least_squares(design, (residual**2 + 1e-12).log(), kernel)
     factor = (-0.5 * flat @ size[1:]).clamp(-0.7, 0.7).exp()
     draws = coefficients[0] + residual * factor
-    middle_at = kernel @ flat
-    spread = (kernel @ (flat - middle_at) ** 2).sqrt().clamp_min(1e-12)
-    return Adjusted(draws, kernel, effective, float((middle_at / spread).abs().max()))
+    centre = kernel @ flat
+    sd = (kernel @ (flat - centre) ** 2).sqrt().clamp_min(1e-12)
+    return Adjusted(draws, kernel, effective, float((centre / sd).abs().max()))
 
 
 def _least_squares(design: Tensor, target: Tensor, weight: Tensor) -> Tensor:

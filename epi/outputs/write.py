@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor
 from calib import FitResult, Flow, judge_k_hat
 from calib._atomic import atomic_path, atomic_write_json
 from calib._common_error import CommonError
+from calib._hamiltonian import Chains
 from calib._hub import hub_rows, quantile_table
-from calib._idata import save_inference_data, to_inference_data
+from calib._idata import FORECAST_DRAWS, save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder
@@ -36,6 +37,7 @@ from epi.model.parameters import KNOTS
 from epi.outputs.derivatives import sensitivity_table
 from epi.outputs.stream_information import taught
 from epi.study import calendar
+from epi.study.labels import label
 from epi.study.streams import AREAS, SIGNALS
 
 BASELINE_FROM = "2022-01-30"
@@ -48,6 +50,13 @@ SITE_DIMS = {
     "severity_band": ["age"],
     "wastewater_area_effect": ["area"],
 }
+UNITS = {
+    "cases_district": "people a week", "cases_age": "people a week", "admissions_age": "people a week", "deaths_age": "people a week",
+    "infections_district": "people a week", "occupancy_district": "people", "wastewater_area": "million genome copies a person a day",
+    "border_cohort": "infections per 1,000 workers a week", "population_district": "people", "population_age": "people",
+}  # fmt: skip
+LIKELIHOOD_DRAWS = 15
+"""Draws of each chain whose log likelihood is kept, evenly over the chain: enough for leave-one-out, a tenth of the size."""
 FEWEST_WEEKS = 3
 """Known weeks from which the baseline of a score can be made."""
 
@@ -130,7 +139,7 @@ def conclude(
         run.notice(
             "The fit had no warm start, so there is no local mean to judge it by importance weights or to draw from."
         )
-        errors = None
+        found: Chains | None = None
         with torch.no_grad():
             z, many = flow.sample(config.draws, generator), flow.sample(JUDGED, generator)
     else:
@@ -152,8 +161,8 @@ def conclude(
         _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
-        pointwise = _pointwise(study, inference, z, flat, None if errors is None else (errors, off))
-        _save_posterior(study, z, flat, log_q, pointwise, predicted, prior, run)
+        posterior = _chains(study, inference, errors, found) if found else _one_chain(study, inference, z, flat, log_q)
+        _save_posterior(study, z, posterior, predicted, prior, run)
         scores = score_unseen(study, predicted, run)
     if not config.scores_only:
         with run.phase("sensitivity"):
@@ -215,11 +224,15 @@ def _shares(errors: CommonError) -> dict[str, float | int]:
 
 
 def _pointwise(
-    study: Study, inference: Inference, z: Tensor, flat: Tensor, errors: tuple[CommonError, Tensor] | None
+    study: Study, inference: Inference, z: Tensor, flat: Tensor | None, errors: tuple[CommonError, Tensor] | None
 ) -> dict[str, Tensor]:
-    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the local mean with its errors, or of single runs if there is none."""
+    """Log likelihood `{signal: [S, W, places]}`, NaN where the likelihood has no observation.
+
+    By the local mean with its errors, or of single runs if there is none.
+    """
     theta, data, weeks = study.space.to_theta(z), study.fit_data, study.short.weeks
     if errors is None:
+        assert flat is not None
         every = Expected.from_flat(flat, study.full.weeks)
         expected = Expected(*(getattr(every, f.name)[:, :weeks] for f in fields(Expected)))
         variance: dict[str, Tensor | None] = dict.fromkeys(data.signals)
@@ -230,12 +243,54 @@ def _pointwise(
             row[:, inference.which] = seen
         expected, relative = (Expected.from_flat(row, weeks) for row in both)
         variance = {s: getattr(relative, s).sqrt() for s in data.signals}
-    return {
-        s: figures_law(s, getattr(expected, s), theta, variance[s]).log_prob(data.counts[s].nan_to_num(1.0))[
-            :, data.seen[s]
-        ]
-        for s in data.signals
-    }
+    result = {}
+    for s in data.signals:
+        value = figures_law(s, getattr(expected, s), theta, variance[s]).log_prob(data.counts[s].nan_to_num(1.0))
+        result[s] = value.new_full((len(z), study.full.weeks, value.shape[2]), math.nan)
+        result[s][:, :weeks] = torch.where(data.seen[s], value, math.nan)
+    return result
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """What is kept of the posterior.
+
+    Attributes:
+        z: `[chain, draw, D]`.
+        stats: `{name: [chain, draw]}`, the group `sample_stats`.
+        log_likelihood: `{stream: [chain, kept, W, places]}`.
+        kept: the draws of each chain whose log likelihood that is.
+    """
+
+    z: Tensor
+    stats: dict[str, np.ndarray]
+    log_likelihood: dict[str, np.ndarray]
+    kept: np.ndarray
+
+
+def _chains(study: Study, inference: Inference, errors: CommonError, found: Chains) -> _Posterior:
+    """Every draw of the chains, in single precision, and the log likelihood of some."""
+    every = found.z.transpose(0, 1)
+    kept = np.unique(np.linspace(0, every.shape[1] - 1, LIKELIHOOD_DRAWS).round().astype(int))
+    some = every[:, torch.from_numpy(kept)].flatten(0, 1)
+    z, off = some[:, : study.space.dim], some[:, study.space.dim :]
+    pointwise = _pointwise(study, inference, z, None, (errors, off))
+    stats = {"lp": found.log_density, "energy": found.energy, "diverging": found.diverging}
+    return _Posterior(
+        every[..., : study.space.dim],
+        {name: x.mT.numpy() for name, x in stats.items()},
+        {s: x.unflatten(0, (len(every), len(kept))).float().numpy() for s, x in pointwise.items()},
+        kept,
+    )
+
+
+def _one_chain(study: Study, inference: Inference, z: Tensor, flat: Tensor, log_q: Tensor) -> _Posterior:
+    """Independent draws of a fit without chains: as one chain, with the log likelihood of their own simulations."""
+    pointwise = _pointwise(study, inference, z, flat, None)
+    joint = torch.stack([x.nansum((1, 2)) for x in pointwise.values()]).sum(0)
+    joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    stats = {"lp": joint[None].numpy(), "log_q": log_q[None].numpy()}
+    return _Posterior(z[None], stats, {s: x[None].numpy() for s, x in pointwise.items()}, np.arange(len(z)))
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:
@@ -256,44 +311,44 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, seco
 def _save_posterior(
     study: Study,
     z: Tensor,
-    flat: Tensor,
-    log_q: Tensor,
-    pointwise: dict[str, Tensor],
+    posterior: _Posterior,
     predicted: dict[str, np.ndarray],
     prior: tuple[Tensor, Tensor],
     run: RunFolder,
 ) -> None:
-    weeks = study.full.observation.weeks
-    names = [str(w.date()) for w in weeks]
-    fitted = study.data.fitted.numpy()
+    """Write `posterior.nc`: chains as chains, and the draws `z [S, D]` of the forecast with what they predict."""
+    weeks, space = study.full.observation.weeks, study.space
     masked = np.asarray(weeks == np.datetime64(calendar.MASKED_WEEK))
 
-    def sites(z: Tensor) -> dict[str, np.ndarray]:
-        return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
+    def sites(z: Tensor, kind: type = np.float64) -> dict[str, np.ndarray]:
+        theta = space.to_theta(z.flatten(0, 1))
+        return {name: x.unflatten(0, z.shape[:2]).numpy().astype(kind) for name, x in theta.items()}
 
-    joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
-    joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    def replicated(counts: dict[str, np.ndarray], infections: bool) -> dict[str, np.ndarray]:
+        """`[S * replicates, W, places]` to `[1, S, replicates, W, places]`; infections are the same in every replicate."""
+        split = {
+            name: x.reshape(1, -1, study.config.replicates, *x.shape[1:])
+            for name, x in counts.items()
+            if name in SIGNALS
+        }
+        return split | ({"infections_district": counts["infections_district"][None]} if infections else {})
+
     people = study.figures.population
-    seen = {name: study.data.seen[name].numpy() for name in SIGNALS}
     groups = {
-        "posterior": sites(z),
-        "prior": sites(prior[0]),
-        "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != "infections_district"},
-        "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
-        "log_likelihood": {name: x[None].numpy() for name, x in pointwise.items()},
-        "sample_stats": {
-            "lp": joint[None].numpy(), "log_q": log_q[None].numpy(),
-        },
+        "posterior": sites(posterior.z, np.float32 if len(posterior.z) > 1 else np.float64),
+        FORECAST_DRAWS: sites(z[None]),
+        "prior": sites(prior[0][None]),
+        "posterior_predictive": replicated(predicted, True),
+        "prior_predictive": replicated(observations(study, *prior, "prior"), False),
+        "log_likelihood": posterior.log_likelihood,
+        "sample_stats": posterior.stats,
         "observed_data": {name: study.data.counts[name].numpy() for name in SIGNALS},
         "constant_data": {
-            "fitted_week": fitted, "masked_week": masked, "population_district": people.sum(1), "population_age": people.sum(0),
-            **{f"seen_{name}": x for name, x in seen.items()},
+            "fitted_week": study.data.fitted.numpy(), "masked_week": masked,
+            "population_district": people.sum(1), "population_age": people.sum(0),
+            **{f"seen_{name}": study.data.seen[name].numpy() for name in SIGNALS},
         },
     }  # fmt: skip
-    # one infection curve a draw: repeated over its observations, so that the group has one draw axis
-    groups["posterior_predictive"]["infections_district"] = np.repeat(
-        predicted["infections_district"], study.config.replicates, 0
-    )[None]
     axes = {name: "district" if name not in SIGNALS else SIGNALS[name].axis for name in PLACES}
     dims = {name: ["week", axis] for name, axis in axes.items()} | SITE_DIMS
     dims |= {f"seen_{name}": dims[name] for name in SIGNALS}
@@ -303,23 +358,18 @@ def _save_posterior(
         "population_district": ["district"],
         "population_age": ["age"],
     }
-    coords = {"week": names, "knot": list(KNOTS), "area": list(AREAS)}
+    coords = {"week": weeks.to_numpy(), "knot": list(KNOTS), "area": list(AREAS)}
     coords |= {axis: list(PLACES[name]) for name, axis in axes.items()}
-    likelihood = {"log_likelihood": groups.pop("log_likelihood")}
-    tree = to_inference_data(groups, coords, dims)
-    figure = {
-        f"figure_{name}": [f"{names[w]} {PLACES[name][p]}" for w, p in np.argwhere(seen[name])] for name in pointwise
-    }
-    part = to_inference_data(likelihood, figure, {name: [f"figure_{name}"] for name in pointwise})
-    save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": "nz_calibration"})
-
-
-def _joined(tree: Any, part: Any) -> Any:
-    if hasattr(tree, "add_groups"):
-        tree.add_groups({"log_likelihood": part["log_likelihood"]})
-        return tree
-    tree["log_likelihood"] = part["log_likelihood"]
-    return tree
+    tree = to_inference_data(
+        groups,
+        coords,
+        dims,
+        units={p.name: p.unit for p in space.parameters if p.unit} | UNITS,
+        descriptions={p.name: label(p.name) for p in space.parameters} | {name: s.title for name, s in SIGNALS.items()},
+        attrs={"study": "nz_calibration"},
+        group_coords={"log_likelihood": {"draw": posterior.kept}},
+    )
+    save_inference_data(tree, run.file("posterior.nc"), {"study": "nz_calibration"})
 
 
 def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:
