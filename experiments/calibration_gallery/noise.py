@@ -54,7 +54,8 @@ def measure(problem: str, number: int, method: str, budget: int, seed: int) -> d
     row |= {"seconds": round(found.report["seconds"], 1)}
     names = ("pilot_sd", "sd", "temperature", "weighted", "effective", "disagreement", "ratio", "fresh_temperature")
     row |= {name: noise.get(name) for name in names}
-    row |= {"shift": found.verdict.evidence.shift, "commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
+    row |= {"shift": found.verdict.evidence.shift, "stretch": found.verdict.evidence.stretch}
+    row |= {"commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
     return row
 
 
