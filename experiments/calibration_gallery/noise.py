@@ -40,12 +40,12 @@ def error_of(problem: str, number: int, draws: dict[str, Tensor]) -> dict[str, f
     return {"error": max(off), "ratio_low": min(ratio), "ratio_high": max(ratio)}
 
 
-def measure(problem: str, number: int, method: str, budget: int, seed: int) -> dict[str, Any]:
+def measure(problem: str, number: int, method: Any, budget: int, seed: int) -> dict[str, Any]:
     """Calibrate once; one row."""
     model = PROBLEMS[problem]
     found = calibrate(
         model.simulate, model.priors, data_set(problem, number), likelihood=reports_given, budget=budget, seed=seed,
-        method=method,  # type: ignore[arg-type]
+        method=method,
     )  # fmt: skip
     noise = found.report["noise"] or {}
     row: dict[str, Any] = dict(zip(KEY, (problem, number, method, budget, seed), strict=True))
@@ -54,7 +54,8 @@ def measure(problem: str, number: int, method: str, budget: int, seed: int) -> d
     row |= {"seconds": round(found.report["seconds"], 1)}
     names = ("pilot_sd", "sd", "temperature", "weighted", "effective", "disagreement", "ratio", "fresh_temperature")
     row |= {name: noise.get(name) for name in names}
-    row |= {"shift": found.verdict.evidence.shift, "commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
+    row |= {"shift": found.verdict.evidence.shift, "stretch": found.verdict.evidence.stretch}
+    row |= {"commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
     return row
 
 

@@ -246,6 +246,7 @@ FRESH = Evidence("trained", 1.0, 100, 100, shift=0.1, stretch=1.1)
         ({"temperature": 0.05}, {}, "poor"),
         ({"ratio": 1.6}, {}, "poor"),
         ({}, {"shift": 0.6}, "poor"),
+        ({}, {"stretch": 1.3}, "usable"),
         ({}, {"finite": 10}, "poor"),
         ({}, {"failed": 0.3}, "usable"),
         ({"temperature": 1.0, "weighted": 300.0, "k_hat": 0.3, "effective": 50.0}, {}, "good"),
