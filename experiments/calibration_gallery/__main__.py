@@ -16,9 +16,10 @@ import typer
 from rich.console import Console
 
 from calib import atomic_write_csv, atomic_write_text
+from experiments.calibration_gallery._jobs import run_named, threads_of_one
 from experiments.calibration_gallery._plot import plot
 from experiments.calibration_gallery._registry import PROBLEMS
-from experiments.calibration_gallery._run import COLUMNS, KEY, run, threads_of_one
+from experiments.calibration_gallery._run import COLUMNS, KEY
 from experiments.calibration_gallery._table import by_problem, markdown, summary
 
 console = Console(stderr=True)
@@ -79,16 +80,11 @@ def _measure(jobs: list[tuple[str, str, int]], workers: int) -> Iterator[dict[st
     if workers == 1:
         threads_of_one()
         for job in jobs:
-            yield _job(job)
+            yield run_named(job)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), threads_of_one) as pool:
-        for future in as_completed([pool.submit(_job, job) for job in jobs]):
+        for future in as_completed([pool.submit(run_named, job) for job in jobs]):
             yield future.result()
-
-
-def _job(job: tuple[str, str, int]) -> dict[str, Any]:
-    name, method, seed = job
-    return run(PROBLEMS[name], method, seed)
 
 
 def _commit() -> str:

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
 from calib import calibrate
 from experiments.calibration_gallery._problem import Array, Problem, Reference
@@ -71,8 +70,3 @@ def compare(draws: dict[str, Array], reference: Reference) -> tuple[float, float
 def is_wrong(error: float, ratio: float) -> bool:
     """Whether a posterior with such errors is wrong; NaN is."""
     return not (error <= MEAN_OFF and 1 / SD_OFF <= ratio <= SD_OFF)
-
-
-def threads_of_one() -> None:
-    """Small problems lose more to several threads than they gain."""
-    torch.set_num_threads(1)
