@@ -67,6 +67,7 @@ def main(
         )  # fmt: skip
     rows.sort(key=lambda r: (list(PROBLEMS).index(r["problem"]), r["method"] != "auto", r["method"], r["seed"]))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    atomic_write_csv(file, table)
     text = markdown(summary(table)) + "\n\n" + markdown(by_problem(table)) + "\n"
     atomic_write_text(output / "table.md", text)
     plot(table, output / "gallery.png")
