@@ -1,13 +1,17 @@
-"""What can go wrong in the New Zealand study, as far as its user can mend it."""
+"""What can go wrong in a study, as far as its user can mend it."""
 
 from __future__ import annotations
 
-__all__ = ["FiguresError", "StudyError"]
+__all__ = ["DataError", "NotKept", "StudyError"]
 
 
 class StudyError(ValueError):
     """A setting or an input that the study cannot work with; its text says what was found and what to do."""
 
 
-class FiguresError(StudyError):
-    """A table of figures that is missing, damaged or inconsistent with the others."""
+class NotKept(StudyError):
+    """A study or run that has not what a plot or a table is made of; others can still be made."""
+
+
+class DataError(StudyError):
+    """A table that is missing, damaged or inconsistent with the others."""

@@ -1,1 +1,7 @@
 """Reading and checking the tables of a study; observations by stream, week and place."""
+
+from epi.data.layout import Layout as Layout
+from epi.data.load import EpidemicData as EpidemicData
+from epi.data.load import load_data as load_data
+from epi.data.observations import Data as Data
+from epi.data.observations import observed as observed

@@ -1,301 +1,280 @@
-"""The figures of the study, read from a folder of CSV tables and checked."""
+"""The tables that a study's parts and streams ask for, read from its folder and checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from epi.data import tables
-from epi.errors import FiguresError
+from epi.data.series import read_series
+from epi.errors import DataError
+from epi.study import Campaign, Community, Households, Importations, Schools, Study, Vaccination, Workplaces
+from epi.study.families import BetaBinomial
 
-__all__ = ["AGE_BANDS", "DISTRICTS", "Figures", "load_figures"]
-
-DISTRICTS: tuple[str, ...] = (
-    "Northland", "Waitemata", "Auckland", "Counties Manukau", "Waikato", "Lakes", "Bay of Plenty",
-    "Tairawhiti", "Taranaki", "Hawke's Bay", "Whanganui", "MidCentral", "Hutt Valley", "Capital and Coast",
-    "Wairarapa", "Nelson Marlborough", "West Coast", "Canterbury", "South Canterbury", "Southern",
-)  # fmt: skip
-"""The 20 health districts (former district health boards), north to south."""
-
-AGE_BANDS: tuple[str, ...] = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")
-"""The 8 age bands."""
-
-SCHOOL_TYPES: tuple[str, ...] = ("composite", "early_childhood", "primary", "secondary")
-DOSES: tuple[str, ...] = ("doses_0", "doses_1", "doses_2", "doses_3")
-
-# Cases by age leave out those at the border and without an age, and were frozen at another date.
-_TOTALS_MAY_DIFFER = 0.05
+__all__ = ["EpidemicData", "load_data"]
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
-    """What the study knows of New Zealand, early 2022.
+class EpidemicData:
+    """What the tables of a study say.
 
-    Axes: 20 districts d, 8 age bands a, 4 dose states s (0, 1, 2, 3 or more). Frames "by week"
-    have the Sunday that ends the week as their index (`DatetimeIndex`, name `week`).
+    Axes: R regions, A age bands, S states of vaccination. Frames "by week" have the day that ends the week as their index
+    (`DatetimeIndex`, name `week`). What no part asks for is None.
 
     Attributes:
+        study: the study.
         folder: where the tables were read.
-        cases_district: cases by week, one column a district (int64).
-        cases_age: cases by week, one column an age band (int64).
-        deaths_age: deaths attributed to COVID-19 by week and age (int64).
-        admissions_age: admissions to hospital for COVID-19 by week and age, as the Ministry counts (int64).
-        icu_age: of which to intensive care (int64).
-        admissions_age_linked: admissions by week and age linked to cases, a second count (int64).
-        occupancy: mean number in hospital by week, one column a district (float64; from the week
-            ending 2022-03-20).
-        wastewater: rows `week, region, genome_copies_per_person_per_day, population_covered`.
-        border_cohort: rows `week, region, border_workers_per_1000, general_population_reported_per_1000`.
-        population: `[d, a]` people (int64).
-        ages: rows `age_band, from_age, people`, five-year bands of the country, each with the band a that it is part of.
-        household_types: `[type, a]` members of each household type by age (int64).
-        household_counts: `[type]` households of each type in the 2018 census (int64).
-        schools: rows `district, type, age_min, age_max, size, schools`.
-        work: by district (index), columns `business_units, employees` (int64).
-        vaccination: `[d, a, s]` fraction of people with s doses, sums to 1 over s, on 8 February 2022.
-        third_doses: third doses given in the country by a day (index `date`), one column an age band (int64).
-        districts: by district (index), columns `region, latitude, longitude` (population-weighted, degrees).
-        policy: rows `effective_date, scope, kind, setting, note, source_url`.
+        series: by stream, a frame by week with a column for each place; counts or measurements in the stream's units.
+        tested: the same of the number tested, for streams of positives among the tested.
+        population: `[R, A]` people (int64).
+        ages: rows `age_band, from_age, people`: finer bands of all regions together, each with the band that it is part of.
+        household_types: `[type, A]` members of each household type by age (int64).
+        household_counts: `[type]` households of each type (int64).
+        schools: rows `<axis>, type, age_min, age_max, size, schools`.
+        work: by region (index), column `employees` (int64).
+        vaccination: `[R, A, S]` fraction of people in each state, sums to 1 over S; all ones where S is 1.
+        campaign_doses: doses given in all regions by a day (index `date`), one column an age band (int64).
+        places: by region (index), columns `latitude, longitude` in degrees.
+        contacts: `[A, A]` contacts a day of a person (row) with people of an age (column).
+        importations: `[day, R]` infections from outside by date (index) and region (columns).
+        own: what parts of the user's own read, by the name of their class.
     """
 
+    study: Study
     folder: Path
-    cases_district: pd.DataFrame
-    cases_age: pd.DataFrame
-    deaths_age: pd.DataFrame
-    admissions_age: pd.DataFrame
-    icu_age: pd.DataFrame
-    admissions_age_linked: pd.DataFrame
-    occupancy: pd.DataFrame
-    wastewater: pd.DataFrame
-    border_cohort: pd.DataFrame
+    series: dict[str, pd.DataFrame]
+    tested: dict[str, pd.DataFrame]
     population: NDArray[np.int64]
     ages: pd.DataFrame
     household_types: NDArray[np.int64]
     household_counts: NDArray[np.int64]
-    schools: pd.DataFrame
-    work: pd.DataFrame
+    schools: pd.DataFrame | None
+    work: pd.DataFrame | None
     vaccination: NDArray[np.float64]
-    third_doses: pd.DataFrame
-    districts: pd.DataFrame
-    policy: pd.DataFrame
+    campaign_doses: pd.DataFrame | None
+    places: pd.DataFrame | None
+    contacts: NDArray[np.float64] | None
+    importations: pd.DataFrame | None
+    own: dict[str, Any] = field(default_factory=dict)
 
 
-def load_figures(folder: Path | str | None = None) -> Figures:
-    """Read and check the tables of a folder.
+def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
+    """Read and check the tables of a study.
 
     Args:
-        folder: the folder; None for the tables that come with the study.
+        study: says which tables, columns, regions, age bands and weeks.
+        folder: where they lie; None for the study's own folder.
 
     Returns:
-        The checked figures.
+        The checked tables.
 
     Raises:
-        FiguresError: a file or column is missing or misspelt, a count is negative or not whole, a week is
-            left out, a district or age band is unknown, missing, twice there or out of order, or cases by
-            district and by age disagree.
+        DataError: a file or column is missing or misspelt, a count is negative or not whole, a week is left out, a region or age band is
+            unknown, missing, twice there or out of order, or two tables of cases disagree.
     """
-    folder = (
-        Path(__file__).parents[2] / "experiments" / "nz_calibration" / "figures" if folder is None else Path(folder)
-    )
+    folder = study.data if folder is None else Path(folder)
     if not folder.is_dir():
-        raise FiguresError(
-            f"The folder of figures {folder} was not found; give a folder that holds the study's tables."
-        )
-    cases_district = _counts(folder, "cases_district.csv", "district", DISTRICTS, ("cases",))
-    linked = _counts(folder, "cases_age.csv", "age_band", AGE_BANDS, ("cases", "admissions", "deaths"))
-    weekly = _counts(folder, "admissions_age.csv", "age_band", AGE_BANDS, ("admissions", "icu_admissions"))
-    _compare_totals(cases_district["cases"], linked["cases"])
-    types, counts = _households(folder)
-    return Figures(
+        raise DataError(f"The folder of data {folder} was not found; give a folder that holds the study's tables.")
+    series, tested = {}, {}
+    for s in study.observed:
+        series[s.name] = read_series(folder, study, s, s.column)
+        if isinstance(s.family, BetaBinomial):
+            tested[s.name] = read_series(folder, study, s, getattr(s, "tested_column", "tested"))
+    _compare_totals(study, series)
+    population = _population(folder, study)
+    types, counts = _households(folder, study)
+    community = study.need(Community, "The model")
+    schools, work, imported = study.part(Schools), study.part(Workplaces), study.part(Importations)
+    vaccination = study.part(Vaccination)
+    campaign = None if vaccination is None else vaccination.campaign
+    own = {type(part).__name__: part.read(folder, study) for part in study.parts if hasattr(part, "read")}
+    return EpidemicData(
+        study=study,
         folder=folder,
-        cases_district=cases_district["cases"],
-        cases_age=linked["cases"],
-        deaths_age=linked["deaths"],
-        admissions_age=weekly["admissions"],
-        icu_age=weekly["icu_admissions"],
-        admissions_age_linked=linked["admissions"],
-        occupancy=_occupancy(folder),
-        wastewater=_series(folder, "wastewater.csv", ("genome_copies_per_person_per_day", "population_covered")),
-        border_cohort=_series(
-            folder, "border_cohort.csv", ("border_workers_per_1000", "general_population_reported_per_1000")
-        ),
-        population=_population(folder),
-        ages=_ages(folder),
+        series=series,
+        tested=tested,
+        population=population,
+        ages=_ages(folder, study, population),
         household_types=types,
         household_counts=counts,
-        schools=_schools(folder),
-        work=_work(folder),
-        vaccination=_vaccination(folder),
-        third_doses=_third_doses(folder),
-        districts=_districts(folder),
-        policy=_policy(folder),
+        schools=None if schools is None else _schools(folder, study, schools),
+        work=None if work is None else _work(folder, study, work),
+        vaccination=_vaccination(folder, study, vaccination, population),
+        campaign_doses=None if campaign is None else _campaign(folder, study, campaign),
+        places=_places(folder, study) if community.coupling is not None else None,
+        contacts=None if community.contacts is None else _contacts(folder, study, community.contacts),
+        importations=None if imported is None else _importations(folder, study, imported),
+        own=own,
     )
 
 
-def _counts(
-    folder: Path, name: str, key: str, order: tuple[str, ...], values: tuple[str, ...]
-) -> dict[str, pd.DataFrame]:
-    """Weekly counts of one file, a frame by week for each value column."""
-    table = tables.read_table(folder, name, ("week_ending", key, *values), text=("week_ending", key))
-    table = tables.weeks(tables.whole_numbers(table, name, values), name)
-    return {value: tables.by_week(table, name, key, order, value) for value in values}
+def _compare_totals(study: Study, series: dict[str, pd.DataFrame]) -> None:
+    """Cases by region and by age must tell of one epidemic: totals over the common weeks agree."""
+    cases = [s for s in study.observed if s.kind == "cases"]
+    for other in cases[1:]:
+        first, within = cases[0], getattr(other, "agree_within", 0.05)
+        one, two = series[first.name], series[other.name]
+        common = one.index.intersection(two.index)
+        if not len(common):
+            raise DataError(
+                f"{first.table} and {other.table} have no week in common; both must cover the study's weeks."
+            )
+        a, b = int(one.loc[common].to_numpy().sum()), int(two.loc[common].to_numpy().sum())
+        if abs(a - b) > within * max(a, 1):
+            raise DataError(
+                f"{first.table} counts {a:,} cases in the weeks {common[0].date()} to {common[-1].date()} and {other.table} {b:,}, "
+                f"expected to agree within {within:.0%}; check both for missing or repeated counts."
+            )
 
 
-def _compare_totals(by_district: pd.DataFrame, by_age: pd.DataFrame) -> None:
-    """Cases by district and by age must tell of one epidemic: totals over the common weeks agree."""
-    common = by_district.index.intersection(by_age.index)
-    if not len(common):
-        raise FiguresError(
-            "cases_district.csv and cases_age.csv have no week in common; both must cover the study's weeks."
-        )
-    district, age = int(by_district.loc[common].to_numpy().sum()), int(by_age.loc[common].to_numpy().sum())
-    if abs(district - age) > _TOTALS_MAY_DIFFER * max(district, 1):
-        raise FiguresError(
-            f"cases_district.csv counts {district:,} cases in the weeks {common[0].date()} to "
-            f"{common[-1].date()} and cases_age.csv {age:,}, expected to agree within "
-            f"{_TOTALS_MAY_DIFFER:.0%}; check both for missing or repeated counts."
-        )
-
-
-def _occupancy(folder: Path) -> pd.DataFrame:
-    name = "occupancy.csv"
-    table = tables.read_table(folder, name, ("week_ending", "district", "in_hospital"), ("week_ending", "district"))
-    table = tables.weeks(tables.numbers(table, name, ("in_hospital",)), name)
-    return tables.by_week(table, name, "district", (*DISTRICTS, "New Zealand"), "in_hospital")
-
-
-def _series(folder: Path, name: str, values: tuple[str, ...]) -> pd.DataFrame:
-    """Rows of a weekly series by region; a region may lack weeks."""
-    table = tables.read_table(folder, name, ("week_ending", "region", *values), text=("week_ending", "region"))
-    table = tables.weeks(tables.numbers(table, name, values), name)
-    twice = table.duplicated(["week_ending", "region"])
-    if twice.any():
-        line = int(np.flatnonzero(twice)[0]) + 2
-        raise FiguresError(f"{name}, line {line}: found a second row for a week and region, expected one; remove one.")
-    return table.rename(columns={"week_ending": "week"})
-
-
-def _population(folder: Path) -> NDArray[np.int64]:
-    name = "population.csv"
-    table = tables.read_table(folder, name, ("district", *AGE_BANDS), text=("district",))
-    tables.ordered(table, name, "district", DISTRICTS)
-    people = tables.whole_numbers(table, name, AGE_BANDS)[list(AGE_BANDS)].to_numpy(np.int64)
+def _population(folder: Path, study: Study) -> NDArray[np.int64]:
+    name, axis, bands = "population.csv", study.region.axis, study.ages.names
+    table = tables.read_table(folder, name, (axis, *bands), text=(axis,))
+    tables.ordered(table, name, axis, study.region.names)
+    people = tables.whole_numbers(table, name, bands)[list(bands)].to_numpy(np.int64)
     if (people == 0).any():
         row, column = (int(i[0]) for i in np.nonzero(people == 0))
-        raise FiguresError(
-            f"{name}, line {row + 2}, column {AGE_BANDS[column]!r}: found 0 people, expected at least one; correct it."
+        raise DataError(
+            f"{name}, line {row + 2}, column {bands[column]!r}: found 0 people, expected at least one; correct it."
         )
     return people
 
 
-def _ages(folder: Path) -> pd.DataFrame:
-    name = "ages.csv"
+def _ages(folder: Path, study: Study, population: NDArray[np.int64]) -> pd.DataFrame:
+    """Finer ages from `ages.csv`; without this file the study's own bands."""
+    name, bands = "ages.csv", study.ages.names
+    if not (folder / name).is_file():
+        people = population.sum(0)
+        return pd.DataFrame({"age_band": list(bands), "from_age": list(study.ages.breaks), "people": people})
     table = tables.read_table(folder, name, ("age_band", "from_age", "people"), text=("age_band",))
-    tables.known(table, name, "age_band", AGE_BANDS)
+    tables.known(table, name, "age_band", bands)
     table = tables.whole_numbers(table, name, ("from_age", "people"))
-    first = table["age_band"].str.extract(r"^(\d+)", expand=False).astype(np.int64)
-    beyond = (table["from_age"] >= first + 10) & (table["age_band"] != AGE_BANDS[-1])
-    bad = ((table["from_age"] < first) | beyond | table.duplicated("from_age")).to_numpy()
+    right = [bands[study.ages.band_of(age)] for age in table["from_age"]]
+    bad = ((table["age_band"] != right) | table.duplicated("from_age")).to_numpy()
     if bad.any():
         line = int(np.flatnonzero(bad)[0])
-        raise FiguresError(
+        raise DataError(
             f"{name}, line {line + 2}: found people from {table['from_age'][line]} on in the band {table['age_band'][line]}, expected each age "
             "once and in its band; correct the row."
         )
-    empty = [band for band in AGE_BANDS if not table.loc[table["age_band"] == band, "people"].sum()]
+    empty = [band for band in bands if not table.loc[table["age_band"] == band, "people"].sum()]
     if empty:
-        raise FiguresError(f"{name}: found nobody in the age band {empty[0]}, expected people in every band; add rows.")
+        raise DataError(f"{name}: found nobody in the age band {empty[0]}, expected people in every band; add rows.")
     return table
 
 
-def _households(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    name = "households.csv"
-    table = tables.whole_numbers(
-        tables.read_table(folder, name, (*AGE_BANDS, "households")), name, (*AGE_BANDS, "households")
-    )
-    types = table[list(AGE_BANDS)].to_numpy(np.int64)
-    empty, twice = types.sum(1) == 0, table.duplicated(list(AGE_BANDS)).to_numpy()
+def _households(folder: Path, study: Study) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    name, bands = study.need(Households, "The population").table, study.ages.names
+    table = tables.whole_numbers(tables.read_table(folder, name, (*bands, "households")), name, (*bands, "households"))
+    types = table[list(bands)].to_numpy(np.int64)
+    empty, twice = types.sum(1) == 0, table.duplicated(list(bands)).to_numpy()
     if empty.any() or twice.any():
         line = int(np.flatnonzero(empty | twice)[0]) + 2
         what = "a household type without members" if empty.any() else "a household type that is listed before"
-        raise FiguresError(f"{name}, line {line}: found {what}, expected each type once with members; remove the row.")
+        raise DataError(f"{name}, line {line}: found {what}, expected each type once with members; remove the row.")
     return types, table["households"].to_numpy(np.int64)
 
 
-def _schools(folder: Path) -> pd.DataFrame:
-    name, whole = "schools.csv", ("age_min", "age_max", "size", "schools")
-    table = tables.read_table(folder, name, ("district", "type", *whole), text=("district", "type"))
-    tables.known(table, name, "district", DISTRICTS)
-    tables.known(table, name, "type", SCHOOL_TYPES)
+def _schools(folder: Path, study: Study, part: Schools) -> pd.DataFrame:
+    name, whole, axis = part.table, ("age_min", "age_max", "size", "schools"), study.region.axis
+    table = tables.read_table(folder, name, (axis, "type", *whole), text=(axis, "type"))
+    tables.known(table, name, axis, study.region.names)
+    tables.known(table, name, "type", part.types)
     table = tables.whole_numbers(table, name, whole)
     bad = (table["age_max"] < table["age_min"]) | (table["size"] == 0) | (table["schools"] == 0)
     if bad.any():
         line = int(np.flatnonzero(bad)[0]) + 2
-        raise FiguresError(
+        raise DataError(
             f"{name}, line {line}: expected age_min <= age_max and size and schools above 0; correct the row."
         )
     return table
 
 
-def _work(folder: Path) -> pd.DataFrame:
-    name, whole = "work.csv", ("business_units", "employees")
-    table = tables.read_table(folder, name, ("district", *whole), text=("district",))
-    tables.ordered(table, name, "district", DISTRICTS)
-    return tables.whole_numbers(table, name, whole).set_index("district")
+def _work(folder: Path, study: Study, part: Workplaces) -> pd.DataFrame:
+    name, axis = part.table, study.region.axis
+    if len(part.employment) != len(study.ages):
+        raise DataError(
+            f"Workplaces has employment of {len(part.employment)} age bands, and the study has {len(study.ages)}; give one for each."
+        )
+    table = tables.read_table(folder, name, (axis, "employees"), text=(axis,))
+    tables.ordered(table, name, axis, study.region.names)
+    return tables.whole_numbers(table, name, ("employees",)).set_index(axis)
 
 
-def _vaccination(folder: Path) -> NDArray[np.float64]:
-    name = "vaccination.csv"
-    table = tables.read_table(folder, name, ("district", "age_band", *DOSES), text=("district", "age_band"))
-    tables.known(table, name, "district", DISTRICTS)
-    tables.known(table, name, "age_band", AGE_BANDS)
-    table = tables.fractions(table, name, DOSES)
-    cell = table["district"] + ", " + table["age_band"]
-    cells = [f"{d}, {a}" for d in DISTRICTS for a in AGE_BANDS]
-    tables.ordered(pd.DataFrame({"district, age_band": cell}), name, "district, age_band", cells)
-    return table[list(DOSES)].to_numpy(np.float64).reshape(len(DISTRICTS), len(AGE_BANDS), len(DOSES))
+def _vaccination(
+    folder: Path, study: Study, part: Vaccination | None, population: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    if part is None:
+        return np.ones((*population.shape, 1))
+    name, axis, states = part.table, study.region.axis, part.states
+    table = tables.read_table(folder, name, (axis, "age_band", *states), text=(axis, "age_band"))
+    tables.known(table, name, axis, study.region.names)
+    tables.known(table, name, "age_band", study.ages.names)
+    table = tables.fractions(table, name, states)
+    cell = table[axis] + ", " + table["age_band"]
+    cells = [f"{d}, {a}" for d in study.region.names for a in study.ages.names]
+    tables.ordered(pd.DataFrame({f"{axis}, age_band": cell}), name, f"{axis}, age_band", cells)
+    return table[list(states)].to_numpy(np.float64).reshape(*population.shape, len(states))
 
 
-def _third_doses(folder: Path) -> pd.DataFrame:
-    name = "third_doses.csv"
-    table = tables.read_table(folder, name, ("date", "age_band", "third_doses"), text=("date", "age_band"))
-    tables.known(table, name, "age_band", AGE_BANDS)
-    table = tables.whole_numbers(table, name, ("third_doses",))
+def _campaign(folder: Path, study: Study, part: Campaign) -> pd.DataFrame:
+    name, column, bands = part.table, part.column, study.ages.names
+    table = tables.read_table(folder, name, ("date", "age_band", column), text=("date", "age_band"))
+    tables.known(table, name, "age_band", bands)
+    table = tables.whole_numbers(table, name, (column,))
     day = pd.to_datetime(table["date"], format="%Y-%m-%d", errors="coerce")
     bad = (day.isna() | table.duplicated(["date", "age_band"])).to_numpy()
     if bad.any():
         line = int(np.flatnonzero(bad)[0]) + 2
-        raise FiguresError(
+        raise DataError(
             f"{name}, line {line}: expected a date as YYYY-MM-DD and one row for each day and age band; correct the row."
         )
-    wide = (
-        table.assign(date=day)
-        .pivot(index="date", columns="age_band", values="third_doses")
-        .reindex(columns=list(AGE_BANDS))
-    )
+    wide = table.assign(date=day).pivot(index="date", columns="age_band", values=column).reindex(columns=list(bands))
     if wide.isna().any(axis=None) or (wide.diff().iloc[1:] < 0).any(axis=None):
-        raise FiguresError(
+        raise DataError(
             f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows."
         )
     return wide.astype(np.int64)
 
 
-def _districts(folder: Path) -> pd.DataFrame:
-    name, degrees = "districts.csv", ("latitude", "longitude")
-    table = tables.read_table(folder, name, ("district", "region", *degrees), text=("district", "region"))
-    tables.ordered(table, name, "district", DISTRICTS)
-    return tables.numbers(table, name, degrees, low=-180.0).set_index("district")
+def _places(folder: Path, study: Study) -> pd.DataFrame:
+    region, degrees = study.region, ("latitude", "longitude")
+    if region.coordinates is not None:
+        rows = [region.coordinates[name] for name in region.names]
+        return pd.DataFrame(rows, columns=list(degrees), index=pd.Index(region.names, name=region.axis))
+    name = region.place_table
+    table = tables.read_table(folder, name, (region.axis, *degrees), text=(region.axis,))
+    tables.ordered(table, name, region.axis, region.names)
+    return tables.numbers(table, name, degrees, low=-180.0).set_index(region.axis)
 
 
-def _policy(folder: Path) -> pd.DataFrame:
-    name = "policy.csv"
-    table = tables.read_table(folder, name, ("effective_date", "scope", "kind", "setting", "note", "source_url"))
-    day = pd.to_datetime(table["effective_date"], format="%Y-%m-%d", errors="coerce")
-    if day.isna().any():
-        line = int(np.flatnonzero(day.isna())[0]) + 2
-        raise FiguresError(f"{name}, line {line}, column 'effective_date': expected a date as YYYY-MM-DD; correct it.")
-    return table.assign(effective_date=day)
+def _contacts(folder: Path, study: Study, name: str) -> NDArray[np.float64]:
+    bands = study.ages.names
+    table = tables.read_table(folder, name, ("age_band", *bands), text=("age_band",))
+    tables.ordered(table, name, "age_band", bands)
+    matrix = tables.numbers(table, name, bands)[list(bands)].to_numpy(np.float64)
+    if not matrix.sum(1).all():
+        row = int(np.flatnonzero(matrix.sum(1) == 0)[0])
+        raise DataError(f"{name}, line {row + 2}: people of {bands[row]} have no contact; correct the row.")
+    return matrix
+
+
+def _importations(folder: Path, study: Study, part: Importations) -> pd.DataFrame:
+    name, axis = part.table, study.region.axis
+    table = tables.read_table(folder, name, ("date", axis, "infections"), text=("date", axis))
+    tables.known(table, name, axis, study.region.names)
+    table = tables.numbers(table, name, ("infections",))
+    day = pd.to_datetime(table["date"], format="%Y-%m-%d", errors="coerce")
+    bad = (day.isna() | table.duplicated(["date", axis])).to_numpy()
+    if bad.any():
+        line = int(np.flatnonzero(bad)[0]) + 2
+        raise DataError(
+            f"{name}, line {line}: expected a date as YYYY-MM-DD and one row for each day and {axis}; correct the row."
+        )
+    wide = table.assign(date=day).pivot(index="date", columns=axis, values="infections")
+    return wide.reindex(columns=list(study.region.names)).fillna(0.0)

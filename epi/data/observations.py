@@ -1,82 +1,82 @@
-"""The weekly figures of every signal, and which of them the likelihood sees."""
+"""The weekly observations of every stream, and which of them the likelihood uses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from epi.data.load import Figures
-from epi.study import calendar
-from epi.study.streams import AREAS, SIGNALS, switched_on
+from epi.data.load import EpidemicData
+from epi.study import Study
+
+__all__ = ["Data", "nothing_observed", "observed"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Weekly figures and what the likelihood sees of them.
+    """Weekly observations and what the likelihood uses of them.
 
     Attributes:
-        counts: `[W, places]` by signal, NaN where there is none.
-        seen: `[W, places]` by signal, true where the likelihood sees the figure.
-        fitted: `[W]` weeks up to the forecast date, without the one in which rapid tests were loaded.
+        counts: `[W, places]` by stream, NaN where there is none.
+        seen: `[W, places]` by stream, true where the likelihood uses the observation.
+        fitted: `[W]` weeks up to the forecast date, without the masked ones.
+        tested: `[W, places]` number tested, for streams of positives among the tested; where nobody was tested, a usual number.
     """
 
     counts: Mapping[str, Tensor]
     seen: Mapping[str, Tensor]
     fitted: Tensor
+    tested: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """Those of which the likelihood sees something."""
+        """Those of which the likelihood uses something."""
         return tuple(name for name, seen in self.seen.items() if bool(seen.any()))
 
     def until(self, weeks: int) -> Data:
         """The first weeks alone."""
-        counts, seen = ({name: x[:weeks] for name, x in part.items()} for part in (self.counts, self.seen))
-        return Data(counts, seen, self.fitted[:weeks])
+        counts, seen, tested = (
+            {name: x[:weeks] for name, x in part.items()} for part in (self.counts, self.seen, self.tested)
+        )
+        return Data(counts, seen, self.fitted[:weeks], tested)
 
 
-def observed(figures: Figures, weeks: pd.DatetimeIndex, options: Iterable[str]) -> Data:
-    """The figures of the study's weeks, and which of them the likelihood sees.
+def observed(data: EpidemicData, weeks: pd.DatetimeIndex, options: Iterable[str]) -> Data:
+    """The observations of the study's weeks, and which of them the likelihood uses.
 
-    Seen are the figures of the signals that are switched on, up to the forecast date. Levels of nothing are not (below what can be
-    found), nor the week in which rapid tests were loaded where it concerns the signal.
+    It uses the streams that are switched on, up to the forecast date. Levels of nothing are left out (below what can be found), and
+    masked weeks where they concern the stream.
     """
-    fitted = torch.tensor(calendar.fitted_weeks(weeks))
-    early = torch.tensor(np.asarray(weeks <= pd.Timestamp(calendar.FORECAST_DATE)))
-    chosen, counts, seen = set(switched_on(options)), {}, {}
-    for name, signal in SIGNALS.items():
-        table = series(figures, name).reindex(weeks).to_numpy(dtype=float)
-        known = np.isfinite(table) & ((table > 0) | (signal.law == "count"))
-        counts[name] = torch.tensor(np.where(known, table, np.nan), dtype=torch.float64)
-        when = fitted if signal.masked else early
-        seen[name] = torch.tensor(known) & when[:, None] & (name in chosen)
-    return Data(counts, seen, fitted)
+    study = data.study
+    fitted = torch.tensor(study.calendar.fitted_weeks(weeks))
+    early = torch.tensor(study.calendar.early(weeks))
+    chosen, counts, seen = set(study.switched_on(options)), {}, {}
+    for s in study.observed:
+        table = data.series[s.name].reindex(weeks).to_numpy(dtype=float)
+        known = np.isfinite(table) & ((table > 0) | s.counts)
+        counts[s.name] = torch.tensor(np.where(known, table, np.nan), dtype=torch.float64)
+        when = fitted if s.masked else early
+        seen[s.name] = torch.tensor(known) & when[:, None] & (s.name in chosen)
+    return Data(counts, seen, fitted, numbers_tested(data, weeks))
 
 
-def series(figures: Figures, name: str) -> pd.DataFrame:
-    """Every week that the tables have of a signal, one column a place, in the units of `Expected`."""
-    if name == "wastewater_area":
-        return _areas(figures.wastewater)
-    if name == "border_cohort":
-        national = figures.border_cohort.query("region == 'National'").set_index("week")
-        return national[["border_workers_per_1000"]].set_axis(list(SIGNALS[name].places), axis=1)
-    if name == "occupancy_district":
-        return figures.occupancy[list(SIGNALS[name].places)].round()
-    frame: pd.DataFrame = getattr(figures, name)
-    return frame
+def numbers_tested(data: EpidemicData, weeks: pd.DatetimeIndex) -> dict[str, Tensor]:
+    """`[W, places]` people tested by stream; where nobody was, the median of the weeks in which some were."""
+    out = {}
+    for name, frame in data.tested.items():
+        usual = frame.where(frame > 0).median()
+        table = frame.reindex(weeks)
+        table = table.where(table > 0).fillna(usual)
+        out[name] = torch.tensor(table.to_numpy(float), dtype=torch.float64)
+    return out
 
 
-def _areas(wastewater: pd.DataFrame) -> pd.DataFrame:
-    """Million copies a person a day by area: the mean over an area's regions, by the people whose sewage was sampled."""
-    columns = {}
-    for area, (_, regions) in AREAS.items():
-        here = wastewater[wastewater["region"].isin(regions)]
-        weight = here["population_covered"]
-        copies = (here["genome_copies_per_person_per_day"] * weight).groupby(here["week"]).sum()
-        columns[area] = copies / weight.groupby(here["week"]).sum() / 1e6
-    return pd.DataFrame(columns)
+def nothing_observed(study: Study, weeks: int) -> Data:
+    """Observations of which the likelihood uses none: to read a model's parameters, or to draw from it."""
+    none = {s.name: torch.ones(weeks, len(s.places(study))) for s in study.observed}
+    unseen = {name: torch.zeros_like(x, dtype=torch.bool) for name, x in none.items()}
+    return Data(none, unseen, torch.zeros(weeks, dtype=torch.bool))

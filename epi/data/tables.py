@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epi.errors import FiguresError
+from epi.errors import DataError
 
 __all__ = ["by_week", "fractions", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
 
@@ -24,26 +24,22 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
         text: those of `columns` that hold text and are read as such.
 
     Raises:
-        FiguresError: the file is missing, cannot be parsed, is empty, or lacks a column.
+        DataError: the file is missing, cannot be parsed, is empty, or lacks a column.
     """
     path = folder / name
     if not path.is_file():
-        raise FiguresError(
-            f"{path} was not found; the folder of figures must hold {name} with columns {', '.join(columns)}."
-        )
+        raise DataError(f"{path} was not found; the folder of data must hold {name} with columns {', '.join(columns)}.")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"), keep_default_na=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise FiguresError(
-            f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8."
-        ) from error
+        raise DataError(f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8.") from error
     for column in columns:
         if column not in table.columns:
             near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
             hint = f"rename column {near[0]!r}" if near else f"add it (found {', '.join(map(str, table.columns))})"
-            raise FiguresError(f"{name} has no column {column!r}; {hint}.")
+            raise DataError(f"{name} has no column {column!r}; {hint}.")
     if table.empty:
-        raise FiguresError(f"{name} has no rows; at least one is expected below the header.")
+        raise DataError(f"{name} has no rows; at least one is expected below the header.")
     for column in text:
         _reject(table[column].isna(), table, name, column, "text")
     return table[list(columns)]
@@ -55,16 +51,14 @@ def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expecte
         row = int(np.flatnonzero(bad.to_numpy())[0])
         value = table[column].iloc[row]
         found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
-        raise FiguresError(
-            f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it."
-        )
+        raise DataError(f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it.")
 
 
 def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float = 0.0) -> pd.DataFrame:
     """Return the table with `columns` as float64, each finite and at least `low`.
 
     Raises:
-        FiguresError: an entry is blank, not a number, infinite or below `low`.
+        DataError: an entry is blank, not a number, infinite or below `low`.
     """
     out = table.copy()
     for column in columns:
@@ -79,7 +73,7 @@ def whole_numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.
     """Return the table with `columns` as int64 counts.
 
     Raises:
-        FiguresError: an entry is blank, negative or not a whole number.
+        DataError: an entry is blank, negative or not a whole number.
     """
     out = table.copy()
     for column in columns:
@@ -94,7 +88,7 @@ def known(table: pd.DataFrame, name: str, column: str, allowed: Sequence[str]) -
     """Check that a column holds nothing but the allowed names.
 
     Raises:
-        FiguresError: a name is unknown; the closest known one is suggested.
+        DataError: a name is unknown; the closest known one is suggested.
     """
     bad = ~table[column].isin(list(allowed))
     if bad.any():
@@ -107,35 +101,39 @@ def ordered(table: pd.DataFrame, name: str, column: str, expected: Sequence[str]
     """Check that a column lists exactly the expected names, in their order.
 
     Raises:
-        FiguresError: a name is unknown, twice there, missing or out of place.
+        DataError: a name is unknown, twice there, missing or out of place.
     """
     known(table, name, column, expected)
     found = list(table[column])
     for value in found:
         if found.count(value) > 1:
-            raise FiguresError(f"{name} has {found.count(value)} rows for {value!r}, expected one; remove the others.")
+            raise DataError(f"{name} has {found.count(value)} rows for {value!r}, expected one; remove the others.")
     for line, (have, want) in enumerate(zip(found, expected, strict=False), start=2):
         if have != want:
-            raise FiguresError(f"{name}, line {line}: found {have!r}, expected {want!r}; order the rows as documented.")
+            raise DataError(f"{name}, line {line}: found {have!r}, expected {want!r}; order the rows as documented.")
     if len(found) < len(expected):
-        raise FiguresError(f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}.")
+        raise DataError(f"{name} has no row for {expected[len(found)]!r}; add it as line {len(found) + 2}.")
 
 
-def weeks(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the table with `week_ending` as dates: Sundays, none left out between first and last.
+def weeks(table: pd.DataFrame, name: str, day_name: str, *, gaps: bool = False) -> pd.DataFrame:
+    """Return the table with `week_ending` as dates: the days that end weeks, none left out between first and last.
+
+    Args:
+        table: rows with a column `week_ending`.
+        name: of the file.
+        day_name: the day on which weeks end, such as "Sunday".
+        gaps: whether weeks may be left out.
 
     Raises:
-        FiguresError: a date is not ISO, not a Sunday, or a week is missing.
+        DataError: a date is not ISO, is another day of the week, or a week is missing.
     """
     day = pd.to_datetime(table["week_ending"], format="%Y-%m-%d", errors="coerce")
     _reject(day.isna(), table, name, "week_ending", "a date as YYYY-MM-DD")
-    _reject(day.dt.day_of_week != 6, table, name, "week_ending", "a Sunday, the last day of the week")
+    _reject(day.dt.day_name() != day_name, table, name, "week_ending", f"a {day_name}, the last day of the week")
     have = pd.DatetimeIndex(sorted(day.unique()))
     gap = pd.date_range(have[0], have[-1], freq="7D").difference(have)
-    if len(gap):
-        raise FiguresError(
-            f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week."
-        )
+    if len(gap) and not gaps:
+        raise DataError(f"{name} has no rows for the week ending {gap[0].date()}, expected every week; add that week.")
     return table.assign(week_ending=day)
 
 
@@ -143,13 +141,13 @@ def by_week(table: pd.DataFrame, name: str, key: str, order: Sequence[str], valu
     """Turn rows (week, key, value) into a frame indexed by week with a column for each name in `order`.
 
     Raises:
-        FiguresError: a name is unknown, a row is there twice, or a week lacks a name.
+        DataError: a name is unknown, a row is there twice, or a week lacks a name.
     """
     known(table, name, key, order)
     twice = table.duplicated(["week_ending", key])
     if twice.any():
         row = table[twice].iloc[0]
-        raise FiguresError(
+        raise DataError(
             f"{name}, line {int(np.flatnonzero(twice)[0]) + 2}: found a second row for {row[key]!r} in the "
             f"week ending {row['week_ending'].date()}, expected one; remove one of them."
         )
@@ -157,7 +155,7 @@ def by_week(table: pd.DataFrame, name: str, key: str, order: Sequence[str], valu
     missing = wide.isna()
     if missing.any().any():
         week, place = next((w, c) for w, row in missing.iterrows() for c in order if row[c])
-        raise FiguresError(f"{name} has no row for {place!r} in the week ending {week.date()}, expected one; add it.")
+        raise DataError(f"{name} has no row for {place!r} in the week ending {week.date()}, expected one; add it.")
     wide = wide.astype(table[value].dtype).rename_axis(index="week", columns=key)
     return wide
 
@@ -166,14 +164,14 @@ def fractions(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.Data
     """Return the table with `columns` scaled to sum to exactly 1 in each row.
 
     Raises:
-        FiguresError: an entry is negative or not a number, or a row is more than 0.001 off 1.
+        DataError: an entry is negative or not a number, or a row is more than 0.001 off 1.
     """
     out = numbers(table, name, columns)
     total = out[list(columns)].sum(axis=1)
     off = (total - 1).abs() > 1e-3
     if off.any():
         row = int(np.flatnonzero(off)[0])
-        raise FiguresError(
+        raise DataError(
             f"{name}, line {row + 2}: {', '.join(columns)} add up to {total.iloc[row]:.4f}, expected 1; "
             "correct the fractions."
         )

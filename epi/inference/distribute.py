@@ -15,11 +15,10 @@ from torch import Tensor
 
 from calib import RunFolder, Team
 from calib.numerics import kernel_threads
-from epi.data.load import Figures
+from epi.data import EpidemicData
 from epi.inference import setup as _study
 from epi.inference.settings import Config
-from epi.model.model import Simulator
-from epi.model.observation import Expected
+from epi.model import Simulator
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +39,14 @@ class SpreadSimulator(Simulator):
         object.__setattr__(self, "_forward", self.team.split(self._rows_to_counts))
         object.__setattr__(self, "_with_jacobian", self.team.split(self._z_to_jacobian))
 
-    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Expected:
+    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
         """As the simulator's own, its particles split over the ranks."""
-        rows = torch.cat([theta[p.name].reshape(len(theta["aversion"]), -1) for p in self.space.parameters], 1)
+        rows = torch.cat(
+            [theta[p.name].reshape(len(theta["transmission_household"]), -1) for p in self.space.parameters], 1
+        )
         own = torch.arange(len(rows)) if streams is None else streams
         flat: Tensor = self._forward(rows, seed, own)  # type: ignore[attr-defined]
-        return Expected.from_flat(flat, self.weeks)
+        return self.layout.split(flat)
 
     def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As the simulator's own, its particles split over the ranks."""
@@ -62,7 +63,7 @@ class SpreadSimulator(Simulator):
             theta[p.name] = rows[:, start : start + size].reshape(len(rows), *p.shape).to(here)
             start += size
         assert self.alone is not None
-        return self.alone._expected(theta, seed, streams).flat()
+        return self.layout.flat(self.alone._expected(theta, seed, streams))
 
     def _z_to_jacobian(self, z: Tensor, seed: int, streams: Tensor) -> Tensor:
         assert self.alone is not None
@@ -92,7 +93,7 @@ def spread(study: _study.Study, team: Team) -> _study.Study:
     )
 
 
-def work(config: Config, figures: Figures, team: Team) -> None:
+def work(config: Config, figures: EpidemicData, team: Team) -> None:
     """Build what rank 0 builds, then simulate what it sends, to the end of the run. Writes nothing that stays.
 
     Raises:
@@ -102,7 +103,7 @@ def work(config: Config, figures: Figures, team: Team) -> None:
     # synthetic figures are rank 0's affair: simulators do not look at figures to be calibrated
     config = config.model_copy(update={"synthetic": None})
     with tempfile.TemporaryDirectory() as scratch:
-        run = RunFolder.create(Path(scratch) / "rank", "nz_calibration", config.identity(), config.seed)
+        run = RunFolder.create(Path(scratch) / "rank", figures.study.name, config.identity(), config.seed)
         spread(_study.build(config, figures, run, quiet), team)
     team.serve()
 

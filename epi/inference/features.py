@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import ode
 from calib import ParameterSpace
 from calib._maps import NormalMap
 from calib.multifidelity import MAX_THREADS
@@ -26,20 +25,54 @@ from epi.inference.compiled_features import (
     back,
     coordinates,
 )
-from epi.model.model import Simulator
-from epi.model.parameters import HIERARCHY
+from epi.model import Simulator
 from epi.model.transmission import host_tables
+from epi.study import LogitNormal, LogNormal, Normal, Study
 
-LOGGED = ("ascertainment_pcr", "ascertainment_rat")
-HOUSEHOLD = "transmission_household"
-VENUES = ("transmission_school", "transmission_work", "transmission_community")
-SHARES = ("assortativity",)
-CURVED = (*LOGGED, HOUSEHOLD, *VENUES, *SHARES, *HIERARCHY, *HIERARCHY.values())
-"""Parameters whose features are something else than their z."""
 HOSTS = 1024
 """Hosts from whose solutions the strength of transmission is fitted,"""
 SPREAD = 1.5
 """with parameters this many prior standard deviations wide: data may move them far."""
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Parameters of a study by what stands for them among the features; those that are not here stand for themselves.
+
+    Attributes:
+        logged: shares that are factors of counts. household: the hazard at home, or "". venues: rates of the other layers.
+        shares: shares that stand for themselves. hierarchy: `{effects: their standard deviation}`.
+        host: numbers of the disease that move the epidemic.
+    """
+
+    logged: tuple[str, ...]
+    household: str
+    venues: tuple[str, ...]
+    shares: tuple[str, ...]
+    hierarchy: Mapping[str, str]
+    host: tuple[str, ...]
+
+    @cached_property
+    def curved(self) -> tuple[str, ...]:
+        """Parameters that stand among the features as something else than their z."""
+        home = (self.household,) if self.household else ()
+        return (*self.logged, *home, *self.venues, *self.shares, *self.hierarchy, *self.hierarchy.values())
+
+
+def roles_of(study: Study) -> Roles:
+    """What stands for the parameters of a study; a prior of another family than the features know stands for itself."""
+    prior = {p.name: p.prior for p in study.parameters()}
+    logit = tuple(name for name, p in prior.items() if isinstance(p, LogitNormal))
+    log = tuple(name for name, p in prior.items() if isinstance(p, LogNormal))
+    rates = [name for name in (f"transmission_{layer}" for layer in study.layers) if name in log]
+    return Roles(
+        logged=tuple(name for name in logit if name.startswith("ascertainment_")),
+        household="transmission_household" if "transmission_household" in rates else "",
+        venues=tuple(name for name in rates if name != "transmission_household"),
+        shares=tuple(name for name in ("assortativity",) if name in logit),
+        hierarchy={e: sd for e, sd in study.hierarchy.items() if isinstance(prior[e], Normal) and sd in log},
+        host=tuple(p.name for p in study.disease.parameters(study) if not p.observation and not p.labels),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,31 +88,33 @@ class StudyFeatures:
 
     Attributes:
         space: the parameters.
+        roles: what stands for which parameter.
         strength: coefficients of the log of susceptibility times infectiousness as a cubic in the host's coordinates.
     """
 
     space: ParameterSpace
+    roles: Roles
     strength: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:  # noqa: D102 (described by the class)
         # one split has one derivative; slices would each fill a whole vector with zeros
         names, sizes = self._blocks
         blocks = dict(zip(names, z.split(sizes, -1), strict=True))
-        strength = torch.exp(_polynomial(_host(self.space, z), *(x.to(z) for x in self._forms)))[..., None]
-        value = {name: self._maps[name].forward(blocks[name]) for name in CURVED}
+        strength = torch.exp(_polynomial(_host(self.space, self.roles, z), *(x.to(z) for x in self._forms)))[..., None]
+        value = {name: self._maps[name].forward(blocks[name]) for name in self.roles.curved}
         parts = []
         for name, block in blocks.items():
-            if name in HIERARCHY:
-                parts.append(value[HIERARCHY[name]] * value[name])
-            elif name in LOGGED:
+            if name in self.roles.hierarchy:
+                parts.append(value[self.roles.hierarchy[name]] * value[name])
+            elif name in self.roles.logged:
                 parts.append(value[name].log())
-            elif name == HOUSEHOLD:
+            elif name == self.roles.household:
                 parts.append(-torch.expm1(-value[name] * strength))
-            elif name in SHARES:
+            elif name in self.roles.shares:
                 parts.append(value[name])
-            elif name in VENUES:
+            elif name in self.roles.venues:
                 parts.append(value[name] / self._medians[name].to(z) * strength)
-            elif name not in HIERARCHY.values():
+            elif name not in self.roles.hierarchy.values():
                 parts.append(block)
         return torch.cat(parts, dim=-1)
 
@@ -106,50 +141,54 @@ class StudyFeatures:
         kind, source, loc, scale, spread, spread_loc, spread_scale = (
             np.array(column) for column in zip(*rows, strict=True)
         )
-        host = np.array([self.space.slice_of(p.name).start for p in ode.PRIORS])
+        host = np.array([self.space.slice_of(name).start for name in self.roles.host], dtype=np.int64)
         forms = (np.ascontiguousarray(x.double().numpy()) for x in self._forms)
         return Table(kind, source, loc, scale, spread, spread_loc, spread_scale, host, *forms)
 
     def _rows(self, name: str, size: int) -> list[tuple[float, ...]]:
         """Of a block of coordinates in order: kind, source, location and scale, and the same of its spread."""
-        if name in HIERARCHY.values():
+        if name in self.roles.hierarchy.values():
             return []
         first = self.space.slice_of(name).start
         kind, straight = self._kind(name)
         ends = torch.zeros(2, size, dtype=torch.float64)
         ends[1] = 1.0
-        loc, at_one = straight(self._maps[name].forward(ends)) if name in CURVED else ends
+        loc, at_one = straight(self._maps[name].forward(ends)) if name in self.roles.curved else ends
         spread, spread_loc, spread_scale = 0, 0.0, 0.0
-        if name in HIERARCHY:
-            spread = self.space.slice_of(HIERARCHY[name]).start
+        if name in self.roles.hierarchy:
+            spread = self.space.slice_of(self.roles.hierarchy[name]).start
             low, high = (
-                self._maps[HIERARCHY[name]].forward(torch.tensor([0.0, 1.0], dtype=torch.float64)).log().tolist()
+                self._maps[self.roles.hierarchy[name]]
+                .forward(torch.tensor([0.0, 1.0], dtype=torch.float64))
+                .log()
+                .tolist()
             )
             spread_loc, spread_scale = low, high - low
-        if name in VENUES:  # in units of the median
+        if name in self.roles.venues:  # in units of the median
             loc, at_one = torch.zeros_like(loc), at_one - loc
         return [
             (kind, first + i, float(loc[i]), float(at_one[i] - loc[i]), spread, spread_loc, spread_scale)
             for i in range(size)
         ]
 
-    @staticmethod
-    def _kind(name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
+    def _kind(self, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
         """What a coordinate is made of, and the function that makes its parameter linear in z."""
-        if name in LOGGED:
+        if name in self.roles.logged:
             return LOG_SHARE, torch.logit
-        if name in SHARES:
+        if name in self.roles.shares:
             return SHARE, torch.logit
-        if name in (HOUSEHOLD, *VENUES):
-            return HAZARD if name == HOUSEHOLD else VENUE, torch.log
-        return EFFECT if name in HIERARCHY else ITSELF, lambda x: x
+        if name == self.roles.household:
+            return HAZARD, torch.log
+        if name in self.roles.venues:
+            return VENUE, torch.log
+        return EFFECT if name in self.roles.hierarchy else ITSELF, lambda x: x
 
     @cached_property
     def _blocks(self) -> tuple[list[str], list[int]]:
         """Blocks of z, names and sizes: one for each curved parameter, one for each run of others between them."""
         names, sizes = list[str](), list[int]()
         for p in self.space.parameters:
-            if p.name in CURVED or not names or names[-1] in CURVED:
+            if p.name in self.roles.curved or not names or names[-1] in self.roles.curved:
                 names.append(p.name)
                 sizes.append(p.size)
             else:
@@ -166,7 +205,7 @@ class StudyFeatures:
 
     @cached_property
     def _forms(self) -> tuple[Tensor, Tensor, Tensor]:
-        return _forms(self.strength, len(ode.PRIORS))
+        return _forms(self.strength, len(self.roles.host))
 
 
 def _array(x: Tensor) -> np.ndarray:
@@ -176,7 +215,10 @@ def _array(x: Tensor) -> np.ndarray:
 def make_features(simulator: Simulator) -> StudyFeatures:
     """The feature map of a simulator: solves the within-host model of some hosts of the prior, once."""
     space, context = simulator.space, simulator.context
-    names = [p.name for p in ode.PRIORS]
+    roles = roles_of(simulator.study)
+    names = roles.host
+    if not names:
+        return StudyFeatures(space, roles, torch.zeros(0, dtype=torch.float64))
     z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
     spread = base_noise("sobol", HOSTS, len(names), 0)
     for i, name in enumerate(names):
@@ -184,19 +226,19 @@ def make_features(simulator: Simulator) -> StudyFeatures:
     z = torch.cat([torch.zeros_like(z[:1]), z]).to(context.population_share)
     with torch.no_grad():
         hosts = host_tables(space.to_theta(z), context)
-        share = context.population_share.reshape(context.districts, context.ages).mean(0)
+        share = context.population_share.mean(0)
         people = share @ simulator.observation.share
         strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log().double().cpu()
         good = hosts.finite.cpu() & torch.isfinite(strength)
-    features = _cubic(_host(space, z.double().cpu()))
+    features = _cubic(_host(space, roles, z.double().cpu()))
     rows = torch.linalg.lstsq(features[good], (strength - strength[0])[good, None]).solution[:, 0]
     # least squares rounds differently from process to process; it need not be exact, but must be the same
-    return StudyFeatures(space, rows.round(decimals=6))
+    return StudyFeatures(space, roles, rows.round(decimals=6))
 
 
-def _host(space: ParameterSpace, z: Tensor) -> Tensor:
-    at = [space.slice_of(p.name).start for p in ode.PRIORS]
-    return z.index_select(-1, torch.tensor(at, device=z.device))
+def _host(space: ParameterSpace, roles: Roles, z: Tensor) -> Tensor:
+    at = [space.slice_of(name).start for name in roles.host]
+    return z.index_select(-1, torch.tensor(at, device=z.device, dtype=torch.int64))
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from calib import Gradient, Problem, log_likelihood
 from calib.multifidelity import EmulatorPosterior
-from epi.data.observations import Data
-from epi.model.model import (
-    SMALLEST_MEAN,
-    Simulate,
-    Simulator,
-    model,
-    variance,
-)
-from epi.model.observation import Expected
-from epi.study.streams import SIGNALS
+from epi.data import Data
+from epi.model import Simulate, Simulator, model, variance
+from epi.model.distributions import SMALLEST_MEAN
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,26 +57,26 @@ class Inference:
         return torch.cat(rows)
 
     def _likelihood(self, z: Tensor, simulate: Simulate) -> Tensor:
-        sites = log_likelihood(model, self.simulator.space.to_theta(z), simulate, self.data, self.error(z))
+        sites = log_likelihood(
+            model, self.simulator.space.to_theta(z), self.simulator.study, simulate, self.data, self.error(z)
+        )
         return torch.stack([sites[name] for name in self.data.signals]).sum(0)
 
     def error(self, z: Tensor) -> dict[str, Tensor] | None:
         """The emulator's standard error at `z [P, D]`, relative, by signal `[P, W, places]`: counts as noise of the data."""
         if self.posterior is None:
             return None
-        error = Expected.from_flat(self.posterior.emulator.standard_error_at(z), self.simulator.weeks)
-        return {signal: getattr(error, signal) for signal in SIGNALS}
+        return self.simulator.layout.split(self.posterior.emulator.standard_error_at(z))
 
     def _averaged(self, simulate: Simulate, z: Tensor) -> Simulate:
         if self.posterior is None:
             return simulate
-        mean = Expected.from_flat(self.posterior.emulator(z.detach()), self.simulator.weeks)
+        mean = self.simulator.layout.split(self.posterior.emulator(z.detach()))
 
-        def with_mean(theta: Mapping[str, Tensor]) -> Expected:
+        def with_mean(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
             run = simulate(theta)
             # value of the mean, derivative of the run; a failed run stays failed
-            pairs = ((getattr(run, f.name), getattr(mean, f.name)) for f in fields(Expected))
-            return Expected(*(m + (r - r.detach()) for r, m in pairs))
+            return {name: mean[name] + (r - r.detach()) for name, r in run.items()}
 
         return with_mean
 
@@ -99,23 +92,23 @@ class Inference:
         Returns:
             `[P, D, D]` by signal.
         """
-        weeks = self.simulator.weeks
-        expected = Expected.from_flat(flat.clamp_min(SMALLEST_MEAN), weeks)
-        rows = Expected.from_flat(jacobian.movedim(-1, 0), weeks)
+        layout = self.simulator.layout
+        expected, rows = layout.split(flat.clamp_min(SMALLEST_MEAN)), layout.split(jacobian.movedim(-1, 0))
         return {
-            signal: self._information_of(signal, z, getattr(expected, signal), getattr(rows, signal), which)
+            signal: self._information_of(signal, z, expected[signal], rows[signal], which)
             for signal, which in seen.items()
             if bool(which.any())
         }
 
     def _information_of(self, signal: str, z: Tensor, mean: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
-        error = (self.error(z) or {}).get(signal)
-        names = (SIGNALS[signal].dispersion, "cluster_size")
+        error, study = (self.error(z) or {}).get(signal), self.simulator.study
+        stream, tested = study.stream(signal), self.data.tested.get(signal)
+        names = tuple(n for n in (study.dispersion(signal), study.overdispersion(signal)) if n is not None)
         at = torch.tensor([self.simulator.space.slice_of(name).start for name in names], device=z.device)
         few, prior = z.index_select(-1, at), self.simulator.space.subset(names)
 
         def log_variance(point: Tensor) -> Tensor:
-            return variance(signal, mean, prior.to_theta(point), error).log()
+            return variance(stream, mean, prior.to_theta(point), error, tested).log()
 
         chosen = seen.to(mean)
         weight = chosen / log_variance(few).exp()

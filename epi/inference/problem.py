@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import torch
 from torch import Tensor
 
@@ -16,11 +14,11 @@ from calib.multifidelity import (
     StreamObservations,
     observe,
 )
-from epi.data.load import DISTRICTS
-from epi.data.observations import Data
-from epi.model.model import SMALLEST_MEAN, Simulator
-from epi.model.observation import PLACES, Expected
-from epi.study.streams import AREAS, SIGNALS
+from epi.data import Data, Layout
+from epi.errors import StudyError
+from epi.model import Simulator
+from epi.model.distributions import SMALLEST_MEAN
+from epi.study import BetaBinomial
 
 LARGE = 5.0
 """Expected counts from which on fresh runs are compared with the emulator."""
@@ -56,51 +54,57 @@ def make_problem(
     def simulate(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> Tensor:
         simulator = simulators[fidelity.name]
         bound = simulator.bind(seed, torch.arange(first, first + len(z)))
-        return bound(simulator.space.to_theta(z)).flat()
+        return simulator.layout.flat(bound(simulator.space.to_theta(z)))
 
     def jacobian(z: Tensor, seed: int, fidelity: Fidelity, first: int = 0) -> tuple[Tensor, Tensor]:
         return simulators[fidelity.name].jacobian(z, seed, torch.arange(first, first + len(z)))
 
     return Problem(
         values.space,
-        observations_of(values.space, data),
+        observations_of(values.space, data, values.layout),
         simulate,
         fidelities,
         jacobian,
         feature_map,
         floor=SMALLEST_MEAN,
         compared_from=LARGE,
-        wanted=compared(data),
+        wanted=compared(data, values.layout),
         people_per_agent=people_per_agent(values, values.weeks),
         hierarchy=hierarchy,
         fingerprint=fingerprint,
     )
 
 
-def observations_of(space: ParameterSpace, data: Data) -> StreamObservations:
-    """The observations that the likelihood takes in, each with its place among the expected counts (`Expected.flat`)."""
-    weeks, start, offset = len(data.fitted), 0, dict[str, int]()
-    for name, places in PLACES.items():
-        offset[name], start = start, start + weeks * len(places)
-    streams = []
+def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> StreamObservations:
+    """The observations that the likelihood takes in, each with its place among the expected counts (`Layout.flat`).
+
+    Raises:
+        StudyError: a stream is beta-binomial.
+    """
+    study, streams = layout.study, []
     for name in data.signals:
-        own, series = SIGNALS[name], data.counts[name]
+        own, series = study.stream(name), data.counts[name]
+        relative_sd = study.dispersion(name)
+        if isinstance(own.family, BetaBinomial) or relative_sd is None:
+            raise StudyError(
+                f"Stream {name!r} is beta-binomial, which fits by an emulator do not take in yet; leave it out with --signals."
+            )
         streams.append(
             Stream(
-                slice(offset[name], offset[name] + series.numel()),
+                layout.slices[name],
                 torch.where(data.seen[name], series, torch.nan),
-                "counts" if own.law == "count" else "log-normal",
-                own.dispersion,
-                "cluster_size" if own.clustered else None,
+                "counts" if own.counts else "log-normal",
+                relative_sd,
+                study.overdispersion(name),
             )
         )
     return observe(space, streams, floor=SMALLEST_MEAN)
 
 
-def compared(data: Data) -> Tensor:
+def compared(data: Data, layout: Layout) -> Tensor:
     """`[M]` which expected counts are compared with data: the weeks that the likelihood takes in, without infections."""
-    infections = torch.zeros(len(data.fitted), len(PLACES["infections_district"]))
-    return Expected(**{name: x.double() for name, x in data.seen.items()}, infections_district=infections).flat() > 0
+    none = {name: torch.zeros(layout.weeks, len(p), dtype=torch.float64) for name, p in layout.places.items()}
+    return layout.flat(none | {name: x.double() for name, x in data.seen.items()}) > 0
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
@@ -109,15 +113,11 @@ def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
     country = (people * size).sum() / size.sum()
     share = people * size
-    areas = torch.stack([share[list(at)].sum() / size[list(at)].sum() for at in _area_districts()])
-    by_axis = {"district": people, "area": areas}
-    rows = (by_axis.get(_axis(name), country.expand(len(places))) for name, places in PLACES.items())
-    return Expected(**{f.name: row.expand(weeks, -1) for f, row in zip(fields(Expected), rows, strict=True)}).flat()
-
-
-def _axis(name: str) -> str:
-    return "district" if name == "infections_district" else SIGNALS[name].axis
-
-
-def _area_districts() -> list[tuple[int, ...]]:
-    return [tuple(DISTRICTS.index(d) for d in districts) for districts, _ in AREAS.values()]
+    region, study = simulator.study.region, simulator.study
+    by_axis = {region.axis: people}
+    if region.areas:
+        places = [[region.names.index(name) for name in names] for names in region.areas.values()]
+        by_axis[region.area_axis] = torch.stack([share[at].sum() / size[at].sum() for at in places])
+    layout = simulator.layout.until(weeks)
+    rows = {s.name: by_axis.get(s.by, country.expand(len(layout.places[s.name]))) for s in study.streams}
+    return layout.flat({name: row.expand(weeks, -1) for name, row in rows.items()})

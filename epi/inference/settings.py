@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calib import FLOWS
 from epi.errors import StudyError
-from epi.study.streams import DEFAULT, parse_signals
+from epi.study import load_study
 
 FULL_RANK = ("gaussian", "gaussian-nsf")
 """Flows that can start from Gauss-Newton steps."""
@@ -22,6 +22,7 @@ class Config(BaseModel):
     """Settings of a run; frozen, written into its manifest.
 
     Attributes:
+        study: where the study is, as `epi.load_study` finds it.
         scale: agents per person, (0, 1].
         jacobian_scale: agents per person of the sample on which Jacobians are taken; None for `scale`.
         level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the local mean and
@@ -47,7 +48,7 @@ class Config(BaseModel):
         jacobian_draws: how many of them with their Jacobian under two random streams, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
         prior_draws: simulations of the prior predictive.
-        signals: what the likelihood sees, names of `_signals.OPTIONS`.
+        signals: what the likelihood sees, options of the study.
         synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
         scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no figures, no report.
         smoke: a run that touches everything and fits nothing well.
@@ -55,6 +56,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    study: str
     scale: float = Field(gt=0, le=1)
     jacobian_scale: float | None = Field(default=None, gt=0, le=1)
     level_scale: float = Field(default=0.5, gt=0, le=1)
@@ -81,7 +83,7 @@ class Config(BaseModel):
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)
-    signals: tuple[str, ...] = DEFAULT
+    signals: tuple[str, ...] = Field(min_length=1)
     synthetic: int | None = None
     scores_only: bool = False
     smoke: bool = False
@@ -111,10 +113,11 @@ SMOKE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
+def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Config:
     """Settings given by the user over those of the device and of a smoke run.
 
     Args:
+        study: where the study is, as `epi.load_study` finds it.
         smoke: whether to take the smoke run's sizes.
         device: "auto", "cpu" or "cuda".
         **settings: settings by name; None means not given.
@@ -133,12 +136,13 @@ def make_config(*, smoke: bool, device: str, **settings: Any) -> Config:
     if device == "cuda":
         values["jacobian_scale"] = SMOKE["scale"] if smoke else GPU_JACOBIAN_SCALE
     values |= {key: value for key, value in settings.items() if value is not None}
-    if values.get("signals") is not None:
-        values["signals"] = parse_signals(values["signals"])
+    declared = load_study(study)
+    given = values.get("signals")
+    values["signals"] = declared.default_options if given is None else declared.parse_options(given)
     if values.get("figures") is not None:
         values["figures"] = str(Path(values["figures"]))
     try:
-        config = Config(smoke=smoke, **values)
+        config = Config(study=study, smoke=smoke, **values)
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -36,24 +37,18 @@ from calib.multifidelity import (
 )
 from calib.numerics import derive_seed
 from calib.storage import atomic_path
-from epi.data.load import Figures, load_figures
-from epi.data.observations import Data, observed
-from epi.errors import FiguresError, StudyError
-from epi.inference.features import make_features
+from epi.data import Data, EpidemicData, load_data, observed
+from epi.errors import DataError, StudyError
+from epi.inference.features import Roles, make_features, roles_of
 from epi.inference.likelihood import Inference
 from epi.inference.problem import make_problem
 from epi.inference.recorder import RunRecorder
 from epi.inference.settings import Config
-from epi.model.model import Simulator, parameter_space
-from epi.model.observation import make_observation
-from epi.model.parameters import HIERARCHY
-from epi.model.transmission import make_context
+from epi.model import Simulator, make_context, make_observation, parameter_space
 from epi.population.build import build_population
-from epi.study import calendar
+from epi.study import Cases, load_study
+from epi.study import Study as Declared
 from sim import Population
-
-COMPLETE = ("cases_district", "cases_age", "admissions_age", "deaths_age")
-"""Tables that must have every week of the study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +68,7 @@ class Study:
     """
 
     config: Config
-    figures: Figures
+    figures: EpidemicData
     population: Population
     space: ParameterSpace
     short: Simulator
@@ -86,6 +81,11 @@ class Study:
     feature_map: FeatureMap
     data: Data
     truth: Tensor | None
+
+    @property
+    def declared(self) -> Declared:
+        """The study as it was declared."""
+        return self.figures.study
 
     @property
     def fit_data(self) -> Data:
@@ -102,7 +102,13 @@ class Study:
         simulators = {
             "values": self.country_short or self.short, "start": self.sample_short, "slopes": self.slope_short,
         }  # fmt: skip
-        return make_problem(simulators, self.fit_data, self.feature_map, hierarchy(self.space), self.fingerprint())
+        return make_problem(
+            simulators,
+            self.fit_data,
+            self.feature_map,
+            hierarchy(self.space, roles_of(self.declared)),
+            self.fingerprint(),
+        )
 
     @property
     def settings(self) -> Settings:
@@ -147,28 +153,30 @@ class Study:
         return digest.hexdigest()[:16]
 
 
-def read_figures(config: Config) -> Figures:
+def read_figures(config: Config) -> EpidemicData:
     """The tables of the run, which must hold every week of the study.
 
     Raises:
-        FiguresError: a table is damaged (see `load_figures`) or lacks a week of the study.
+        DataError: a table is damaged (see `load_data`) or lacks a week of the study.
     """
-    figures = load_figures(Path(config.figures) if config.figures else None)
-    for signal in COMPLETE:
-        have = getattr(figures, signal).index
+    study = load_study(config.study)
+    figures, calendar = load_data(study, Path(config.figures) if config.figures else None), study.calendar
+    for s in study.observed:
+        have = figures.series[s.name].index
         missing = calendar.weeks().difference(have)
-        if len(missing):
-            raise FiguresError(
-                f"{signal}.csv covers the weeks ending {have[0].date()} to {have[-1].date()}, and the study needs "
-                f"{calendar.FIRST_WEEK} to {calendar.LAST_WEEK}; add the week ending {missing[0].date()} and the others missing."
+        if s.complete and len(missing):
+            raise DataError(
+                f"{s.table} covers the weeks ending {have[0].date()} to {have[-1].date()}, and the study needs "
+                f"{calendar.first_week} to {calendar.last_week}; add the week ending {missing[0].date()} and the others missing."
             )
     return figures
 
 
 def make_simulator(
-    config: Config, figures: Figures, people: Population, space: ParameterSpace, last: calendar.date, device: str
+    config: Config, figures: EpidemicData, people: Population, space: ParameterSpace, last: date, device: str
 ) -> Simulator:
     """A simulator of `people` to the day `last`, on a device, in the precision that the configuration gives that device."""
+    calendar = figures.study.calendar
     days, index = calendar.days_until(last), calendar.weeks(last=last)
     at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
     return Simulator(
@@ -179,27 +187,27 @@ def make_simulator(
     )
 
 
-def build(config: Config, figures: Figures, run: RunFolder, console: Console) -> Study:
+def build(config: Config, figures: EpidemicData, run: RunFolder, console: Console) -> Study:
     """Build the population and the simulators, and simulate synthetic figures if asked to."""
     with run.phase("population"):
         population, quality = build_population(figures, config.scale, config.seed, balance=config.balance)
     for line in quality.lines():
         console.print(line, highlight=False)
-    space = parameter_space()
+    calendar, space = figures.study.calendar, parameter_space(figures.study)
 
-    def simulator(people: Population, last: calendar.date) -> Simulator:
+    def simulator(people: Population, last: date) -> Simulator:
         return make_simulator(config, figures, people, space, last, config.device)
 
-    short, full = (simulator(population, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
+    short, full = (simulator(population, last) for last in (calendar.forecast_from, calendar.last_week))
     sample_short, sample_full = short, full
     if config.jacobian_scale is not None:
         sample, _ = build_population(figures, config.jacobian_scale, config.seed, balance=config.balance)
-        sample_short, sample_full = (simulator(sample, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK))
+        sample_short, sample_full = (simulator(sample, last) for last in (calendar.forecast_from, calendar.last_week))
     country_short, country_full = (short, full) if sample_short is not short else (None, None)
     if config.country_scale > config.scale:
         country, _ = build_population(figures, config.country_scale, config.seed, balance=config.balance)
         country_short, country_full = (
-            simulator(country, last) for last in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
+            simulator(country, last) for last in (calendar.forecast_from, calendar.last_week)
         )
     slope_short = sample_short
     if config.rounds and config.slope_scale > (config.jacobian_scale or config.scale):
@@ -207,19 +215,19 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
             slope_short = country_short
         else:
             wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)
-            slope_short = simulator(wider, calendar.FORECAST_DATE)
+            slope_short = simulator(wider, calendar.forecast_from)
     weeks = full.observation.weeks
     data, truth = observed(figures, weeks, config.signals), None
     if not data.signals:
         raise StudyError(
-            f"Signal {', '.join(config.signals)} has no figure up to {calendar.FORECAST_DATE} to be fitted to; name another one too."
+            f"Signal {', '.join(config.signals)} has no figure up to {calendar.forecast_from} to be fitted to; name another one too."
         )
     if config.synthetic is not None:
         from epi.inference.synthetic import synthetic_data
 
         with run.phase("synthetic"):
             country, _ = build_population(figures, 1.0, config.seed)
-            truth, data = synthetic_data(full, simulator(country, calendar.LAST_WEEK), data, config.synthetic)
+            truth, data = synthetic_data(full, simulator(country, calendar.last_week), data, config.synthetic)
             run.count("synthetic")
     table = space.describe()
     run.update(
@@ -247,7 +255,7 @@ def build(config: Config, figures: Figures, run: RunFolder, console: Console) ->
         make_features(
             short
             if config.device == "cpu"
-            else make_simulator(config, figures, population, space, calendar.FORECAST_DATE, "cpu")
+            else make_simulator(config, figures, population, space, calendar.forecast_from, "cpu")
         ),
         data,
         truth,
@@ -302,10 +310,10 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
     return result, inference
 
 
-def hierarchy(space: ParameterSpace) -> list[tuple[int, int, int, float]]:
+def hierarchy(space: ParameterSpace, roles: Roles) -> list[tuple[int, int, int, float]]:
     """The effects with a spread of their own as `make_flow` wants them."""
     rows, basis = [], torch.eye(space.dim, dtype=torch.float64)
-    for effect, spread in HIERARCHY.items():
+    for effect, spread in roles.hierarchy.items():
         block, at = space.slice_of(effect), space.slice_of(spread).start
         ends = space.to_theta(torch.stack([basis[at], 0 * basis[at]]))[spread].log()
         rows.append((at, block.start, block.stop, float(ends[0] - ends[1])))
@@ -361,12 +369,14 @@ def simulator_noise(study: Study, z: Tensor, run: RunFolder) -> None:
     """Measure what chance alone does at one parameter value: relative sd of the expected cases between random streams."""
     runs, batch = study.config.noise_runs, study.config.particles
     theta = study.space.to_theta(z.expand(batch, -1))
-    rows = []
+    counted = next((s.name for s in study.declared.streams if isinstance(s, Cases)), study.declared.infections)
+    stream, rows = study.declared.stream(counted), []
+    dispersion = study.declared.dispersion(counted) if stream.observed else None
     with run.phase("noise"), torch.no_grad():
         for start in range(0, runs, batch):
             streams = torch.arange(start, start + batch)
             simulate = study.short.bind(derive_seed(study.config.seed, 0, "noise-runs"), streams)
-            rows.append(simulate(theta).cases_district)
+            rows.append(simulate(theta)[counted])
             run.count("noise", batch)
     cases = torch.cat(rows)[:runs]
     fitted = study.fit_data.fitted
@@ -376,7 +386,7 @@ def simulator_noise(study: Study, z: Tensor, run: RunFolder) -> None:
         simulator_noise={
             "runs": runs,
             "relative_sd_national": float(national),
-            "relative_sd_district": dict(zip(study.figures.cases_district.columns, relative.tolist(), strict=True)),
-            "dispersion_district": float(study.space.to_theta(z)["dispersion_district"]),
+            f"relative_sd_{stream.by}": dict(zip(stream.places(study.declared), relative.tolist(), strict=True)),
+            f"dispersion_{stream.by}": None if dispersion is None else float(study.space.to_theta(z)[dispersion]),
         }
     )

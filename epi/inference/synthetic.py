@@ -12,14 +12,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calib._noise import derive_seed
-from epi.data.observations import Data
+from epi.data import Data
 from epi.errors import StudyError
-from epi.model.model import Simulator, figures_law
-from epi.study.streams import SIGNALS
+from epi.model import Simulator, observation_distribution
+from epi.study import Cases
 
 ATTEMPTS = 50
 TAKEN_OFF = 20_000
 """Fewest expected cases over the fitted weeks of a synthetic epidemic; a draw of the prior that fizzles out says nothing."""
+USUAL_PEOPLE = 1_000_000
+"""People from which that number holds; fewer people need fewer cases in proportion."""
+
+
+def _counted(sample: Simulator) -> str:
+    """Stream by which it is seen whether an epidemic takes off: cases, else infections."""
+    found = sample.study.first_stream(Cases)
+    return sample.study.infections if found is None else found.name
+
+
+def people(sample: Simulator) -> float:
+    """People of all regions."""
+    return float(sample.observation.inhabitants.sum())
 
 
 def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int) -> tuple[Tensor, Data]:
@@ -37,24 +50,29 @@ def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int)
     Raises:
         StudyError: none of 50 draws took off.
     """
-    space, weeks = sample.space, int(real.fitted.nonzero().max()) + 1
+    space, weeks, study = sample.space, int(real.fitted.nonzero().max()) + 1, sample.study
+    counted, enough = _counted(sample), TAKEN_OFF * min(1.0, float(people(sample)) / USUAL_PEOPLE)
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(derive_seed(seed, attempt, "synthetic-truth"))
         z = torch.randn(1, space.dim, generator=generator, dtype=torch.float64)
         theta, stream = space.to_theta(z), derive_seed(seed, attempt, "synthetic-epidemic")
         with torch.no_grad():
-            tried = sample.bind(stream)(theta).cases_district[0, :weeks].sum()
-            if not float(tried) >= TAKEN_OFF:
+            tried = sample.bind(stream)(theta)[counted][0, :weeks].sum()
+            if not float(tried) >= enough:
                 continue
             expected = country.bind(stream)(theta)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, attempt, "synthetic-counts") % 2**63)
-            drawn = {s: figures_law(s, getattr(expected, s), theta).sample()[0] for s in SIGNALS}
+            tested = country.observation.tested
+            drawn = {
+                s.name: observation_distribution(s, expected[s.name], theta, tested=tested.get(s.name)).sample()[0]
+                for s in study.observed
+            }
         # where the real series has a gap, this one has
         gaps = {s: torch.where(real.counts[s].isnan(), torch.nan, x) for s, x in drawn.items()}
-        return z[0], Data(gaps, real.seen, real.fitted)
+        return z[0], Data(gaps, real.seen, real.fitted, real.tested)
     raise StudyError(
-        f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {TAKEN_OFF:,} cases; choose another seed."
+        f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {enough:,.0f} cases; choose another seed."
     )
 
 

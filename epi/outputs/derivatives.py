@@ -5,19 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from calib._sensitivity import Functional, sensitivity, sensitivity_frame
 
-SIGNALS = {"cases_district": "cases", "admissions_age": "admissions"}
-"""Signals that are summed, and what they count; `cases_age` counts the same cases again."""
+COUNTED = ("cases", "admissions")
+"""Kinds of streams that are summed; of several of a kind the first: others count the same people again."""
 
 HEADLINES = ("cases in the forecast weeks", "admissions in the forecast weeks")
 """The outputs that figures and report lead with."""
 
 
-def week_name(signal: str, week: str) -> str:
-    """Name of the national total of a signal in one week."""
-    return f"{SIGNALS[signal]}, week ending {week}"
+def week_name(counted: str, week: str) -> str:
+    """Name of the total of what is counted in one week."""
+    return f"{counted}, week ending {week}"
+
+
+def first_streams(streams: NDArray[np.str_]) -> dict[str, str]:
+    """`{kind: the first stream of this kind}` of those that are summed."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(streams.tolist()):
+        kind = name.split("_")[0]
+        if kind in COUNTED:
+            found.setdefault(kind, name)
+    return found
 
 
 def functionals(jacobian: xr.Dataset, forecast_from: str) -> list[Functional]:
@@ -30,14 +41,15 @@ def functionals(jacobian: xr.Dataset, forecast_from: str) -> list[Functional]:
     signal, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week", "place"))
     later = week >= forecast_from
     chosen = []
-    for key, counted in SIGNALS.items():
+    first = first_streams(signal)
+    for counted, key in first.items():
         here = signal == key
         chosen.append(Functional(f"{counted} in the forecast weeks", (here & later).astype(float), counted))
         chosen += [
-            Functional(week_name(key, day), (here & (week == day)).astype(float), counted)
+            Functional(week_name(counted, day), (here & (week == day)).astype(float), counted)
             for day in sorted(set(week[here]))
         ]
-    here = signal == "cases_district"
+    here = signal == first.get("cases", "")
     for name in dict.fromkeys(place[here]):
         chosen.append(
             Functional(

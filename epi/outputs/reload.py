@@ -11,14 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from epi.data.load import Figures
+from epi.data import EpidemicData
 from epi.errors import StudyError
 from epi.inference.settings import Config
 from epi.inference.setup import make_simulator, read_figures
-from epi.model.model import Simulator, parameter_space
+from epi.model import Simulator, parameter_space
 from epi.outputs.run_files import RunFiles
 from epi.population.build import build_population
-from epi.study import calendar
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Fitted:
 
     run: RunFiles
     config: Config
-    figures: Figures
+    figures: EpidemicData
     simulator: Simulator
     theta: dict[str, Tensor]
 
@@ -45,16 +44,14 @@ class Fitted:
         return len(next(iter(self.theta.values())))
 
 
-def rebuild(
-    folder: Path, *, scale: float | None = None, device: str = "cpu", last: date = calendar.LAST_WEEK
-) -> Fitted:
+def rebuild(folder: Path, *, scale: float | None = None, device: str = "cpu", last: date | None = None) -> Fitted:
     """Build the study of a run again: figures, population, simulator and posterior draws.
 
     Args:
         folder: the run's folder.
         scale: agents per person; None for the run's own.
         device: "cpu" or "cuda".
-        last: last simulated day, the Sunday that ends a week.
+        last: last simulated day, one that ends a week; None for the study's last.
 
     Raises:
         RunFolderError: the folder holds no run.
@@ -62,9 +59,10 @@ def rebuild(
     """
     files = RunFiles(Path(folder))
     manifest = files.manifest
-    if manifest["study"] != "nz_calibration":
+    study = files.study
+    if manifest["study"] != study.name:
         raise StudyError(
-            f"{folder} holds a run of {manifest['study']!r}, and a run of 'nz_calibration' was expected; name its folder."
+            f"{folder} holds a run of {manifest['study']!r}, and a run of {study.name!r} was expected; name its folder."
         )
     changes = {"device": device, **({} if scale is None else {"scale": scale})}
     try:
@@ -75,11 +73,17 @@ def rebuild(
             f"{folder}: setting {'.'.join(map(str, first['loc']))} = {first['input']!r} cannot be used here ({first['msg'].lower()}); "
             "choose a scale above 0 and at most 1, or calibrate again with this version."
         ) from error
-    space = parameter_space()
+    space = parameter_space(study)
     theta = posterior_draws(files, {p.name: p.shape for p in space.parameters})
     figures = read_figures(config)
     population, _ = build_population(figures, config.scale, config.seed, balance=config.balance)
-    return Fitted(files, config, figures, make_simulator(config, figures, population, space, last, device), theta)
+    return Fitted(
+        files,
+        config,
+        figures,
+        make_simulator(config, figures, population, space, last or study.calendar.last_week, device),
+        theta,
+    )
 
 
 def posterior_draws(files: RunFiles, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from calib._idata import datasets_of, load_inference_data
 from calib._jacobian_file import load_jacobian
 from calib._runfolder import RunFolder
-from epi.errors import StudyError
-from epi.model.model import parameter_space
-from epi.study.labels import label
-from epi.study.streams import SIGNALS
+from epi.errors import NotKept, StudyError
+from epi.model import parameter_space
+from epi.study import Cases, Study, load_study
 
 Array = NDArray[np.float64]
 
@@ -57,6 +56,20 @@ class RunFiles:
     def manifest(self) -> dict[str, Any]:
         """`manifest.json`."""
         return RunFolder.open(self.folder).manifest
+
+    @cached_property
+    def study(self) -> Study:
+        """The study that the run belongs to, found again by what its manifest says.
+
+        Raises:
+            StudyError: the run is of a version that did not keep its study, or the study is not there.
+        """
+        source = self.manifest.get("configuration", {}).get("study")
+        if not source:
+            raise StudyError(
+                f"{self.folder} does not say where its study is, as runs of an older version do not; calibrate again with this version."
+            )
+        return load_study(str(source))
 
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
@@ -127,7 +140,25 @@ class RunFiles:
     @cached_property
     def signals(self) -> list[str]:
         """Names of the signals of which the likelihood saw something."""
-        return [name for name in SIGNALS if self.seen(name).any()]
+        return [s.name for s in self.study.observed if self.seen(s.name).any()]
+
+    @cached_property
+    def people_by_region(self) -> Array:
+        """`[R]` people of each region."""
+        name = f"population_{self.study.region.axis}"
+        return np.asarray(self.groups["constant_data"][name].values, dtype=np.float64)
+
+    @cached_property
+    def cases(self) -> str:
+        """Name of the first stream of cases.
+
+        Raises:
+            NotKept: the study has none.
+        """
+        found = self.study.first_stream(Cases)
+        if found is None:
+            raise NotKept(f"Study {self.study.name!r} has no cases.")
+        return found.name
 
     def seen(self, name: str) -> NDArray[np.bool_]:
         """`[week, place]`, figures of a signal that the likelihood saw."""
@@ -181,7 +212,7 @@ class RunFiles:
         if not file.is_file():
             return {}
         rows = json.loads(file.read_text(encoding="utf-8"))["parameters"]
-        space = parameter_space()
+        space = parameter_space(self.study)
         z = {str(row["name"]): float(row["truth"]) for row in rows}
         theta = space.flatten(space.to_theta(torch.tensor([z[name] for name in space.names], dtype=torch.float64)))
         return dict(zip(space.names, theta.tolist(), strict=True))
@@ -199,4 +230,4 @@ class RunFiles:
         """Printed name of a flat parameter: the manifest's own label, else the study's."""
         given = self.parameters.get(name, {}).get("label")
         plain = (name, name.replace("_", " "))
-        return str(given) if given and given not in plain else label(name)
+        return str(given) if given and given not in plain else self.study.label(name)

@@ -8,11 +8,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from epi.data.observations import observed
+from epi.data import observed
 from epi.inference.likelihood import Inference
 from epi.inference.setup import Study
-from epi.study import calendar
-from epi.study.streams import OPTIONS, SIGNALS
+from epi.study import Admissions, Cases, Deaths, Infections
+from epi.study import Study as Declared
 
 SHOWN = 6
 """Parameters that are shown for each signal: those it teaches most."""
@@ -38,21 +38,24 @@ def taught(study: Study, inference: Inference, z: Tensor, jacobian: xr.Dataset) 
         a figure.
     """
     at = z.mean(0, keepdim=True)
-    early = jacobian["output_week"].values.astype(str) <= str(calendar.FORECAST_DATE)
+    declared = study.declared
+    early = jacobian["output_week"].values.astype(str) <= str(declared.calendar.forecast_from)
     flat, slope = (
         torch.as_tensor(jacobian[name].mean("draw").transpose("output", ...).values[early]).to(z)[None]
         for name in ("expected", "jacobian")
     )
-    every = observed(study.figures, study.full.observation.weeks, OPTIONS).until(study.short.weeks).seen
+    every = observed(study.figures, study.full.observation.weeks, declared.options).until(study.short.weeks).seen
     parts = inference.information(at, flat, slope, every)
     by_option = {
-        option: torch.stack([parts[n] for n, s in SIGNALS.items() if s.option == option and n in parts]).sum(0)[0]
-        for option in OPTIONS
-        if any(s.option == option and n in parts for n, s in SIGNALS.items())
+        option: torch.stack([parts[s.name] for s in declared.observed if s.option == option and s.name in parts]).sum(
+            0
+        )[0]
+        for option in declared.options
+        if any(s.option == option and s.name in parts for s in declared.observed)
     }
     fitted = [option for option in by_option if option in study.config.signals]
     whole = torch.eye(z.shape[1]).to(z) + torch.stack([by_option[o] for o in fitted]).sum(0)
-    names, slopes = _outputs(jacobian)
+    names, slopes = _outputs(jacobian, declared)
     directions = torch.cat([torch.eye(z.shape[1]).to(z), torch.as_tensor(slopes).to(z)])
     own = _sd(whole, directions)
     rows = []
@@ -74,7 +77,8 @@ def taught(study: Study, inference: Inference, z: Tensor, jacobian: xr.Dataset) 
             )
         )
     table = pd.concat(rows, ignore_index=True)
-    told = ~table.output & ~table.quantity.str.contains(r"\[|^dispersion_|^cluster_size")
+    scatter = {n for s in declared.observed for n in (declared.dispersion(s.name), declared.overdispersion(s.name))}
+    told = ~table.output & ~table.quantity.str.contains(r"\[") & ~table.quantity.isin(scatter)
     leading = table[told & (table.wider >= TEACHES)]
     best = leading.sort_values("wider", ascending=False).groupby("option", sort=False).head(SHOWN).quantity
     return table.assign(shown=table.output | table.quantity.isin(set(best)))
@@ -86,15 +90,15 @@ def _sd(precision: Tensor, directions: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(root, directions.mT, upper=False).norm(dim=0)
 
 
-def _outputs(jacobian: xr.Dataset) -> tuple[list[str], np.ndarray]:
+def _outputs(jacobian: xr.Dataset, study: Declared) -> tuple[list[str], np.ndarray]:
     """Outputs worth knowing, and their mean derivatives `[output, D]`."""
     mean = jacobian["jacobian"].mean("draw").transpose("output", "parameter").values
     signal, week = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week"))
-    known = week <= str(calendar.FORECAST_DATE)
-    chosen = {
-        "infections to the forecast date": (signal == "infections_district") & known,
-        "cases in the forecast weeks": (signal == "cases_district") & ~known,
-        "admissions in the forecast weeks": (signal == "admissions_age") & ~known,
-        "deaths in the forecast weeks": (signal == "deaths_age") & ~known,
-    }
+    known = week <= str(study.calendar.forecast_from)
+    chosen = {}
+    for kind, words in ((Infections, "infections"), (Cases, "cases"), (Admissions, "admissions"), (Deaths, "deaths")):
+        found = study.first_stream(kind)
+        if found is not None:
+            when, text = (known, "to the forecast date") if kind is Infections else (~known, "in the forecast weeks")
+            chosen[f"{words} {text}"] = (signal == found.name) & when
     return list(chosen), np.stack([mean[rows].sum(0) for rows in chosen.values()])

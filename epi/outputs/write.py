@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -33,29 +34,16 @@ from calib.storage import (
     save_jacobian,
     to_inference_data,
 )
-from epi.data.observations import series
 from epi.inference.likelihood import Inference
 from epi.inference.recorder import report_failed, steps
 from epi.inference.setup import Study
 from epi.inference.synthetic import recovery
-from epi.model.model import figures_law
-from epi.model.observation import PLACES, Expected
-from epi.model.parameters import KNOTS
+from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
 from epi.outputs.stream_information import taught
-from epi.study import calendar
-from epi.study.streams import AREAS, SIGNALS
 
-BASELINE_FROM = "2022-01-30"
-"""First week of the baseline's history."""
-SITE_DIMS = {
-    "age_contact": ["age"],
-    "district_effect": ["district"],
-    "district_seed": ["district"],
-    "drift": ["knot"],
-    "severity_band": ["age"],
-    "wastewater_area_effect": ["area"],
-}
+BASELINE_WEEKS = 1
+"""Weeks before the study's first from which a baseline's history begins."""
 FEWEST_WEEKS = 3
 """Known weeks from which the baseline of a score can be made."""
 
@@ -66,7 +54,7 @@ def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *,
 
     def simulate(part: Tensor, start: int) -> Tensor:
         streams = torch.arange(start, start + len(part))
-        return study.full.bind(seed, streams)(study.space.to_theta(part)).flat()
+        return study.full.layout.flat(study.full.bind(seed, streams)(study.space.to_theta(part)))
 
     with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
 
@@ -160,7 +148,7 @@ def conclude(
     report_failed(good, run, "posterior draws")
     z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
     if posterior is not None and posterior.emulator.quadratic is not None:
-        run.update(held_out=held_out(posterior, z, _fitted_weeks(study, flat).flat()))
+        run.update(held_out=held_out(posterior, z, study.short.layout.flat(_fitted_weeks(study, flat))))
     if not config.scores_only:
         _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
@@ -193,13 +181,15 @@ def _differentiate(study: Study, z: Tensor, run: RunFolder, console: Console) ->
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
     """Counts drawn around expected counts `[S, M]`: `{signal: [S * replicates, W, places]}`; infections are not observed."""
     theta = study.space.to_theta(z)
-    expected = Expected.from_flat(flat, study.full.weeks)
-    out = {"infections_district": expected.infections_district.numpy()}
+    expected, declared = study.full.layout.split(flat), study.declared
+    tested = study.full.observation.tested
+    out = {declared.infections: expected[declared.infections].numpy()}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed(study.config.seed, 0, f"observe-{stream}") % 2**63)
-        for signal in SIGNALS:
-            draws = figures_law(signal, getattr(expected, signal), theta).sample((study.config.replicates,))
-            out[signal] = draws.transpose(0, 1).flatten(0, 1).numpy()
+        for s in declared.observed:
+            fn = observation_distribution(s, expected[s.name], theta, tested=tested.get(s.name))
+            draws = fn.sample((study.config.replicates,))
+            out[s.name] = draws.transpose(0, 1).flatten(0, 1).numpy()
     return out
 
 
@@ -235,7 +225,7 @@ def _pointwise(
     errors: tuple[SharedError, Tensor] | None,
 ) -> dict[str, Tensor]:
     """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the emulator with its errors, or of single runs if there is none."""
-    theta, data, weeks = study.space.to_theta(z), study.fit_data, study.short.weeks
+    theta, data = study.space.to_theta(z), study.fit_data
     if errors is None or posterior is None:
         expected = _fitted_weeks(study, flat)
         variance: dict[str, Tensor | None] = dict.fromkeys(data.signals)
@@ -244,26 +234,23 @@ def _pointwise(
         both = [torch.ones(len(z), len(posterior.emulator.intercept)).to(z) for _ in range(2)]
         for row, own in zip(both, posterior.outputs_given(z, *errors), strict=True):
             row[:, which] = own
-        expected, relative = (Expected.from_flat(row, weeks) for row in both)
-        variance = {s: getattr(relative, s).sqrt() for s in data.signals}
+        expected, relative = (study.short.layout.split(row) for row in both)
+        variance = {s: relative[s].sqrt() for s in data.signals}
     return {
-        s: figures_law(s, getattr(expected, s), theta, variance[s]).log_prob(data.counts[s].nan_to_num(1.0))[
-            :, data.seen[s]
-        ]
+        s: observation_distribution(
+            study.declared.stream(s), expected[s], theta, variance[s], data.tested.get(s)
+        ).log_prob(data.counts[s].nan_to_num(1.0))[:, data.seen[s]]
         for s in data.signals
     }
 
 
-def _fitted_weeks(study: Study, flat: Tensor) -> Expected:
+def _fitted_weeks(study: Study, flat: Tensor) -> dict[str, Tensor]:
     """Of expected counts `[S, M]` over all weeks those of the fitted ones."""
-    every = Expected.from_flat(flat, study.full.weeks)
-    return Expected(*(getattr(every, f.name)[:, : study.short.weeks] for f in fields(Expected)))
+    return {name: x[:, : study.short.weeks] for name, x in study.full.layout.split(flat).items()}
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:
-    weeks = [str(w.date()) for w in study.full.observation.weeks]
-    labels = [(signal, week, place) for signal, places in PLACES.items() for week in weeks for place in places]
-    signal, week, place = zip(*labels, strict=True)
+    signal, week, place = zip(*study.full.layout.labels(), strict=True)
     save_jacobian(
         run.file("jacobian.nc"),
         flat.cpu(),
@@ -288,7 +275,9 @@ def _save_posterior(
     weeks = study.full.observation.weeks
     names = [str(w.date()) for w in weeks]
     fitted = study.data.fitted.numpy()
-    masked = np.asarray(weeks == np.datetime64(calendar.MASKED_WEEK))
+    declared, layout = study.declared, study.full.layout
+    masked, infections, axis = declared.calendar.masked(weeks), declared.infections, declared.region.axis
+    observed = [s.name for s in declared.observed]
 
     def sites(z: Tensor) -> dict[str, np.ndarray]:
         return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
@@ -296,44 +285,43 @@ def _save_posterior(
     joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
     joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     people = study.figures.population
-    seen = {name: study.data.seen[name].numpy() for name in SIGNALS}
+    seen = {name: study.data.seen[name].numpy() for name in observed}
     groups = {
         "posterior": sites(z),
         "prior": sites(prior[0]),
-        "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != "infections_district"},
-        "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != "infections_district"},
+        "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != infections},
+        "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != infections},
         "log_likelihood": {name: x[None].numpy() for name, x in pointwise.items()},
         "sample_stats": {
             "lp": joint[None].numpy(), "log_q": log_q[None].numpy(),
         },
-        "observed_data": {name: study.data.counts[name].numpy() for name in SIGNALS},
+        "observed_data": {name: study.data.counts[name].numpy() for name in observed},
         "constant_data": {
-            "fitted_week": fitted, "masked_week": masked, "population_district": people.sum(1), "population_age": people.sum(0),
+            "fitted_week": fitted, "masked_week": masked, f"population_{axis}": people.sum(1), "population_age": people.sum(0),
             **{f"seen_{name}": x for name, x in seen.items()},
         },
     }  # fmt: skip
     # one infection curve a draw: repeated over its observations, so that the group has one draw axis
-    groups["posterior_predictive"]["infections_district"] = np.repeat(
-        predicted["infections_district"], study.config.replicates, 0
-    )[None]
-    axes = {name: "district" if name not in SIGNALS else SIGNALS[name].axis for name in PLACES}
-    dims = {name: ["week", axis] for name, axis in axes.items()} | SITE_DIMS
-    dims |= {f"seen_{name}": dims[name] for name in SIGNALS}
+    groups["posterior_predictive"][infections] = np.repeat(predicted[infections], study.config.replicates, 0)[None]
+    dims = {name: ["week", by] for name, by in layout.axes.items()}
+    dims |= {p.name: [p.axis] for p in declared.parameters() if p.labels}
+    dims |= {f"seen_{name}": dims[name] for name in observed}
     dims |= {
         "fitted_week": ["week"],
         "masked_week": ["week"],
-        "population_district": ["district"],
+        f"population_{axis}": [axis],
         "population_age": ["age"],
     }
-    coords = {"week": names, "knot": list(KNOTS), "area": list(AREAS)}
-    coords |= {axis: list(PLACES[name]) for name, axis in axes.items()}
+    coords = {"week": names} | {p.axis: list(p.labels) for p in declared.parameters() if p.labels}
+    coords |= {by: list(layout.places[name]) for name, by in layout.axes.items()}
     likelihood = {"log_likelihood": groups.pop("log_likelihood")}
     tree = to_inference_data(groups, coords, dims)
     figure = {
-        f"figure_{name}": [f"{names[w]} {PLACES[name][p]}" for w, p in np.argwhere(seen[name])] for name in pointwise
+        f"figure_{name}": [f"{names[w]} {layout.places[name][p]}" for w, p in np.argwhere(seen[name])]
+        for name in pointwise
     }
     part = to_inference_data(likelihood, figure, {name: [f"figure_{name}"] for name in pointwise})
-    save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": "nz_calibration"})
+    save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": declared.name})
 
 
 def _joined(tree: Any, part: Any) -> Any:
@@ -349,20 +337,20 @@ def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder)
     import pandas as pd
 
     weeks = study.full.observation.weeks
-    known = np.asarray(weeks <= np.datetime64(calendar.FORECAST_DATE))
+    declared, calendar = study.declared, study.declared.calendar
+    known = calendar.early(weeks)
+    begin = calendar.first_week - timedelta(weeks=BASELINE_WEEKS)
     rng = np.random.default_rng(derive_seed(study.config.seed, 0, "baseline"))
     forecasts, rows = {}, []
-    for signal in SIGNALS:
+    for signal, places in ((s.name, s.places(declared)) for s in declared.observed):
         figures = study.data.counts[signal].numpy()
-        table = series(study.figures, signal).loc[BASELINE_FROM : str(calendar.FORECAST_DATE)].to_numpy(float)
+        table = study.figures.series[signal].loc[str(begin) : str(calendar.forecast_from)].to_numpy(float)
         # a baseline has no gaps: levels of nothing are nothing, and a series that has hardly begun has no baseline
         history = np.nan_to_num(figures[known] if study.truth is not None else table)
         if len(history) < FEWEST_WEEKS:
-            history = np.full((0, len(PLACES[signal])), np.nan)
-        forecasts[signal] = Forecast(predicted[signal][:, ~known], figures[~known], history, PLACES[signal])
-        rows.append(
-            hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.FORECAST_DATE, signal, PLACES[signal])
-        )
+            history = np.full((0, len(places)), np.nan)
+        forecasts[signal] = Forecast(predicted[signal][:, ~known], figures[~known], history, places)
+        rows.append(hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.forecast_from, signal, places))
     with atomic_path(run.file("forecast.csv")) as temporary:
         pd.concat(rows).to_csv(temporary, index=False)
     scores = score_run(forecasts, rng)
@@ -373,7 +361,8 @@ def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder)
 def _sensitivity(study: Study, run: RunFolder) -> None:
     """Rank the parameters from the kept Jacobians alone."""
     before = sum(run.manifest["simulations"].values())
-    first = calendar.weeks()[int(np.flatnonzero(calendar.weeks() > np.datetime64(calendar.FORECAST_DATE))[0])]
+    weeks = study.full.observation.weeks
+    first = weeks[int(np.flatnonzero(weeks > np.datetime64(study.declared.calendar.forecast_from))[0])]
     rng = np.random.default_rng(derive_seed(study.config.seed, 0, "sensitivity"))
     table = sensitivity_table(load_jacobian(run.file("jacobian.nc")), str(first.date()), rng)
     with atomic_path(run.file("sensitivity.csv")) as temporary:

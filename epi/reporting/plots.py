@@ -22,11 +22,11 @@ from calib._figures import (
 from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
 from calib._sensitivity import Functional, sensitivity
 from calib._style import save_figure
-from epi.data.load import DISTRICTS
+from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
 from epi.reporting.sentences import stop_words
-from epi.study.streams import AREAS, OPTIONS, SIGNALS
+from epi.study import Admissions, Cases, Cohort, Deaths, Occupancy, Stream, Study, Wastewater
 
 FIGURES = "figures"
 SHOWN = 12
@@ -42,70 +42,97 @@ PAIRS = (
 )
 """Parameters that trade off against each other in an epidemic's curve; those present are drawn in pairs."""
 
-TITLES = {name: signal.title for name, signal in SIGNALS.items()}
+
+def titles(study: Study) -> dict[str, str]:
+    """Title of each data stream."""
+    return {s.name: s.title for s in study.observed}
+
+
+def _stream(run: RunFiles, kind: type[Stream], by: str) -> str | None:
+    """Name of the stream of a kind by an axis, or None."""
+    return next((s.name for s in run.study.observed if isinstance(s, kind) and s.by == by), None)
 
 
 def forecast_districts(run: RunFiles) -> Figure:
-    """Weekly cases of the 20 districts."""
-    return _fans(run, "cases_district", "Weekly reported cases by district", columns=4, height=1.55)
+    """Weekly cases of every region."""
+    axis = run.study.region.axis
+    return _fans(run, Cases, axis, f"Weekly reported cases by {axis}", columns=4, height=1.55)
 
 
 def forecast_ages(run: RunFiles) -> Figure:
-    """Weekly cases of the 8 age bands."""
-    return _fans(run, "cases_age", "Weekly reported cases by age", columns=4)
+    """Weekly cases of every age band."""
+    return _fans(run, Cases, "age", "Weekly reported cases by age", columns=4)
 
 
 def forecast_admissions(run: RunFiles) -> Figure:
-    """Weekly admissions of the 8 age bands."""
-    return _fans(run, "admissions_age", "Weekly admissions to hospital by age", columns=4)
+    """Weekly admissions of every age band."""
+    return _fans(run, Admissions, "age", "Weekly admissions to hospital by age", columns=4)
 
 
-def _fans(run: RunFiles, name: str, title: str, columns: int, height: float = 1.75) -> Figure:
+def _fans(run: RunFiles, kind: type[Stream], by: str, title: str, columns: int, height: float = 1.75) -> Figure:
+    name = _stream(run, kind, by)
+    if name is None:
+        raise NotKept(f"The study has no stream {kind.__name__} by {by}.")
     draws, observed = run.predicted(name), run.observed(name)
     seen = run.seen(name)
-    own = [None if SIGNALS[name].masked and seen.any() else seen[:, i] for i in range(seen.shape[1])]
+    own = [None if run.study.stream(name).masked and seen.any() else seen[:, i] for i in range(seen.shape[1])]
     panels = [Panel(place, draws[..., i], observed[:, i], own[i]) for i, place in enumerate(run.places(name))]
     return draw_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
 
 
 def forecast_national(run: RunFiles) -> Figure:
     """National cases and admissions; infections where the run kept them."""
-    panels = [
-        Panel("Reported cases a week", run.predicted("cases_district").sum(-1), run.observed("cases_district").sum(-1)),
-        Panel("Admissions a week", run.predicted("admissions_age").sum(-1), run.observed("admissions_age").sum(-1)),
-    ]
-    if "infections_district" in run.groups["posterior_predictive"]:
-        panels.append(Panel("Infections a week (estimate)", run.predicted("infections_district").sum(-1)))
-    return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), "New Zealand", height=2.7)
+    panels = []
+    for title, kind in (("Reported cases a week", Cases), ("Admissions a week", Admissions)):
+        found = run.study.first_stream(kind)
+        if found is not None:
+            panels.append(Panel(title, run.predicted(found.name).sum(-1), run.observed(found.name).sum(-1)))
+    if run.study.infections in run.groups["posterior_predictive"]:
+        panels.append(Panel("Infections a week (estimate)", run.predicted(run.study.infections).sum(-1)))
+    return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), run.study.country, height=2.7)
 
 
 def forecast_signals(run: RunFiles) -> Figure:
-    """The other signals for the country as a whole."""
-    people = np.asarray(run.groups["constant_data"]["population_district"].values, dtype=float)
-    area = np.array([sum(people[DISTRICTS.index(d)] for d in districts) for districts, _ in AREAS.values()])
-    whole: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "deaths_age": lambda x: x.sum(-1),
-        "occupancy_district": lambda x: x.sum(-1),
-        "wastewater_area": lambda x: _weighted(x, area),
-        "border_cohort": lambda x: x[..., 0],
+    """The other streams for all regions as a whole."""
+    shown: dict[type[Stream], str] = {
+        Deaths: "Deaths a week",
+        Occupancy: "In hospital, mean of the week",
+        Wastewater: "Wastewater, million copies a person a day",
+        Cohort: "{} infected, per 1,000 a week",
     }
-    titles = {
-        "deaths_age": "Deaths a week",
-        "occupancy_district": "In hospital, mean of the week",
-        "wastewater_area": "Wastewater, million copies a person a day",
-        "border_cohort": "Border workers infected, per 1,000 a week",
-    }
-    panels = [
-        Panel(
-            titles[name] + ("" if name in run.signals else " (not fitted)"),
-            add(run.predicted(name)),
-            add(run.observed(name)),
-            run.seen(name).any(-1),
+    panels = []
+    for s in run.study.observed:
+        title = next((text for kind, text in shown.items() if isinstance(s, kind)), None)
+        if title is None:
+            continue
+        if isinstance(s, Cohort):
+            title = title.format(s.label[:1].upper() + s.label[1:])
+        add = _whole(run, s)
+        panels.append(
+            Panel(
+                title + ("" if s.name in run.signals else " (not fitted)"),
+                add(run.predicted(s.name)),
+                add(run.observed(s.name)),
+                run.seen(s.name).any(-1),
+            )
         )
-        for name, add in whole.items()
-    ]
+    if not panels:
+        raise NotKept("The study has no other streams.")
     none = np.zeros_like(run.masked)
-    return draw_fans(run.weeks, panels, run.fitted, none, 2, "New Zealand: the other signals", height=2.3)
+    return draw_fans(run.weeks, panels, run.fitted, none, 2, f"{run.study.country}: the other signals", height=2.3)
+
+
+def _whole(run: RunFiles, stream: Stream) -> Callable[[np.ndarray], np.ndarray]:
+    """How a stream's places become one number a week: a sum of counts, a mean of measurements by people."""
+    if stream.counts:
+        return lambda x: x.sum(-1)
+    study = run.study
+    people = dict(zip(study.region.names, run.people_by_region, strict=True))
+    groups = study.region.areas if stream.by == study.region.area_axis else {n: (n,) for n in study.region.names}
+    if stream.by not in (study.region.area_axis, study.region.axis):
+        return lambda x: x[..., 0]
+    weight = np.array([sum(people[n] for n in members) for members in groups.values()])
+    return lambda x: _weighted(x, weight)
 
 
 def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -118,19 +145,22 @@ def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def forecast_deaths(run: RunFiles) -> Figure:
-    """Weekly deaths of the 8 age bands."""
-    return _fans(run, "deaths_age", "Weekly deaths by age", columns=4)
+    """Weekly deaths of every age band."""
+    return _fans(run, Deaths, "age", "Weekly deaths by age", columns=4)
 
 
 def forecast_occupancy(run: RunFiles) -> Figure:
-    """People in hospital in the 20 districts."""
-    return _fans(run, "occupancy_district", "People in hospital by district, mean of the week", columns=4, height=1.55)
+    """People in hospital in every region."""
+    axis = run.study.region.axis
+    return _fans(run, Occupancy, axis, f"People in hospital by {axis}, mean of the week", columns=4, height=1.55)
 
 
 def forecast_wastewater(run: RunFiles) -> Figure:
-    """Wastewater of the 13 areas."""
+    """Wastewater of every place."""
+    found = run.study.first_stream(Wastewater)
+    by = run.study.region.area_axis if found is None else found.by
     return _fans(
-        run, "wastewater_area", "Wastewater by area, million genome copies a person a day", columns=4, height=1.55
+        run, Wastewater, by, f"Wastewater by {by}, million genome copies a person a day", columns=4, height=1.55
     )
 
 
@@ -138,7 +168,7 @@ def signals_taught(run: RunFiles) -> Figure:
     """How much wider what is known would be without each signal."""
     table = run.taught
     rows = list(dict.fromkeys(table.loc[table.shown, "quantity"]))
-    options = [o for o in OPTIONS if (table.option == o).any()]
+    options = [o for o in run.study.options if (table.option == o).any()]
     wide = table.pivot(index="quantity", columns="option", values="wider").loc[rows, options]
     fitted = dict(zip(table.option, table.fitted, strict=True))
     return draw_matrix(
@@ -215,7 +245,7 @@ def fit_elbo(run: RunFiles) -> Figure:
 
 def scores(run: RunFiles) -> Figure:
     """WIS beside the baseline's, and coverage, by horizon."""
-    return draw_scores(run.scores, {name: TITLES[name] for name in run.signals})
+    return draw_scores(run.scores, {name: titles(run.study)[name] for name in run.signals})
 
 
 def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
@@ -268,7 +298,7 @@ def sensitivity_over_time(run: RunFiles) -> Figure:
     """Shares of groups of parameters in each week's national cases."""
     shares = {}
     for week in run.weeks:
-        rows = rows_of(run, week_name("cases_district", week), "derivative_share", "group")
+        rows = rows_of(run, week_name("cases", week), "derivative_share", "group")
         if len(rows):
             shares[week] = rows.set_index("parameter")["index"]
     table = pd.DataFrame(shares)
@@ -352,6 +382,10 @@ def draw_all(folder: Path) -> list[Path]:
     paths = []
     for name, draw in ALL.items():
         path = run.folder / FIGURES / f"{name}.png"
-        save_figure(draw(run), path)
+        try:
+            figure = draw(run)
+        except NotKept:  # the study has no such stream
+            continue
+        save_figure(figure, path)
         paths.append(path)
     return paths

@@ -11,11 +11,11 @@ import numpy as np
 
 from calib._atomic import atomic_write_text
 from calib._style import interval, number
-from epi.errors import StudyError
+from epi.errors import NotKept, StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as words
-from epi.reporting.plots import ALL, FIGURES, TITLES, shrinkage
-from epi.study.streams import SIGNALS
+from epi.reporting.plots import ALL, FIGURES, shrinkage, titles
+from epi.study import Reporting
 
 REPORT = "report.html"
 TEMPLATE = "report.html.j2"
@@ -58,26 +58,32 @@ def content(run: RunFiles) -> dict[str, Any]:
     return {
         "manifest": manifest,
         "notices": [*synthetic_words(run), *manifest.get("notices", [])],
-        "image": {name: _image(run, name) for name in ALL},
+        "image": {name: _image(run, name) for name in ALL if _drawn(run, name)},
+        "title": run.study.title,
+        "country": run.study.country,
+        "attribution": run.study.attribution,
+        "masked_because": run.study.calendar.masked_because,
+        "axis": run.study.region.axis,
+        "region_words": run.study.region.plural_name,
         "first_week": words.day(fitted[0]),
         "last_week": words.day(fitted[-1]),
         "forecast_from": words.day(later[0]) if later else "",
         "forecast_to": words.day(later[-1]) if later else "",
         "masked_weeks": [words.day(week) for week, hidden in zip(run.weeks, run.masked, strict=True) if hidden],
-        "districts": len(run.places("cases_district")),
-        "ages": len(run.places("cases_age")),
+        "districts": len(run.study.region),
+        "ages": len(run.study.ages),
         "parameters": parameter_rows(run),
         "parameter_count": len(run.draws()[0]),
         "draw_count": run.draws()[1].shape[0],
         "summary": summary(run),
-        "skill": words.skill_words({name: run.scores.get(name, {}) for name in run.signals}),
-        "signals": [words.COUNTED[name] for name in run.signals],
-        "unseen": [words.COUNTED[name] for name in SIGNALS if name not in run.signals],
+        "skill": words.skill_words(run, run.signals),
+        "signals": [run.study.stream(name).description for name in run.signals],
+        "unseen": [s.description for s in run.study.observed if s.name not in run.signals],
         "taught": words.taught_words(run),
-        "extremes": words.extremes(run.scores),
-        "horizons": {TITLES[t]: horizon_rows(run, t) for t in run.signals},
-        "places": place_rows(run, "cases_district"),
-        "periods": list(run.scores["cases_district"]["overall"]),
+        "extremes": words.extremes(run),
+        "horizons": {titles(run.study)[t]: horizon_rows(run, t) for t in run.signals},
+        "places": place_rows(run, run.cases),
+        "periods": list(run.scores[run.cases]["overall"]),
         "what_matters": words.sensitivity_words(run),
         "fit": words.fit_words(run),
         "scale": scale_words(run),
@@ -89,6 +95,17 @@ def content(run: RunFiles) -> dict[str, Any]:
         "shrunk": shrunk_words(run),
         "limits": limits(run),
     }
+
+
+def _drawn(run: RunFiles, name: str) -> bool:
+    """Whether a figure belongs to the run's study."""
+    if (run.folder / FIGURES / f"{name}.png").is_file():
+        return True
+    try:
+        ALL[name](run)
+    except NotKept:
+        return False
+    return True  # it should be there: `_image` says so
 
 
 def _image(run: RunFiles, name: str) -> str:
@@ -106,7 +123,7 @@ def _shown(value: Any) -> str:
 
 def summary(run: RunFiles) -> list[str]:
     """The few sentences that a reader in a hurry takes along."""
-    sentences = words.skill_words({"cases_district": run.scores.get("cases_district", {})})
+    sentences = words.skill_words(run, [run.cases])
     sentences += words.sensitivity_words(run)[:1]
     sentences.append(words.k_hat_words(run))
     return sentences
@@ -117,7 +134,8 @@ def synthetic_words(run: RunFiles) -> list[str]:
     if run.manifest["configuration"].get("synthetic") is None and not run.truth:
         return []
     sentence = (
-        "The figures of this run were simulated from known parameter values: nothing on this page is about New Zealand."
+        "The figures of this run were simulated from known parameter values: nothing on this page is about "
+        f"{run.study.country}."
     )
     names, draws = run.draws()
     known = [i for i, name in enumerate(names) if name in run.truth]
@@ -204,42 +222,54 @@ def timing_rows(timings: dict[str, float]) -> list[tuple[str, str, str]]:
 def scale_words(run: RunFiles) -> list[str]:
     """What the scale of the population and the simulator's own noise do to the result."""
     manifest = run.manifest
-    people = float(run.groups["constant_data"]["population_district"].sum())
+    people = float(run.people_by_region.sum())
     sentences = []
     if "agents" in manifest:
         agents = int(manifest["agents"])
         sentences.append(
             f"The simulated country has {agents:,} agents for {people:,.0f} people: on average one agent stands for "
             f"{number(people / agents)}. The fewer the agents, the more the luck of a few decides when an epidemic takes off "
-            "in a district."
+            f"in a {run.study.region.axis}."
         )
     noise = manifest.get("simulator_noise", {})
-    if "relative_sd_district" in noise:
-        by_district = sorted(noise["relative_sd_district"].items(), key=lambda row: row[1])
-        (quiet, least), (loud, most) = by_district[0], by_district[-1]
+    axis = run.study.region.axis
+    if f"relative_sd_{axis}" in noise:
+        by_region = sorted(noise[f"relative_sd_{axis}"].items(), key=lambda row: row[1])
+        (quiet, least), (loud, most) = by_region[0], by_region[-1]
         sentences.append(
             f"With the parameters fixed, chance alone moves the expected weekly cases from one simulation to the next by "
             f"{words.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
             f"simulations) for the country, and between {words.percent(least)} ({quiet}) and {words.percent(most)} ({loud}) for a "
-            f"district. The fitted scatter of district cases is {words.percent(noise['dispersion_district'])}: where chance is "
+            f"{axis}. The fitted scatter of cases by {axis} is {words.percent(noise[f'dispersion_{axis}'])}: where chance is "
             "of that size or larger, part of what looks like scatter of the figures is the simulator's own luck, and the "
-            "intervals of that district are wider than a larger population would make them."
+            f"intervals of that {axis} are wider than a larger population would make them."
         )
     else:
         sentences.append("This run did not measure how much the simulator's own noise moves its results.")
     return sentences
 
 
+def _reporting_limits(run: RunFiles) -> list[str]:
+    """What reports do not say of infections."""
+    reporting = run.study.part(Reporting)
+    if reporting is None:
+        return []
+    starts = [words.day(r.start.isoformat()) for r in reporting.regimes if r.start is not None]
+    each = f"one value before and one after {words.listed(starts)}" if starts else "one value"
+    return [
+        f"Reported cases are a share of infections; the model estimates that share with {each}, and it may have drifted since."
+    ]
+
+
 def limits(run: RunFiles) -> list[str]:
     """What a reader must not take from the page."""
     texts = [
-        "Reported cases are a falling share of infections; the model estimates that share with one value before and one after "
-        "25 February 2022, when self-reported rapid tests became the main test, and it may have drifted since.",
+        *_reporting_limits(run),
         "Intervals are those of a fitted approximation to the posterior, not of an exact sampler; the check above says how "
         "far it can be trusted.",
         "Sensitivities are derivatives where the posterior lies, extended along straight lines; far from there, for instance "
         "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
-        "The model knows one variant and infects nobody twice: it is not meant for weeks after May 2022.",
+        f"The model is made for the wave up to {words.day(run.weeks[-1])}: what comes after, such as another variant, is not in it.",
     ]
     if run.manifest["status"] not in ("complete", "drawing"):
         texts.insert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,10 +13,6 @@ import pandas as pd
 from calib._style import number
 from epi.outputs.derivatives import HEADLINES
 from epi.outputs.run_files import RunFiles
-from epi.study.labels import label
-from epi.study.streams import SIGNALS
-
-COUNTED = {name: signal.words for name, signal in SIGNALS.items()}
 
 
 def percent(value: float | None, decimals: int = 0) -> str:
@@ -58,11 +54,12 @@ def coverage_verdict(share: float | None) -> str:
     return "wider than they need to be" if share > 0.99 else "about right"
 
 
-def skill_words(scores: Mapping[str, Any]) -> list[str]:
+def skill_words(run: RunFiles, targets: Iterable[str]) -> list[str]:
     """One sentence for every target and period: score, against the baseline, coverage."""
     sentences = []
-    for target, counted in COUNTED.items():
-        for period, row in scores.get(target, {}).get("overall", {}).items():
+    for target in targets:
+        counted = run.study.stream(target).description
+        for period, row in run.scores.get(target, {}).get("overall", {}).items():
             if row["wis"] is None or row["relative_wis"] is None:
                 continue
             ratio = row["relative_wis"]
@@ -80,9 +77,9 @@ def skill_words(scores: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def extremes(scores: Mapping[str, Any], target: str = "cases_district") -> str:
+def extremes(run: RunFiles) -> str:
     """Where the forecast did best and worst against the baseline."""
-    rows = [row for row in scores.get(target, {}).get("by_place", []) if row["relative_wis"] is not None]
+    rows = [row for row in run.scores.get(run.cases, {}).get("by_place", []) if row["relative_wis"] is not None]
     if len(rows) < 4:
         return ""
     rows.sort(key=lambda row: row["relative_wis"])
@@ -94,9 +91,9 @@ def extremes(scores: Mapping[str, Any], target: str = "cases_district") -> str:
     tail = (
         f"It did worse than the baseline in {listed(worse)}."
         if 0 < len(worse) <= 6
-        else f"It did worse than the baseline in {len(worse)} of {len(rows)} districts."
+        else f"It did worse than the baseline in {len(worse)} of {len(rows)} {run.study.region.plural_name}."
         if worse
-        else "It beat the baseline in every district."
+        else f"It beat the baseline in every {run.study.region.axis}."
     )
     return f"Against the baseline the forecast did best in {shown(rows[:3])} and least well in {shown(rows[:-4:-1])}. {tail}"
 
@@ -200,7 +197,7 @@ def taught_words(run: RunFiles) -> list[str]:
         other = "without them" if rows.fitted.iloc[0] else "than with them, which the fit did not see"
         wider = outputs.wider.iloc[0] - 1
         told = f"most for {outputs.quantity.iloc[0]}, by {percent(wider)}" if percent(wider) != percent(0.0) else "none"
-        most = listed([f"{label(q)} by {percent(w - 1)}" for q, w in zip(best.quantity, best.wider, strict=True)])
+        most = listed([f"{run.label(q)} by {percent(w - 1)}" for q, w in zip(best.quantity, best.wider, strict=True)])
         sentences.append(
             f"{str(option).capitalize()}: what is known {would} wider {other}, for {most}; of the outputs {told}."
         )

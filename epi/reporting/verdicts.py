@@ -29,7 +29,6 @@ from calib.diagnostics import (
 )
 from calib.diagnostics._verdict import Word
 from calib.diagnostics._weights import WORDS
-from epi.data.load import DISTRICTS
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as words
 
@@ -81,7 +80,7 @@ def judge_run(run: RunFiles) -> Judged:
     far = compute_misspecification(np.log1p(observed), np.log1p(prior))
     reach = compute_prior_predictive(observed, prior)
     by = {kind: compute_posterior_predictive(observed, posterior, labels[kind]) for kind in ("signal", "week")}
-    districts = np.isin(labels["place"], DISTRICTS)
+    districts = np.isin(labels["place"], run.study.region.names)
     at = np.array(labels["place"])[districts]
     by["place"] = compute_posterior_predictive(observed[districts], posterior[:, districts], at.tolist())
     verdicts = [
@@ -122,7 +121,7 @@ def _fitted(run: RunFiles) -> tuple[Array, Array, Array, dict[str, list[str]]]:
     for signal in run.signals:
         places = run.places(signal)
         for week, place in np.argwhere(run.seen(signal)):
-            labels["signal"].append(words.COUNTED[signal])
+            labels["signal"].append(run.study.stream(signal).description)
             labels["place"].append(places[place])
             labels["week"].append(f"week to {words.day(run.weeks[week])}")
     return _flat(prior), _flat(posterior), observed, labels
@@ -275,7 +274,7 @@ def _forecast_coverage(run: RunFiles) -> Verdict:
 
 def _forecast_skill(run: RunFiles) -> Verdict:
     rows = {
-        f"{words.COUNTED[s]}, {period} weeks ahead": row["relative_wis"]
+        f"{run.study.stream(s).description}, {period} weeks ahead": row["relative_wis"]
         for s in run.signals
         for period, row in run.scores.get(s, {}).get("overall", {}).items()
         if row["relative_wis"] is not None

@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
+from epi.errors import StudyError
 from epi.model.immunity import Campaign
-from epi.model.observation import REPORT_DELAY, Observation
-from epi.model.parameters import prior
+from epi.model.observation import Observation
+from epi.model.parameters import distribution
 from epi.model.transmission import Context, HostTables, with_kinds
+from epi.scenarios.outcome import reported_share
 from epi.scenarios.people import HostKinds
-from epi.study import calendar
+from epi.study import Cases, Delay, Measures, Prior, Study
 from sim import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
 CONTACTS = {
@@ -31,12 +33,33 @@ CONTACTS = {
 }
 """Levers that multiply transmission day by day, `[T]`, and the row of `sim.Rates.transmission` that each multiplies."""
 
-RED = calendar.date(2022, 1, 23)
-"""Day on which the red setting began (`figures/policy.csv` of the study)."""
-INCUBATION = 3.4  # days, mean (Wu et al. 2022); the rest of the study's report delay is the wait for the result
-TEST_DELAY = REPORT_DELAY[0] - INCUBATION
-ISOLATION_DAYS = 10.0
-"""Days of isolation from 16 February to 11 March 2022, while the wave grew and peaked (14 before, 7 after; `figures/policy.csv`)."""
+
+def measures_of(study: Study) -> Measures:
+    """Restrictions and isolation of a study.
+
+    Raises:
+        StudyError: it has none, or other layers than school and work.
+    """
+    if study.measures is None or study.layers != tuple(name.removeprefix("contacts_") for name in CONTACTS):
+        raise StudyError(
+            f"Questions about contacts need a study with schools, workplaces and measures, and {study.name!r} is another; add them to it."
+        )
+    return study.measures
+
+
+def report_delay(study: Study) -> Delay:
+    """Delay from infection to report of the study's first cases."""
+    found = study.first_stream(Cases)
+    if not isinstance(found, Cases):
+        raise StudyError(
+            f"Questions about isolation need a stream of cases, and study {study.name!r} has none; add one."
+        )
+    return found.delay
+
+
+def usual_test_delay(study: Study) -> float:
+    """Days from symptoms to the result of the test in the calibrated world."""
+    return report_delay(study).mean - measures_of(study).incubation
 
 
 @dataclass(frozen=True)
@@ -57,61 +80,39 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever("doses", "vaccine doses of each kind of host", "doses", 0.0, 3.0),
     Lever("days_since_dose", "days between the last dose and exposure, of each kind of host", "days", 0.0, math.inf),
-    Lever("red_from", "day on which the red setting begins, counted from 20 January 2022", "day", -45.0, math.inf),
+    Lever("red_from", "day on which restrictions begin, counted from the start of the study", "day", -45.0, math.inf),
     Lever("isolation_days", "days that a case isolates from the positive result on", "days", 0.0, math.inf),
     Lever("test_delay", "days from symptoms to the result of the test", "days", 0.0, math.inf),
     Lever("false_positives", "share of positive results that belong to people not infected", "share", 0.0, 0.95),
 )
 
 
-@dataclass(frozen=True)
-class Assumption:
-    """A number that a question needs and the calibration did not see, with its prior."""
-
-    name: str
-    family: Literal["lognormal", "normal", "logitnormal"]
-    location: float
-    scale: float
-    unit: str
-    reason: str
+ASSUMPTIONS = ("red_effect", "isolation_effect")
+"""Numbers that a question needs and the calibration did not see; a study's `Measures` hold their priors."""
 
 
-ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption(
-        "red_effect",
-        "logitnormal",
-        math.log(0.2 / 0.8),
-        0.4,
-        "share",
-        "Fall of the reproduction number by the red setting (masks, gatherings of 100, vaccine passes): 20 %, 95 % interval 10-35 % "
-        "(chosen; the figures hold no time without it).",
-    ),
-    Assumption(
-        "isolation_effect",
-        "logitnormal",
-        math.log(0.7 / 0.3),
-        0.5,
-        "share",
-        "Fall of the contacts outside the home of a case that isolates: 70 %, 95 % interval 47-86 % (chosen).",
-    ),
-)
+def assumptions(study: Study) -> dict[str, Prior]:
+    """The priors of what a question needs and the calibration did not see."""
+    measures = measures_of(study)
+    return dict(zip(ASSUMPTIONS, (measures.restrictions_effect, measures.isolation_effect), strict=True))
 
 
 def levers(context: Context, kinds: HostKinds) -> dict[str, Tensor]:
     """Levers and assumptions as sites of the enclosing Pyro model; without `do` the calibrated world."""
-    here = context.opened
+    here, study = context.opened, context.study
+    measures = measures_of(study)
     values: dict[str, Tensor] = {name: torch.ones_like(here) for name in CONTACTS}
     values |= {"doses": kinds.hosts.doses.to(here), "days_since_dose": kinds.hosts.days_since_last_dose.to(here)}
     values |= {
-        "red_from": here.new_tensor(float(calendar.day_of(RED))),
-        "isolation_days": here.new_tensor(ISOLATION_DAYS),
-        "test_delay": here.new_tensor(TEST_DELAY),
+        "red_from": here.new_tensor(float(study.calendar.day_of(measures.restrictions_from))),
+        "isolation_days": here.new_tensor(measures.isolation_days),
+        "test_delay": here.new_tensor(usual_test_delay(study)),
         "false_positives": here.new_tensor(0.0),
     }
     out = {name: pyro.deterministic(name, value, event_dim=value.dim()) for name, value in values.items()}
-    for a in ASSUMPTIONS:
-        described: Any = {"unit": a.unit, "reason": a.reason}
-        out[a.name] = pyro.sample(a.name, prior(a.family, a.location, a.scale), infer=described)
+    for name, prior in assumptions(study).items():
+        described: Any = {"unit": prior.unit, "reason": prior.reason}
+        out[name] = pyro.sample(name, distribution(prior), infer=described)
     return out
 
 
@@ -142,7 +143,7 @@ def moved_observation(o: Observation, kinds: HostKinds) -> Observation:
     return replace(o, share=kinds.share.to(o.share))
 
 
-def moved_theta(theta: Mapping[str, Tensor], hosts: HostTables) -> dict[str, Tensor]:
+def moved_theta(theta: Mapping[str, Tensor], hosts: HostTables, study: Study) -> dict[str, Tensor]:
     """The parameters with the seeding that an earlier or later red setting would have left.
 
     Each day by which red comes earlier (before people meet outside their homes) lowers what is seeded by the factor
@@ -151,29 +152,31 @@ def moved_theta(theta: Mapping[str, Tensor], hosts: HostTables) -> dict[str, Ten
     day = torch.arange(1, hosts.infectiousness.shape[-1] + 1).to(hosts.infectiousness)
     mean = hosts.infectiousness.mean(-2)
     generation = (mean * day).sum(-1) / mean.sum(-1)
-    opened = float(calendar.day_of(calendar.OPEN))
-    earlier = calendar.day_of(RED) - theta["red_from"].clamp(max=opened)
+    opened = float(study.calendar.day_of(study.calendar.opened))
+    earlier = study.calendar.day_of(measures_of(study).restrictions_from) - theta["red_from"].clamp(max=opened)
     factor = (torch.log1p(-theta["red_effect"]) * earlier / generation).exp()
     return {**theta, "seed_level": theta["seed_level"] * factor}
 
 
-def moved_hosts(theta: Mapping[str, Tensor], hosts: HostTables) -> HostTables:
+def moved_hosts(theta: Mapping[str, Tensor], hosts: HostTables, study: Study) -> HostTables:
     """Host tables with the isolation of this world in place of the calibrated one."""
     days = hosts.infectiousness.shape[-1]
-    here = isolated(theta["test_delay"], theta["isolation_days"], days)
-    usual = isolated(torch.full_like(here[..., 0], TEST_DELAY), torch.full_like(here[..., 0], ISOLATION_DAYS), days)
-    share = (theta["ascertainment_rat"] * theta["isolation_effect"])[..., None]
+    here = isolated(theta["test_delay"], theta["isolation_days"], days, study)
+    one = torch.ones_like(here[..., 0])
+    usual = isolated(usual_test_delay(study) * one, measures_of(study).isolation_days * one, days, study)
+    share = (theta[reported_share(study)] * theta["isolation_effect"])[..., None]
     factor = (1 - share * here) / (1 - share * usual)
     return replace(hosts, infectiousness=hosts.infectiousness * factor[..., None, :])
 
 
-def isolated(delay: Tensor, length: Tensor, days: int) -> Tensor:
+def isolated(delay: Tensor, length: Tensor, days: int, study: Study) -> Tensor:
     """Probability `[*batch, D]` that a case isolates on the day d after infection.
 
     From the positive result, at incubation plus `delay` days (gamma as the study's report delay, moved along), for `length` days.
     """
-    shape, rate = (REPORT_DELAY[0] / REPORT_DELAY[1]) ** 2, REPORT_DELAY[0] / REPORT_DELAY[1] ** 2
-    day = torch.arange(1, days + 1).to(delay) - (delay[..., None] - TEST_DELAY)
+    report = report_delay(study)
+    shape, rate = (report.mean / report.sd) ** 2, report.mean / report.sd**2
+    day = torch.arange(1, days + 1).to(delay) - (delay[..., None] - usual_test_delay(study))
 
     def known(x: Tensor) -> Tensor:
         return torch.special.gammainc(torch.full_like(x, shape), rate * x.clamp_min(1e-6))
@@ -190,7 +193,7 @@ def moved_rates(theta: Mapping[str, Tensor], rates: Rates, usual: HostTables, co
     for name, row in CONTACTS.items():
         factors[row] = factors[row] * theta[name]
     day = torch.arange(context.days, dtype=context.opened.dtype, device=context.opened.device)
-    late = (day < theta["red_from"][..., None]) & (day >= calendar.day_of(calendar.OPEN))
+    late = (day < theta["red_from"][..., None]) & (day >= context.study.calendar.day_of(context.study.calendar.opened))
     loose = torch.where(late, 1 / (1 - theta["red_effect"][..., None]), 1.0)
     for row in (COMMUNITY, VENUES, VENUES + 1):
         factors[row] = factors[row] * loose

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from epi.data.load import AGE_BANDS, DISTRICTS
 from epi.model.observation import Observation, by_day, fatality, severity
 from epi.model.transmission import HostTables
+from epi.study import Reporting, Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,11 @@ EVENT = {name: {"in_hospital": 2, "needless_isolation": 1}.get(name, 3) for name
 
 def outcome(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o: Observation) -> Outcome:
     """Outcome of `incidence [*batch, T, G]` in agents, with the levers and parameters of its world."""
-    people = incidence.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * o.people
+    people = incidence.unflatten(-1, o.setting.sizes) * o.people
     on_a_day = o.week / o.week.sum(-1, keepdim=True)
     admitted, dead = (people * by_day(f(theta, hosts, o), people.shape[-3])[..., None, :] for f in (severity, fatality))
     infections = _by_week(o.week, people)
-    found = theta["ascertainment_rat"][..., None] * infections.sum((-1, -2))
+    found = theta[reported_share(o.study)][..., None] * infections.sum((-1, -2))
     false = theta["false_positives"] / (1 - theta["false_positives"])
     return Outcome(
         infections=infections,
@@ -52,6 +52,11 @@ def outcome(theta: Mapping[str, Tensor], hosts: HostTables, incidence: Tensor, o
         in_hospital=_by_week(on_a_day @ o.stay.T, admitted).sum(-1) * theta["hospital_days"][..., None, None],
         needless_isolation=found * (false * theta["isolation_days"])[..., None],
     )
+
+
+def reported_share(study: Study) -> str:
+    """The parameter that holds the share of infections reported in the last regime."""
+    return f"ascertainment_{study.need(Reporting, 'Isolation').regimes[-1].name}"
 
 
 def _by_week(weekly: Tensor, people: Tensor) -> Tensor:

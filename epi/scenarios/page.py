@@ -13,9 +13,10 @@ import xarray as xr
 
 from calib._atomic import atomic_write_text
 from calib._style import interval
-from epi.scenarios.interventions import ASSUMPTIONS, LEVERS
+from epi.scenarios.interventions import LEVERS
 from epi.scenarios.scenario import Question
 from epi.scenarios.summary import MEASURES, needless, peak_in_hospital
+from epi.study import Prior
 
 PAGE = "what_if.html"
 
@@ -27,6 +28,7 @@ def write_page(
     averted: pd.DataFrame,
     questions: Sequence[Question],
     figures: Mapping[str, Path],
+    assumed: Mapping[str, Prior],
 ) -> Path:
     """Write `what_if.html`: images inside, nothing loaded from elsewhere."""
     environment = jinja2.Environment(
@@ -41,7 +43,8 @@ def write_page(
         draws=data.sizes["draw"],
         image={name: _image(path) for name, path in figures.items()},
         questions=[_question(data, averted, q, figures) for q in questions],
-        assumptions=ASSUMPTIONS,
+        assumptions=[{"name": n, "unit": p.unit, "reason": p.reason} for n, p in assumed.items()],
+        study=data.attrs.get("study", ""),
         levers=LEVERS,
         measures=MEASURES,
     )

@@ -23,13 +23,14 @@ def short_day(week: str) -> str:
 
 
 @styled
-def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str = "New Zealand") -> Figure:
+def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str, *, country: bool = True) -> Figure:
     """Weekly infections, admissions and deaths of a question's two worlds, medians with 50 and 95 % bands.
 
     Args:
         table: rows of `_summary.curves` of one question.
         labels: of the reference and of the question's world.
         place: whose curve.
+        country: whether the place is all regions together.
     """
     figure = blank(10.2, 2.9)
     for axes, (measure, title) in zip(np.ravel(figure.subplots(1, len(MEASURES))), MEASURES.items(), strict=True):
@@ -44,8 +45,8 @@ def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str = "New
         axes.set_xticks(range(0, len(weeks), 4), [short_day(w) for w in weeks[::4]])
         axes.set_ylim(bottom=0)
         thousands(axes)
-        axes.set_title(f"{title[0].upper()}{title[1:]} a week" + ("" if place == "New Zealand" else f", {place}"))
-        axes.set_xlabel("week ending, 2022")
+        axes.set_title(f"{title[0].upper()}{title[1:]} a week" + ("" if country else f", {place}"))
+        axes.set_xlabel("week ending")
         if measure == "infections":
             axes.legend(loc="upper right", handlelength=1.8, fontsize=8)
     return figure
@@ -165,9 +166,9 @@ def draw(
     figures = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
     for name in titles:
         mine = curves[curves.question == name]
-        for place in dict.fromkeys(mine.place):
-            key = f"{name}-curves" if place == "New Zealand" else f"{name}-curves-{place.lower().replace(' ', '-')}"
-            figures[key] = curve_figure(mine, against[name], place)
+        for i, place in enumerate(dict.fromkeys(mine.place)):  # the country first
+            key = f"{name}-curves" if not i else f"{name}-curves-{place.lower().replace(' ', '-')}"
+            figures[key] = curve_figure(mine, against[name], place, country=not i)
         figures[f"{name}-places"] = place_figure(averted[averted.question == name])
     for key, figure in figures.items():
         save_figure(figure, target / f"{key}.png")

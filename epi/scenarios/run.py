@@ -12,12 +12,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from calib import Parameter, ParameterSpace
 from calib._atomic import atomic_path
 from calib._noise import derive_seed
-from epi.data.load import AGE_BANDS, DISTRICTS
 from epi.errors import StudyError
+from epi.model.parameters import distribution
 from epi.outputs.reload import Fitted
-from epi.scenarios.interventions import ASSUMPTIONS
+from epi.scenarios.interventions import assumptions
 from epi.scenarios.outcome import EVENT, MEASURES, Outcome
 from epi.scenarios.people import tell_apart
 from epi.scenarios.scenario import Question, Setting, World, check_world
@@ -66,14 +67,16 @@ def prepare(fitted: Fitted, draws: int | None, seed: int) -> Asked:
     at = torch.linspace(0, fitted.draws - 1, count, dtype=torch.float64).round().long()
     theta = {name: value[at] for name, value in fitted.theta.items()}
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "what-if-assumptions"))
-    for a in ASSUMPTIONS:
-        level = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-        z = a.location + a.scale * torch.special.ndtri(level)
-        theta[a.name] = {"normal": z, "lognormal": z.exp(), "logitnormal": z.sigmoid()}[a.family]
     base = fitted.simulator
+    for name, prior in assumptions(base.study).items():
+        level = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+        own = ParameterSpace((Parameter(name, distribution(prior)),))
+        theta[name] = own.to_theta(torch.special.ndtri(level)[:, None])[name]
     population, kinds = tell_apart(base.population, fitted.figures, fitted.config.seed)
-    national = fitted.run.predicted("infections_district").sum(-1)
-    setting = Setting(base.context.days, base.observation.weeks, np.median(national, axis=0), kinds)
+    national = fitted.run.predicted(base.study.infections).sum(-1)
+    setting = Setting(
+        base.context.days, base.observation.weeks, np.median(national, axis=0), kinds, base.study.calendar
+    )
     return Asked(fitted, WorldSimulator(base, population, kinds), setting, theta, derive_seed(seed, 0, "what-if"))
 
 
@@ -124,10 +127,11 @@ def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
         "world": list(worlds),
         "draw": np.arange(draws),
         "week": weeks,
-        "district": list(DISTRICTS),
-        "age": list(AGE_BANDS),
+        "district": list(asked.simulator.base.study.region.names),
+        "age": list(asked.simulator.base.study.ages.names),
     }
-    return xr.Dataset(variables, coords)
+    study = asked.simulator.base.study
+    return xr.Dataset(variables, coords, {"country": study.country, "study": study.title})
 
 
 def drop_failed(data: xr.Dataset) -> tuple[xr.Dataset, int]:

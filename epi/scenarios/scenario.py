@@ -16,7 +16,7 @@ from torch import Tensor
 from epi.errors import StudyError
 from epi.scenarios.interventions import ASSUMPTIONS, LEVERS
 from epi.scenarios.people import HostKinds
-from epi.study import calendar
+from epi.study import Calendar
 
 Action = Callable[[Tensor], Tensor]
 """From the value of a site in the calibrated world to its value in the world of the question."""
@@ -30,15 +30,17 @@ class Setting:
 
     Attributes:
         days: simulated days T.
-        weeks: Sundays that end the W weeks.
+        weeks: days that end the W weeks.
         infections: `[W]` posterior median of the country's weekly infections in the calibrated world.
-        kinds: the kinds of host.
+        kinds: the archetypes.
+        calendar: of the study.
     """
 
     days: int
     weeks: pd.DatetimeIndex
     infections: NDArray[np.float64]
     kinds: HostKinds
+    calendar: Calendar
 
     def days_between(self, first: date, last: date) -> slice:
         """The days from `first` to `last`, both included.
@@ -46,11 +48,11 @@ class Setting:
         Raises:
             StudyError: a day is not simulated, or the last comes before the first.
         """
-        begin, end = calendar.day_of(first), calendar.day_of(last)
-        final = calendar.START + pd.Timedelta(days=self.days - 1)
+        begin, end = self.calendar.day_of(first), self.calendar.day_of(last)
+        final = self.calendar.date_of(self.days - 1)
         if not 0 <= begin <= end < self.days:
             raise StudyError(
-                f"An intervention from {first} to {last} was asked for, and the simulated days are {calendar.START} to {final}; "
+                f"An intervention from {first} to {last} was asked for, and the simulated days are {self.calendar.start} to {final}; "
                 "choose days among them, the first not after the last."
             )
         return slice(begin, end + 1)
@@ -139,7 +141,7 @@ def check_world(name: str, world: World, usual: Mapping[str, Tensor]) -> None:
         StudyError: a site does not exist, or an action gives another shape, a number that is not finite, or one out of range.
     """
     ranges = {lever.name: (lever.low, lever.high) for lever in LEVERS}
-    ranges |= {a.name: (0.0, 1.0) for a in ASSUMPTIONS if a.family == "logitnormal"}
+    ranges |= dict.fromkeys(ASSUMPTIONS, (0.0, 1.0))
     for site, action in world.items():
         if site not in usual:
             raise StudyError(

@@ -22,6 +22,11 @@ def reference(question: Question) -> str:
     return question.name + AGAINST if question.against is not None else CALIBRATED
 
 
+def country_of(data: xr.Dataset) -> str:
+    """Name of all regions together."""
+    return str(data.attrs.get("country", "all regions"))
+
+
 def quantiles(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]:
     """The five levels of `LEVELS` in front."""
     return np.quantile(values, LEVELS, axis=axis)
@@ -40,7 +45,7 @@ def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
     for question in questions:
         for measure in MEASURES:
             pair = [data[measure].sel(world=w) for w in (reference(question), question.name)]
-            for level, place, before, after in _cells(*(x.sum("week") for x in pair)):
+            for level, place, before, after in _cells(pair[0].sum("week"), pair[1].sum("week"), country_of(data)):
                 number = quantiles(before - after)
                 share = quantiles((before - after) / np.maximum(before, 1e-9))
                 rows.append(
@@ -53,10 +58,10 @@ def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
 
 
 def _cells(
-    before: xr.DataArray, after: xr.DataArray
+    before: xr.DataArray, after: xr.DataArray, country: str
 ) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
     places = ("district", "age")
-    yield "all", "New Zealand", before.sum(places).values, after.sum(places).values
+    yield "all", country, before.sum(places).values, after.sum(places).values
     for level, other in (("age", "district"), ("district", "age")):
         for place in before[level].values:
             one, two = (x.sel({level: place}).sum(other).values for x in (before, after))
@@ -65,13 +70,13 @@ def _cells(
 
 def curves(data: xr.Dataset, questions: Sequence[Question], places: Sequence[str] = ()) -> pd.DataFrame:
     """Weekly curves of each question's two worlds, of the country and of some districts, with quantiles."""
-    rows = []
+    rows, country = [], country_of(data)
     for question in questions:
         for role, world in (("reference", reference(question)), ("question", question.name)):
             for measure in MEASURES:
                 by_district = data[measure].sel(world=world).sum("age")
-                for place in ("New Zealand", *places):
-                    values = by_district.sum("district") if place == "New Zealand" else by_district.sel(district=place)
+                for place in (country, *places):
+                    values = by_district.sum("district") if place == country else by_district.sel(district=place)
                     for week, q in zip(data["week"].values, quantiles(values.values).T, strict=True):
                         rows.append(
                             {

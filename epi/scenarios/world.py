@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import pyro
 import torch
 from torch import Tensor
 
 import sim
-from epi.model.model import Simulate, Simulator, _failed, _usable, model
-from epi.model.observation import Expected, observe
+from epi.model.observation import observe
+from epi.model.pyro_model import Simulate, model
+from epi.model.simulator import Simulator, failed, usable
 from epi.model.transmission import host_tables, make_rates
 from epi.scenarios.interventions import (
     ASSUMPTIONS,
@@ -44,7 +45,7 @@ class WorldSimulator:
 
     def sites(self) -> dict[str, int]:
         """Number of event axes of every site that the simulator reads."""
-        by_day = {lever.name: 0 for lever in LEVERS} | {a.name: 0 for a in ASSUMPTIONS}
+        by_day = {lever.name: 0 for lever in LEVERS} | dict.fromkeys(ASSUMPTIONS, 0)
         by_day |= {name: 1 for name in by_day if name.startswith("contacts_") or name in ("doses", "days_since_dose")}
         return {p.name: len(p.shape) for p in self.base.space.parameters} | by_day
 
@@ -52,9 +53,9 @@ class WorldSimulator:
         """The levers of the calibrated world."""
         with pyro.poutine.block(), pyro.poutine.seed(rng_seed=0):
             values = levers(self.base.context, self.kinds)
-        return {name: value for name, value in values.items() if name not in {a.name for a in ASSUMPTIONS}}
+        return {name: value for name, value in values.items() if name not in ASSUMPTIONS}
 
-    def run(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor) -> tuple[Outcome, Expected]:
+    def run(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor) -> tuple[Outcome, dict[str, Tensor]]:
         """Simulate.
 
         Args:
@@ -73,26 +74,26 @@ class WorldSimulator:
             for n, k in events.items()
         }
         result, expected = self._run(flat, seed, streams.expand(batch).reshape(-1))
-        home = theta["aversion"]
+        home = theta["transmission_household"]
         return (
             Outcome(*(getattr(result, m).to(home).unflatten(0, batch) for m in MEASURES)),
-            Expected(*(getattr(expected, f.name).to(home).unflatten(0, batch) for f in fields(Expected))),
+            {name: x.to(home).unflatten(0, batch) for name, x in expected.items()},
         )
 
-    def _run(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor) -> tuple[Outcome, Expected]:
+    def _run(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor) -> tuple[Outcome, dict[str, Tensor]]:
         base = self.base
         context = moved_context(theta, base.context, self.kinds)
         usual = host_tables(theta, context)
-        theta = moved_theta(theta, usual)
-        hosts = moved_hosts(theta, usual)
+        theta = moved_theta(theta, usual, context.study)
+        hosts = moved_hosts(theta, usual, context.study)
         rates = moved_rates(theta, make_rates(theta, hosts, context), usual, context)
-        rates, good = _usable(rates, hosts)
+        rates, good = usable(rates, hosts)
         incidence = sim.epidemic(self.population, rates, seed, streams=streams, backend=base.backend)
         seen = moved_observation(base.observation, self.kinds)
         result = outcome(theta, hosts, incidence, seen)
         nan = torch.where(good, 1.0, torch.nan).to(incidence)
         marked = (x * nan.reshape(-1, *[1] * (x.dim() - 1)) for x in (getattr(result, m) for m in MEASURES))
-        return Outcome(*marked), _failed(observe(theta, hosts, incidence, seen), good)
+        return Outcome(*marked), failed(observe(theta, hosts, incidence, seen), good)
 
 
 def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Callable[[], None]:
@@ -101,14 +102,15 @@ def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Call
     Outcomes are deterministic sites, the fields of `Outcome`.
     """
 
-    def simulate(theta: Mapping[str, Tensor]) -> Expected:
+    def simulate(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         world = levers(simulator.base.context, simulator.kinds)
         result, expected = simulator.run({**theta, **world}, seed, streams)
         for name in MEASURES:
             value = getattr(result, name)
             pyro.deterministic(name, value, event_dim=EVENT[name])
         # the model draws counts around these, which nobody looks at here; a failed simulation, NaN in the outcome, cannot be drawn from
-        return Expected(*(getattr(expected, f.name).nan_to_num(0.0) for f in fields(Expected)))
+        return {name: x.nan_to_num(0.0) for name, x in expected.items()}
 
     bound: Simulate = simulate
-    return lambda: model(bound)
+    base = simulator.base
+    return lambda: model(base.study, bound, tested=base.observation.tested)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import sim
-from epi.data.load import AGE_BANDS, DISTRICTS
-from epi.model.model import _usable
 from epi.model.observation import by_day, observe
+from epi.model.simulator import usable
 from epi.model.transmission import HostTables, host_tables, make_rates
 from epi.sensitivity.outputs import Output
-from epi.sensitivity.screen import DOSES, VENUES, iso
+from epi.sensitivity.screen import doses, iso, venues
 from epi.sensitivity.simulate import Advance, Array, Work
+from epi.study import Study
 
 PURPOSE = "every input, one reverse pass a stream"
 RATES = ("transmission", "infectiousness", "susceptibility", "importation", "mixing")
@@ -45,7 +45,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
     theta = work.theta(torch.as_tensor(z)[None])
     with torch.no_grad():
         hosts = host_tables(theta, s.context)
-        rates, _ = _usable(make_rates(theta, hosts, s.context), hosts)
+        rates, _ = usable(make_rates(theta, hosts, s.context), hosts)
     kept: dict[str, list[Array]] = {name: [] for name in (*RATES, "arrival", "value")}
     fastest, composition = float("inf"), _composition(work)
     for start in range(0, streams, work.batch):
@@ -57,7 +57,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         each = HostTables(
             *(getattr(hosts, f.name).expand(len(own), *getattr(hosts, f.name).shape[1:]) for f in fields(hosts))
         )
-        flat = observe(at, each, incidence, s.observation).flat()
+        flat = s.layout.flat(observe(at, each, incidence, s.observation))
         values = [output.value(flat) for output in outputs]
         rows: dict[str, list[Tensor]] = {name: [] for name in (*RATES, "arrival")}
         share = _exposed(work, composition, leaves.susceptibility.detach(), leaves.waning.detach(), incidence.detach())
@@ -67,7 +67,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
             for name, x, g in zip(RATES, tensors, slopes, strict=True):
                 rows[name].append((x * g).detach())
                 if name == "importation":
-                    by_district = g.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))).sum(-1)
+                    by_district = g.unflatten(-1, s.context.setting.sizes).sum(-1)
                     rows["arrival"].append(by_district / share)
         for name, row in rows.items():
             kept[name].append(torch.stack(row, 1).double().cpu().numpy())
@@ -76,13 +76,13 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         fastest = min(fastest, took / len(own))  # the first batch may compile
         work.ledger.add(PURPOSE, len(own), len(own) * len(outputs), 0, took)
         advance(len(own))
-    return _dataset({name: np.concatenate(x) for name, x in kept.items()}, outputs, fastest)
+    return _dataset({name: np.concatenate(x) for name, x in kept.items()}, outputs, fastest, s.study)
 
 
 def _composition(work: Work) -> Tensor:
     """`[G, K]` agents by community group and kind."""
     s = work.simulator
-    groups, kinds = len(DISTRICTS) * len(AGE_BANDS), len(AGE_BANDS) * len(DOSES)
+    groups, kinds = s.population.groups, s.context.archetypes.count
     cell = s.population.group.astype(np.int64) * kinds + s.population.archetype.astype(np.int64)
     return torch.as_tensor(np.bincount(cell, minlength=groups * kinds).reshape(groups, kinds)).to(s.observation.week)
 
@@ -93,11 +93,12 @@ def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, waning: Te
     mean = (susceptibility[:, None] * by_day(waning.mT, incidence.shape[1])) @ composition.T / size.clamp_min(1.0)
     before = incidence.cumsum(1) - incidence
     left = (size - before).clamp_min(0) * mean
-    people = left.unflatten(-1, (len(DISTRICTS), len(AGE_BANDS))) * work.simulator.observation.people
+    people = left.unflatten(-1, work.simulator.context.setting.sizes) * work.simulator.observation.people
     return people.sum(-1).clamp_min(1.0)
 
 
-def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float) -> xr.Dataset:
+def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float, study: Study) -> xr.Dataset:
+    bands, regions, states = study.ages.names, study.region.names, doses(study)
     streams = len(kept["value"])
 
     def pair(name: str, x: Array, dims: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -109,10 +110,10 @@ def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float) 
     week = np.arange(days) // 7
     by_week = np.stack([t[..., week == w].sum(-1) for w in range(week.max() + 1)], -1)
     rho = kept["infectiousness"]
-    by_age = rho.reshape(*rho.shape[:2], len(AGE_BANDS), len(DOSES), -1)
-    m = kept["mixing"].reshape(streams, len(outputs), len(DISTRICTS), len(AGE_BANDS), len(DISTRICTS), len(AGE_BANDS))
-    imported = kept["importation"].reshape(streams, len(outputs), days, len(DISTRICTS), len(AGE_BANDS))
-    sigma = kept["susceptibility"].reshape(streams, len(outputs), len(AGE_BANDS), len(DOSES))
+    by_age = rho.reshape(*rho.shape[:2], len(bands), len(states), -1)
+    m = kept["mixing"].reshape(streams, len(outputs), len(regions), len(bands), len(regions), len(bands))
+    imported = kept["importation"].reshape(streams, len(outputs), days, len(regions), len(bands))
+    sigma = kept["susceptibility"].reshape(streams, len(outputs), len(bands), len(states))
     arrays = (
         pair("transmission", t, ("venue", "day"))
         | pair("transmission_week", by_week, ("venue", "week"))
@@ -131,9 +132,9 @@ def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float) 
         arrays
         | {"value": ("output", kept["value"].mean(0)), "value_sd": ("output", kept["value"].std(0, ddof=1))},
         coords={
-            "output": [o.name for o in outputs], "venue": list(VENUES), "day": [iso(d) for d in range(days)],
-            "week": [iso(int(w) * 7) for w in range(week.max() + 1)], "age": list(AGE_BANDS), "from_age": list(AGE_BANDS),
-            "doses": list(DOSES), "since": np.arange(1, rho.shape[-1] + 1), "district": list(DISTRICTS), "from_district": list(DISTRICTS),
+            "output": [o.name for o in outputs], "venue": list(venues(study)), "day": [iso(study, d) for d in range(days)],
+            "week": [iso(study, int(w) * 7) for w in range(week.max() + 1)], "age": list(bands), "from_age": list(bands),
+            "doses": list(states), "since": np.arange(1, rho.shape[-1] + 1), "district": list(regions), "from_district": list(regions),
         },
     )  # fmt: skip
     inputs = sum(int(np.prod(kept[name].shape[2:])) for name in RATES)

@@ -8,7 +8,6 @@ import torch
 import xarray as xr
 
 from epi.sensitivity.outputs import Array, Output
-from epi.sensitivity.screen import VENUES
 from epi.sensitivity.simulate import Advance, Work
 
 PURPOSE = "check, differences with common random numbers"
@@ -67,7 +66,7 @@ def check_weeks(
                 work.ledger.add(PURPOSE, len(own), 0, 0, 0.0)
                 advance(len(own))
             ends.append(np.concatenate(values))
-        name = f"{VENUES[venue]}, week from {data['week'].values[week]}"
+        name = f"{data['venue'].values[venue]}, week from {data['week'].values[week]}"
         se = error[venue, week] / float(data.attrs["streams"]) ** 0.5
         rows.append(_row(name, table[venue, week], (ends[0] - ends[1]) / (2 * LOG_STEP), se))
     return pd.DataFrame(rows)

@@ -10,18 +10,20 @@ import xarray as xr
 
 from calib import Functional, Sensitivity, SensitivityError, sensitivity, sensitivity_frame
 from calib._sensitivity import LEAST_DRAWS
+from epi.data import Layout
 from epi.errors import StudyError
 from epi.sensitivity.outputs import Array, Labels, Output, labels_of, make_output
+from epi.study import Study
 
 
-def kept_labels(jacobian: xr.Dataset, forecast_from: str) -> Labels:
+def kept_labels(jacobian: xr.Dataset, study: Study, forecast_from: str) -> Labels:
     """What each output of the file is."""
     try:
         signal, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week", "place"))
     except KeyError as error:
         raise StudyError(f"jacobian.nc does not say what its outputs are (no {error}); run the study again.") from error
-    labels = Labels(signal, week, place, forecast_from)
-    here = labels_of(labels.weeks, forecast_from)
+    labels = Labels(study, signal, week, place, forecast_from)
+    here = labels_of(Layout(study, pd.DatetimeIndex(labels.weeks)), forecast_from)
     if len(here.signal) != len(signal) or (here.signal != signal).any() or (here.place != place).any():
         raise StudyError("jacobian.nc holds other outputs than this version of the study has; run the study again.")
     return labels

@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from epi.data import Layout
 from epi.errors import StudyError
-from epi.model.observation import PLACES
+from epi.study import Cohort, Infections, LogNormalError, Occupancy, Study
 
 Array = NDArray[np.float64]
 
-UNITS = {
-    "cases": "cases", "admissions": "admissions", "infections": "infections", "deaths": "deaths", "occupancy": "people in hospital",
-    "wastewater": "million copies a person a day", "border": "infections per 1,000 workers",
-}  # fmt: skip
-"""Unit by first word of a signal's name."""
-OVER_WEEKS = ("occupancy", "wastewater")
-"""Signals that are levels, not counts: an output is their mean over weeks."""
-OVER_PLACES = ("wastewater", "border")
-"""And their mean over places."""
 
-
-def signal_words(kept: Iterable[str] = PLACES) -> dict[str, str]:
-    """Word in an output's text by signal: the first series of a kind has the kind's name alone, others say by what they are."""
+def stream_words(kept: Iterable[str]) -> dict[str, str]:
+    """Word in an output's text by stream: the first series of a kind has the kind's name alone, others say by what they are."""
     words: dict[str, str] = {}
-    for signal in kept:
-        kind, _, axis = signal.partition("_")
-        words[kind if kind not in words else f"{kind} by {axis}"] = signal
+    for name in kept:
+        kind, _, axis = name.partition("_")
+        words[kind if kind not in words else f"{kind} by {axis}"] = name
     return words
 
 
-DEFAULT = ("cases", "infections@2022-02-06..2022-05-29", "admissions", "timing")
+DEFAULT = ("cases", "infections@all", "admissions", "timing")
 HELP = (
-    f"signal[:place][@first[..last]] with signal {', '.join(list(signal_words())[:-1])} or {list(signal_words())[-1]}, a place (district, "
-    "age band, area) and weeks by the ISO dates of the Sundays that end them (default: the forecast weeks); or timing"
+    "stream[:place][@first[..last]] with a stream such as cases, infections or admissions, a place (region, age band, area) and weeks by the "
+    "ISO dates of the days that end them, or @all (default: the forecast weeks); or timing"
 )
 _PATTERN = re.compile(
-    r"^(?P<signal>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
+    r"^(?P<signal>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<all>all)|@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
 )
 
 
@@ -81,8 +71,9 @@ class Output:
 
 @dataclass(frozen=True)
 class Labels:
-    """What each flat output is: `signal, week, place`, each `[M]`; the weeks; and the first forecast week."""
+    """What each flat output is: the study; `signal, week, place`, each `[M]`; and the first forecast week."""
 
+    study: Study
     signal: NDArray[np.str_]
     week: NDArray[np.str_]
     place: NDArray[np.str_]
@@ -94,12 +85,10 @@ class Labels:
         return sorted(set(self.week.tolist()))
 
 
-def labels_of(weeks: Sequence[Any], forecast_from: str) -> Labels:
-    """Labels of `Expected.flat()`."""
-    names = [str(pd.Timestamp(w).date()) for w in weeks]
-    rows = [(s, w, p) for s, places in PLACES.items() for w in names for p in places]
-    signal, week, place = (np.array(column) for column in zip(*rows, strict=True))
-    return Labels(signal, week, place, forecast_from)
+def labels_of(layout: Layout, forecast_from: str) -> Labels:
+    """Labels of a simulator's flat outputs."""
+    signal, week, place = (np.array(column) for column in zip(*layout.labels(), strict=True))
+    return Labels(layout.study, signal, week, place, forecast_from)
 
 
 def make_output(text: str, labels: Labels) -> Output:
@@ -109,43 +98,47 @@ def make_output(text: str, labels: Labels) -> Output:
         StudyError: the text is no output, or the run did not keep its signal, place or weeks.
     """
     if text == "timing":
-        here = labels.signal == "infections_district"
+        here = labels.signal == labels.study.infections
         number = np.array([labels.weeks.index(w) for w in labels.week], dtype=float)
         return Output("mean week of infection", "weeks", here * number, here.astype(float), text)
     found = _PATTERN.match(text.strip())
-    words = signal_words()
+    words = stream_words(s.name for s in labels.study.streams)
     if not found or found["signal"] not in words:
-        raise StudyError(f"Output {text!r} was asked for, which is not known; give {HELP}.")
+        raise StudyError(
+            f"Output {text!r} was asked for, which is not known; give {HELP}. Streams: {', '.join(words)}."
+        )
     signal = words[found["signal"]]
-    kind = signal.split("_")[0]
+    stream = labels.study.stream(signal)
+    measured = isinstance(stream.family, LogNormalError) and not isinstance(stream, Infections)
+    mean_of_weeks = isinstance(stream, Occupancy) or (measured and not isinstance(stream, Cohort))
     here = labels.signal == signal
     if not here.any():
         raise StudyError(f"The run did not keep {signal}, which output {text!r} needs; run the study again to keep it.")
     chosen, where = here, ""
     if place := found["place"]:
         chosen = here & (labels.place == place)
-        where = f" at age {place}" if signal.endswith("age") else f" in {place}"
+        where = f" at age {place}" if stream.by == "age" else f" in {place}"
         if not chosen.any():
             known = ", ".join(dict.fromkeys(labels.place[here].tolist()))
             raise StudyError(
                 f"Output {text!r} names the place {place!r}, which the run did not keep; choose of {known}."
             )
-    first = found["first"] or labels.forecast_from
+    first = found["first"] or (labels.weeks[0] if found["all"] else labels.forecast_from)
     last = found["last"] or found["first"] or labels.weeks[-1]
     chosen = chosen & (labels.week >= first) & (labels.week <= last)
     unknown = [w for w in (first, last) if w not in labels.weeks]
     if unknown or not chosen.any():
         raise StudyError(
-            f"Output {text!r} asks for weeks {first} to {last}, and the run kept weeks ending {labels.weeks[0]} to {labels.weeks[-1]} "
-            "(Sundays); choose among these."
+            f"Output {text!r} asks for weeks {first} to {last}, and the run kept weeks ending {labels.weeks[0]} to {labels.weeks[-1]}"
+            "; choose among these."
         )
     weights = chosen.astype(float)
-    if kind in OVER_WEEKS:
+    if mean_of_weeks:
         weights /= len(set(labels.week[chosen]))
-    if kind in OVER_PLACES:
+    if measured:
         weights /= len(set(labels.place[chosen]))
-    title = f"{found['signal']}{where}, {_period(first, last, labels)}{' (mean)' if kind in OVER_WEEKS else ''}"
-    return Output(title, UNITS.get(kind, ""), weights, None, text)
+    title = f"{found['signal']}{where}, {_period(first, last, labels)}{' (mean)' if mean_of_weeks else ''}"
+    return Output(title, stream.unit, weights, None, text)
 
 
 def _period(first: str, last: str, labels: Labels) -> str:

@@ -13,7 +13,7 @@ from calib._figures import draw_shares_over_time, draw_tornado
 from calib._style import save_figure
 from epi.sensitivity import plots_global as shapes
 from epi.sensitivity import plots_maps as maps
-from epi.study.labels import label
+from epi.study.printed_names import plain_label as label
 
 FIGURES = "figures"
 TOP = 12

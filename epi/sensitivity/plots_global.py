@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, styled, thousands
 from epi.sensitivity.global_sobol import KEEP, SURE, WIDTH
-from epi.study.labels import label
+from epi.study.printed_names import plain_label as label
 
 TOP = 15
 FLOOR = 1e-5

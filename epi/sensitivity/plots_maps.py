@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import matplotlib.dates as mdates
 import numpy as np
 import pandas as pd
@@ -11,9 +13,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from calib._style import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
-from epi.sensitivity.screen import VENUES
 
-COLOURS = dict(zip(VENUES, (SECOND, ACCENT, "#5a9a5a", "#8a6bb0"), strict=True))
+COLOURS = (SECOND, ACCENT, "#5a9a5a", "#8a6bb0", "#c08a3e", "#5a8ab0", "#b05a7a")
 LESS = 0.1
 
 
@@ -32,12 +33,12 @@ def venues(data: xr.Dataset) -> Figure:
     week = pd.to_datetime(data["week"].values) + pd.Timedelta(days=3)
     full = np.arange(len(week)) < data.sizes["day"] // 7  # a week cut short by the end is no week
     for k, axes in enumerate(grid):
-        for venue in VENUES:
+        for venue, colour in zip(data["venue"].values, cycle(COLOURS), strict=False):
             middle = -LESS * data["transmission_week"].sel(venue=venue).values[k]
             error = 1.96 * LESS * data["transmission_week_se"].sel(venue=venue).values[k]
             x, y, e = week[full], middle[full], error[full]
-            axes.fill_between(x, y - e, y + e, color=COLOURS[venue], alpha=0.18, lw=0)
-            axes.plot(x, y, color=COLOURS[venue], lw=1.6, label=venue)
+            axes.fill_between(x, y - e, y + e, color=colour, alpha=0.18, lw=0)
+            axes.plot(x, y, color=colour, lw=1.6, label=venue)
         axes.axhline(0, color=INK, lw=0.7)
         axes.set_title(str(data["output"].values[k]))
         thousands(axes)

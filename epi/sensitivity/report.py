@@ -20,7 +20,7 @@ from epi.outputs.run_files import RunFiles
 from epi.reporting.sentences import about, duration, percent
 from epi.sensitivity import sentences as words
 from epi.sensitivity.plots import FIGURES, draw_all
-from epi.study.labels import label
+from epi.study.printed_names import plain_label as label
 
 REPORT = "report.html"
 

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import numpy as np
 
-from epi.data.load import AGE_BANDS, DISTRICTS
-from epi.model.model import Simulator
+from epi.errors import StudyError
+from epi.model import Simulator
 from epi.sensitivity.simulate import Extra
-from epi.study import calendar
+from epi.study import Study
 
-VENUES = ("home", "community", "school", "work")
-"""Rows of `Rates.transmission` in the study."""
 SD = 0.1
 """Standard deviation of each log factor: an uncertainty of 10 % (chosen)."""
-DOSES = ("0", "1", "2", "3+")
 
 
-def iso(day: int) -> str:
+def venues(study: Study) -> tuple[str, ...]:
+    """Rows of `Rates.transmission`, in words."""
+    return ("home", *study.layers[1:])
+
+
+def doses(study: Study) -> tuple[str, ...]:
+    """Numbers of doses, the last and more."""
+    count = len(study.dose_states)
+    return (*(str(n) for n in range(count - 1)), f"{count - 1}+" if count > 1 else "0")
+
+
+def iso(study: Study, day: int) -> str:
     """ISO date of a day of the simulation."""
-    return (calendar.START + timedelta(days=day)).isoformat()
+    return study.calendar.date_of(day).isoformat()
 
 
-def extra_inputs(simulator: Simulator, infectious_days: int = 14) -> Extra:
-    """Some 1,800 log-normal factors on the rates; entries that are zero by construction (seeding after the opening) get none."""
-    days, kinds = simulator.context.days, len(AGE_BANDS) * len(DOSES)
+def extra_inputs(simulator: Simulator) -> Extra:
+    """Log-normal factors on the rates; entries that are zero by construction (seeding after the opening) get none."""
+    study, days = simulator.study, simulator.context.days
+    bands, regions, states = study.ages.names, study.region.names, doses(study)
+    kinds, infectious_days = simulator.context.archetypes.count, study.disease.days or 0
+    if kinds != len(bands) * len(states) or not infectious_days:
+        raise StudyError(
+            "Factors on single rates need archetypes of age and doses alone and a disease with given days."
+        )
     seeding = int((1 - simulator.context.opened).sum())
-    districts, ages = len(DISTRICTS), len(AGE_BANDS)
+    districts, ages = len(regions), len(bands)
     names: list[str] = []
     groups: list[str] = []
 
@@ -37,12 +49,14 @@ def extra_inputs(simulator: Simulator, infectious_days: int = 14) -> Extra:
         groups.extend([kind] * len(labels))
         return np.arange(start, start + len(labels))
 
-    transmission = np.stack([add(f"{venue}, each day", [iso(t) for t in range(days)]) for venue in VENUES])
-    archetypes = [f"{age}, {doses} doses" for age in AGE_BANDS for doses in DOSES]
+    transmission = np.stack(
+        [add(f"{venue}, each day", [iso(study, t) for t in range(days)]) for venue in venues(study)]
+    )
+    archetypes = [f"{age}, {n} doses" for age in bands for n in states]
     since = add("infectiousness by day", [f"{a}, day {d + 1}" for a in archetypes for d in range(infectious_days)])
     receptive = add("susceptibility of a kind", archetypes)
-    arriving = add("importation, each day", [f"{d}, {iso(t)}" for t in range(seeding) for d in DISTRICTS])
-    between = add("mixing of districts", [f"{a} from {b}" for a in DISTRICTS for b in DISTRICTS])
+    arriving = add("importation, each day", [f"{d}, {iso(study, t)}" for t in range(seeding) for d in regions])
+    between = add("mixing of districts", [f"{a} from {b}" for a in regions for b in regions])
     none = len(names)
     importation = np.full((days, districts, ages), none)
     importation[:seeding] = arriving.reshape(seeding, districts, 1)

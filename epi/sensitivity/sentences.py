@@ -12,7 +12,7 @@ from epi.reporting.sentences import about, day, listed, percent
 from epi.sensitivity.check import words as check_words
 from epi.sensitivity.compare import OURS
 from epi.sensitivity.global_sobol import KEEP, SURE, WIDTH
-from epi.study.labels import label
+from epi.study.printed_names import plain_label as label
 
 AIM = 0.9
 """Rank correlation with the dearest ranking that is asked for."""

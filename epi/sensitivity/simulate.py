@@ -14,8 +14,8 @@ from torch import Tensor
 
 import sim
 from calib import derive_seed
-from epi.model.model import Simulator, _failed, _usable
 from epi.model.observation import observe
+from epi.model.simulator import Simulator, failed, usable
 from epi.model.transmission import host_tables, make_rates
 from epi.sensitivity.outputs import Output
 from sim import Rates
@@ -179,11 +179,11 @@ class Work:
         """Flat outputs `[P, M]` of runs whose rates are changed between parameters and epidemic."""
         s = self.simulator
         hosts = host_tables(theta, s.context)
-        rates, good = _usable(make_rates(theta, hosts, s.context), hosts)
+        rates, good = usable(make_rates(theta, hosts, s.context), hosts)
         incidence = sim.epidemic(
             s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend, options=self.options
         )
-        return _failed(observe(theta, hosts, incidence, s.observation), good).flat()
+        return s.layout.flat(failed(observe(theta, hosts, incidence, s.observation), good))
 
     def _seed(self, replicate: int) -> int:
         return derive_seed(self.seed, replicate, "sensitivity")

@@ -133,9 +133,10 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
     """
     source = RunFiles(folder)
     manifest = source.manifest
-    if manifest["study"] != "nz_calibration":
+    study = source.study
+    if manifest["study"] != study.name:
         raise StudyError(
-            f"{folder} holds a run of {manifest['study']!r}; expected one of 'nz_calibration': name its folder."
+            f"{folder} holds a run of {manifest['study']!r}; expected one of {study.name!r}: name its folder."
         )
     source.require()
     if manifest["status"] not in ("complete", "drawing"):
@@ -150,7 +151,7 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
         raise StudyError(
             f"{folder}/jacobian.nc has {len(names)} parameters and the manifest {len(held)} with other names; they are of different runs."
         )
-    labels = level_one.kept_labels(jacobian, source.forecast_from)
+    labels = level_one.kept_labels(jacobian, study, source.forecast_from)
     outputs = [make_output(text, labels) for text in config.outputs]
     # an output that cannot be ranked is told before anything is written
     level_one.zero_shot(jacobian, outputs, np.random.default_rng(0), 2)

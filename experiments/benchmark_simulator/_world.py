@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epi.data.load import AGE_BANDS, DISTRICTS, DOSES, load_figures
-from epi.population.build import build_population
+from epi.data import load_data
+from epi.population import build_population
+from experiments.nz_calibration.study import study
 from sim import PERIOD, Population, Rates
 
 OPEN = 18  # days of seeding before the wave spreads outside homes
@@ -18,14 +19,14 @@ INFECTIOUS_DAYS = 14
 
 def make_population(agents: int, seed: int) -> tuple[Population, int]:
     """The New Zealand population of about so many agents, and how many copies of it make up the number."""
-    figures = load_figures(None)
+    figures = load_data(study)
     people = int(figures.population.sum())
     return _built(min(1.0, agents / people), seed), max(1, round(agents / people))
 
 
 @lru_cache(maxsize=1)
 def _built(scale: float, seed: int) -> Population:
-    return build_population(load_figures(None), scale, seed)[0]
+    return build_population(load_data(study), scale, seed)[0]
 
 
 def tiled(population: Population, copies: int) -> Population:
@@ -61,7 +62,7 @@ def make_rates(
     """
     day, since = torch.arange(days, dtype=torch.float64), torch.arange(1, INFECTIOUS_DAYS + 1, dtype=torch.float64)
     curve = since**3 * torch.exp(-since / 1.2)
-    doses = torch.arange(len(AGE_BANDS) * len(DOSES)) % len(DOSES)
+    doses = torch.arange(len(study.ages) * len(study.dose_states)) % len(study.dose_states)
     level = (
         torch.linspace(0.9, 1.1, particles, dtype=torch.float64)
         if particles > 1
@@ -101,7 +102,7 @@ def make_rates(
 
 def _mixing(population: Population) -> Tensor:
     """`[G, G]`: 35 % of contacts in the own age band, 5 % in other districts, the rest by size."""
-    ages, districts = len(AGE_BANDS), len(DISTRICTS)
+    ages, districts = len(study.ages), len(study.region)
     size = torch.as_tensor(population.group_size, dtype=torch.float64).reshape(districts, ages)
     share = size / size.sum(1, keepdim=True)
     by_age = 0.35 * torch.eye(ages, dtype=torch.float64)[:, None] + 0.65 * share[None]  # [own age, district, age]

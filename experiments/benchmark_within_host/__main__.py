@@ -10,11 +10,12 @@ import typer
 
 import ode
 from calib._atomic import atomic_write_json
-from epi.data.load import load_figures
+from epi.data import load_data
 from epi.errors import StudyError
 from epi.population.build import build_population
 from experiments.benchmark_simulator.__main__ import machine
 from experiments.benchmark_within_host._measure import measure
+from experiments.nz_calibration.study import study
 
 
 def main(
@@ -30,7 +31,7 @@ def main(
             raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
         if particles < 1 or repeats < 1:
             raise StudyError(f"{particles} particles and {repeats} repeats were asked for; give at least 1 of each.")
-        figures = load_figures()
+        figures = load_data(study)
         populations = (build_population(figures, x, 0, balance=0.75)[0] for x in scale)
         torch.set_num_threads(1)
         at = torch.device(device)

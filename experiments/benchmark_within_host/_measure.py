@@ -13,17 +13,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ode
 import sim
-from epi.data.load import Figures
-from epi.model.model import parameter_space
+from epi.data import EpidemicData
+from epi.model import parameter_space
 from epi.model.transmission import Context, HostTables, host_tables, make_context, make_rates
-from epi.study import calendar
 from sim import Population
 
 HOST = tuple(prior.name for prior in ode.PRIORS)
 
 
 def measure(
-    figures: Figures,
+    figures: EpidemicData,
     population: Population,
     particles: int,
     solvers: Sequence[ode.Solver],
@@ -38,11 +37,11 @@ def measure(
         One row a direction and solver: the fastest and the median of the repeats in ms, the share of the epidemic in per cent (of the
         fastest), and the tensor operations (`operations`) of the host tables.
     """
-    context = make_context(figures, population, calendar.days_until(calendar.LAST_WEEK), device, dtype)
+    context = make_context(figures, population, figures.study.calendar.days, device, dtype)
     z = 0.3 * torch.randn(
-        particles, parameter_space().dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        particles, parameter_space(figures.study).dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    theta = {name: x.to(device, dtype) for name, x in parameter_space().to_theta(z).items()}
+    theta = {name: x.to(device, dtype) for name, x in parameter_space(figures.study).to_theta(z).items()}
     rates = make_rates(theta, host_tables(theta, context), context)
 
     def epidemic() -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 import ode
-from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
-from epi.population.build import build_population
+from epi.data import load_data
+from epi.population import build_population
+from experiments.nz_calibration.study import study
 from sim import COMMUNITY, HOUSEHOLD, VENUES, Population, Rates
 
 PARAMETERS: dict[str, str] = {
@@ -39,7 +40,7 @@ _TAIL = 5
 @lru_cache(maxsize=4)
 def population(agents: int, seed: int) -> Population:
     """A sample of New Zealand of about so many agents: 20 districts, 8 ages, households, schools, workplaces."""
-    figures = load_figures(None)
+    figures = load_data(study)
     return build_population(figures, min(1.0, agents / int(figures.population.sum())), seed, balance=0.0)[0]
 
 
@@ -62,7 +63,7 @@ def rates(people: Population, theta: Tensor, level: float, days: int = DAYS) -> 
     for name, row in (("household", HOUSEHOLD), ("community", COMMUNITY), ("school", VENUES), ("work", VENUES + 1)):
         factor = level * _BASE[name] * torch.exp(like[name])
         rows[row] = factor[:, None] * open_on.get(name, torch.ones(days, dtype=dtype))
-    ages = torch.arange(people.groups) % len(AGE_BANDS)
+    ages = torch.arange(people.groups) % len(study.ages)
     grown = ((ages == 2) | (ages == 3)).to(dtype)
     one = torch.ones(particles, dtype=dtype)
     return Rates(
@@ -95,7 +96,7 @@ def _host(log_clearance: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mixing(people: Population) -> Tensor:
     """`[G, G]`: 35 % of contacts in the own age band, 5 % in other districts, the rest by size."""
-    ages, districts = len(AGE_BANDS), len(DISTRICTS)
+    ages, districts = len(study.ages), len(study.region)
     size = torch.as_tensor(people.group_size, dtype=torch.float64).reshape(districts, ages)
     share = size / size.sum(1, keepdim=True)
     by_age = 0.35 * torch.eye(ages, dtype=torch.float64)[:, None] + 0.65 * share[None]

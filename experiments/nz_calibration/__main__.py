@@ -11,14 +11,16 @@ import typer
 from rich.console import Console
 
 from calib import CheckpointError, FitError, RankLost, RunFolder, RunFolderError, RunInterrupted, Team, WriteError
-from epi.data.load import Figures
+from epi.data import EpidemicData
 from epi.errors import StudyError
 from epi.inference import distribute as _spread
 from epi.inference import setup as _study
 from epi.inference.settings import FREE, Config, make_config
-from epi.study.streams import DEFAULT, OPTIONS
+from experiments.nz_calibration.study import study as declared
 
 USER_ERRORS = (StudyError, RunFolderError, CheckpointError, FitError, WriteError)
+STUDY = "experiments.nz_calibration.study"
+"""Where a run finds its study again."""
 console = Console(stderr=True)
 
 
@@ -30,7 +32,9 @@ def main(
     ] = False,
     signals: Annotated[
         str | None,
-        typer.Option(help=f"What the likelihood sees, of {', '.join(OPTIONS)}; default {','.join(DEFAULT)}."),
+        typer.Option(
+            help=f"What the likelihood sees, of {', '.join(declared.options)}; default {','.join(declared.default_options)}."
+        ),
     ] = None,
     synthetic: Annotated[
         int | None, typer.Option(help="Calibrate figures simulated from this seed's draw of the prior.")
@@ -79,6 +83,7 @@ def main(
     team: Team | None = None
     try:
         config = make_config(
+            STUDY,
             smoke=smoke, device=device, signals=signals, synthetic=synthetic, scale=scale, level_scale=level_scale, balance=balance, seed=seed,
             gradient=gradient, flow=flow, particles=particles, learning_rate=learning_rate, warm_start=warm_start, average=average,
             max_steps=max_steps, max_seconds=max_seconds,
@@ -95,10 +100,10 @@ def main(
             if team.rank:
                 _spread.work(config, tables, team)
                 return
-        name = "nz_calibration" + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
+        name = declared.name + ("_synthetic" if synthetic is not None else "") + ("_smoke" if smoke else "")
         run = RunFolder.create(
             output or Path("results") / name,
-            "nz_calibration",
+            declared.name,
             config.identity(),
             config.seed,
             _device(config.device),
@@ -139,7 +144,7 @@ def _device(device: str) -> str:
     return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: Team | None = None) -> None:
+def _run(config: Config, figures: EpidemicData, run: RunFolder, resume: bool, team: Team | None = None) -> None:
     from epi.outputs import write as _outcome
     from epi.reporting.plots import draw_all
     from epi.reporting.report import write_report
@@ -159,7 +164,7 @@ def _run(config: Config, figures: Figures, run: RunFolder, resume: bool, team: T
         with run.phase("figures"):
             draw_all(run.path)
             write_report(run.path)
-    overall = scores["cases_district"]["overall"]
+    overall = scores[declared.observed[0].name]["overall"]
     for period, row in overall.items():
         console.print(
             f"cases by district, weeks {period}: WIS {row['wis']:,.0f} against {row['baseline_wis']:,.0f} of the baseline "

@@ -17,10 +17,10 @@ from rich.console import Console
 from calib._atomic import atomic_write_csv
 from calib._idata import datasets_of, load_inference_data
 from epi.errors import StudyError
-from epi.study.streams import OPTIONS, SIGNALS, parse_signals
 from experiments._studies import run_study, side_by_side
+from experiments.nz_calibration.study import study
 
-EVERYTHING = ",".join(OPTIONS)
+EVERYTHING = ",".join(study.options)
 COMBINATIONS = (
     "cases", "cases,admissions", "cases,border", "cases,admissions,deaths", "cases,admissions,wastewater",
     "cases,admissions,occupancy", "cases,admissions,border", "cases,admissions,deaths,border",
@@ -47,7 +47,7 @@ def main(
 ) -> None:
     """Calibrate with each combination of signals, and score what each forecasts; finished runs are kept."""
     try:
-        chosen = [parse_signals(text) for text in combinations.split(";")]
+        chosen = [study.parse_options(text) for text in combinations.split(";")]
         numbers = [int(seed) for seed in seeds.split(",")]
     except (StudyError, ValueError) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
@@ -110,7 +110,7 @@ def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     groups = datasets_of(load_inference_data(folder / "posterior.nc"))
     row: dict[str, Any] = {"signals": " ".join(options), "seed": seed}
-    for name in SIGNALS:
+    for name in (s.name for s in study.observed):
         for period, cell in scores[name]["overall"].items():
             row[f"{name} {period}"] = cell["relative_wis"]
         cells = [

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from epi.inference.setup import make_simulator
-from epi.model.model import Simulator
+from epi.model import Simulator
 from epi.outputs.reload import rebuild
 from epi.sensitivity.simulate import timed
 from epi.sensitivity.workers import Workers
-from epi.study import calendar
 
 Array = NDArray[np.float64]
 Weeks = Literal["fitted", "all"]
@@ -46,7 +45,9 @@ class Recipe:
         built = rebuild(Path(self.folder), scale=self.scale, device=self.device)
         s = built.simulator
         return Simulators(
-            make_simulator(built.config, built.figures, s.population, s.space, calendar.FORECAST_DATE, self.device),
+            make_simulator(
+                built.config, built.figures, s.population, s.space, s.study.calendar.forecast_from, self.device
+            ),
             s,
         )
 
@@ -76,7 +77,7 @@ class Country:
             advance: told of runs as they are there.
 
         Returns:
-            `[P, M]` (`Expected.flat`), NaN where a run failed.
+            `[P, M]` (`Layout.flat`), NaN where a run failed.
         """
         points = z.detach().double().cpu().numpy()
         size = 1 if self.here is None else TOGETHER[self.here.fitted.observation.week.device.type]

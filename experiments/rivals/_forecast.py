@@ -17,7 +17,6 @@ from epi.inference.recorder import report_failed
 from epi.inference.setup import Study, make_simulator
 from epi.outputs.reload import rebuild
 from epi.outputs.write import observations, score_unseen
-from epi.study import calendar
 from experiments.rivals._country import Country
 from experiments.rivals._target import data_of
 
@@ -41,7 +40,7 @@ def study_of(folder: Path) -> Study:
             f"{folder} was fitted to synthetic figures (seed {config.synthetic}), and the rivals are given the real ones; "
             "name a run without --synthetic."
         )
-    short = make_simulator(config, figures, full.population, full.space, calendar.FORECAST_DATE, "cpu")
+    short = make_simulator(config, figures, full.population, full.space, full.study.calendar.forecast_from, "cpu")
     return Study(
         config, figures, full.population, full.space, short, full, short, full, None, None, short, identity, data_of(fitted.run), None
     )  # fmt: skip

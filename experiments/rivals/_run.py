@@ -19,7 +19,6 @@ from calib._runfolder import RunFolder
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.inference.setup import Study
-from epi.model.observation import Expected
 from epi.outputs.reload import posterior_draws
 from epi.outputs.run_files import RunFiles
 from epi.sensitivity.workers import Workers
@@ -200,14 +199,14 @@ def _calibrated(
     ready: Ready, settings: Settings, country: Country, name: str, budget: int, run: RunFolder, console: Console
 ) -> Drawn:
     """Posterior draws of a method."""
-    space, weeks = ready.study.space, ready.study.short.weeks
+    space, layout = ready.study.space, ready.study.short.layout
     with steps(console, name, max(1, budget)) as advance:
 
         def simulate(z: Tensor, seed: int) -> Tensor:
             z = z.double()
             flat = country.expected(z, seed, "fitted", advance=advance)
             run.count(f"{name}_{budget}", len(z))
-            expected = Expected.from_flat(flat, weeks)
+            expected = layout.split(flat)
             return ready.target.drawn(space.to_theta(z), expected, derive_seed(seed, 0, "rival-figures"))
 
         found = METHODS[name](Task(space, simulate, ready.target.observed, budget, settings.draws, settings.seed))

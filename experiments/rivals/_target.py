@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from epi.data.observations import Data
-from epi.model.model import figures_law
-from epi.model.observation import Expected
+from epi.model import observation_distribution
 from epi.outputs.run_files import RunFiles
-from epi.study.streams import SIGNALS
+from epi.study import Study
 
 NARROWEST = 0.1
 """Smallest standard deviation of a logarithm by which figures are divided: deaths of children are 0 in nearly all runs."""
@@ -23,10 +22,12 @@ class Target:
     """Logarithms of the K figures seen, over how widely the prior predictive spreads them.
 
     Attributes:
+        study: declares the streams.
         data: of the fitted weeks.
         middle, spread: `[K]` mean and standard deviation of the logarithms over the prior predictive of the run.
     """
 
+    study: Study
     data: Data
     middle: Tensor
     spread: Tensor
@@ -36,7 +37,7 @@ class Target:
         """`[K]` the real figures."""
         return self._standard(self._vector(self.data.counts))
 
-    def drawn(self, theta: Mapping[str, Tensor], expected: Expected, seed: int) -> Tensor:
+    def drawn(self, theta: Mapping[str, Tensor], expected: Mapping[str, Tensor], seed: int) -> Tensor:
         """Figures drawn around the expected ones of runs, `[P, K]`; NaN where a run failed.
 
         Args:
@@ -44,28 +45,29 @@ class Target:
             expected: their expected figures of the fitted weeks.
             seed: of the scatter.
         """
-        fine = torch.isfinite(expected.flat()).all(1)
+        fine = torch.stack([torch.isfinite(x).flatten(1).all(1) for x in expected.values()]).all(0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)
             drawn = {}
             for name in self.data.signals:
-                mean = torch.where(fine[:, None, None], getattr(expected, name), 1.0)
-                drawn[name] = figures_law(name, mean, theta).sample()
+                mean = torch.where(fine[:, None, None], expected[name], 1.0)
+                tested = self.data.tested.get(name)
+                drawn[name] = observation_distribution(self.study.stream(name), mean, theta, tested=tested).sample()
         return torch.where(fine[:, None], self._standard(self._vector(drawn)), torch.nan)
 
     def _vector(self, figures: Mapping[str, Tensor]) -> Tensor:
-        return logarithms(figures, self.data)
+        return logarithms(figures, self.data, self.study)
 
     def _standard(self, x: Tensor) -> Tensor:
         return (x - self.middle) / self.spread
 
 
-def logarithms(figures: Mapping[str, Tensor], data: Data) -> Tensor:
+def logarithms(figures: Mapping[str, Tensor], data: Data, study: Study) -> Tensor:
     """`[*batch, K]` of `{signal: [*batch, W, places]}`: log(1 + count) and log(level) of the figures seen."""
     parts = []
     for name in data.signals:
         x = figures[name][..., data.seen[name]]
-        parts.append(torch.log1p(x) if SIGNALS[name].law == "count" else x.clamp_min(1e-12).log())
+        parts.append(torch.log1p(x) if study.stream(name).counts else x.clamp_min(1e-12).log())
     return torch.cat(parts, -1)
 
 
@@ -78,12 +80,12 @@ def target_of(files: RunFiles, weeks: int) -> Target:
     """
     data = data_of(files).until(weeks)
     prior = {name: torch.tensor(files.predicted(name, "prior_predictive"))[:, :weeks] for name in data.signals}
-    x = logarithms(prior, data)
-    return Target(data, x.mean(0), x.std(0).clamp_min(NARROWEST))
+    x = logarithms(prior, data, files.study)
+    return Target(files.study, data, x.mean(0), x.std(0).clamp_min(NARROWEST))
 
 
 def data_of(files: RunFiles) -> Data:
     """The figures of all weeks that a run knew, and which of them it was fitted to."""
-    counts = {name: torch.tensor(files.observed(name)) for name in SIGNALS}
-    seen = {name: torch.tensor(files.seen(name)) for name in SIGNALS}
+    counts = {name: torch.tensor(files.observed(name)) for name in (s.name for s in files.study.observed)}
+    seen = {name: torch.tensor(files.seen(name)) for name in (s.name for s in files.study.observed)}
     return Data(counts, seen, torch.tensor(files.fitted))

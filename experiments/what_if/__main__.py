@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +14,17 @@ from rich.console import Console
 
 from calib._atomic import atomic_write_csv
 from calib._runfolder import RunFolder, RunFolderError
-from epi.data.load import DISTRICTS
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.outputs.reload import rebuild
+from epi.outputs.run_files import RunFiles
+from epi.scenarios.interventions import assumptions
 from epi.scenarios.page import write_page
 from epi.scenarios.plots import draw
 from epi.scenarios.run import Mode, drop_failed, prepare, save, simulate, worlds_of
 from epi.scenarios.scenario import Question, choose
 from epi.scenarios.summary import averted, curves
+from epi.study import Prior
 from experiments.what_if.questions import QUESTIONS
 
 console = Console(stderr=True)
@@ -57,20 +60,20 @@ def main(
                 print(f"{known.name:20s} {known.title}")
             return
         chosen = choose(question or [], QUESTIONS)
-        _check(district or [], worlds, device)
+        _check(source, district or [], worlds, device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         fitted = rebuild(source, scale=scale, device=device)
         asked = prepare(fitted, min(64, fitted.draws) if draws is None else draws, seed)
         every = worlds_of(asked, chosen)
         configuration = {
-            "from": str(source), "questions": [q.name for q in chosen], "draws": len(asked.theta["aversion"]),
+            "from": str(source), "questions": [q.name for q in chosen], "draws": len(asked.theta["transmission_household"]),
             "scale": fitted.config.scale, "districts": district or [], "worlds": worlds,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if", configuration, seed, device)
         mode: Mode = worlds  # type: ignore[assignment]
         with run.running():
-            total = len(every) * len(asked.theta["aversion"])
+            total = len(every) * len(asked.theta["transmission_household"])
             with run.phase("worlds"), steps(console, f"{len(every)} worlds", total) as advance:
                 data = simulate(asked, every, mode, advance)
             run.count("worlds", total)
@@ -82,20 +85,22 @@ def main(
             run.update(agents=asked.simulator.population.agents, first_week=weeks[0], last_week=weeks[-1])
             with run.phase("files"):
                 save(data, run.path)
-                _answer(run, data, chosen, district or [])
+                _answer(run, data, chosen, district or [], assumptions(fitted.simulator.study))
     except (StudyError, RunFolderError) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
-def _answer(run: RunFolder, data: xr.Dataset, chosen: list[Question], districts: list[str]) -> None:
+def _answer(
+    run: RunFolder, data: xr.Dataset, chosen: list[Question], districts: list[str], assumed: Mapping[str, Prior]
+) -> None:
     table, lines = averted(data, chosen), curves(data, chosen, districts)
     atomic_write_csv(run.file("averted.csv"), table)
     atomic_write_csv(run.file("curves.csv"), lines)
     titles = {q.name: q.name.replace("-", " ") for q in chosen}
     labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
     figures = draw(run.path, table, lines, titles, labels)
-    page = write_page(run.path, run.manifest, data, table, chosen, figures)
+    page = write_page(run.path, run.manifest, data, table, chosen, figures, assumed)
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "
@@ -104,10 +109,11 @@ def _answer(run: RunFolder, data: xr.Dataset, chosen: list[Question], districts:
     console.print(f"answers in {page}", highlight=False, soft_wrap=True)
 
 
-def _check(districts: list[str], worlds: str, device: str) -> None:
+def _check(source: Path, districts: list[str], worlds: str, device: str) -> None:
+    region = RunFiles(source).study.region if districts else None
     for name in districts:
-        if name not in DISTRICTS:
-            raise StudyError(f"There is no district {name!r}; choose among {', '.join(DISTRICTS)}.")
+        if region is not None and name not in region.names:
+            raise StudyError(f"There is no {region.axis} {name!r}; choose among {', '.join(region.names)}.")
     if worlds not in ("auto", "looped", "together"):
         raise StudyError(f"Worlds {worlds!r} were asked for; choose auto, looped or together.")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):

@@ -16,10 +16,10 @@ from torch import Tensor
 from calib._atomic import atomic_path, atomic_write_csv
 from calib._noise import derive_seed
 from calib._runfolder import RunFolder, RunFolderError
-from epi.data.load import AGE_BANDS, DISTRICTS
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
+from epi.outputs.run_files import RunFiles
 from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.dose_check import check_doses
 from epi.scenarios.allocation.dose_people import who_may
@@ -30,7 +30,7 @@ from epi.scenarios.allocation.doses import Doses
 from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
 from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
 from epi.scenarios.people import share_soon
-from epi.study import calendar
+from epi.study import Calendar
 
 console = Console(stderr=True)
 TURNS = 4
@@ -48,7 +48,9 @@ def main(
     least: Annotated[float, typer.Option(help="Smallest such share, 0 to 1.")] = 0.0,
     minimise: Annotated[str, typer.Option(help="admissions or deaths.")] = "admissions",
     since: Annotated[float, typer.Option(help="Days between the dose and exposure.")] = 14.0,
-    until: Annotated[str, typer.Option(help="Sunday on which the simulation ends.")] = str(calendar.LAST_WEEK),
+    until: Annotated[
+        str | None, typer.Option(help="Day that ends the last simulated week; default the study's last.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Gradient steps, before those from vertex to vertex.")] = 4,
     draws: Annotated[int, typer.Option(help="Posterior draws of a step, and of each evaluation of the others.")] = 8,
     judges: Annotated[
@@ -73,7 +75,8 @@ def main(
             raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
-        stop = _sunday(until)
+        calendar = RunFiles(source).study.calendar
+        stop = last_day(until, calendar)
         small = {"steps": steps, "draws": draws, "judges": judges, "portions": portions} | (
             {"check": check} if check else {}
         )
@@ -87,7 +90,7 @@ def main(
         fitted = rebuild(source, scale=scale, device=device, last=stop)
         if check and draws > fitted.draws:
             raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
-        people = who_may(fitted.simulator.population, fitted.config.seed)
+        people = who_may(fitted.simulator.population, fitted.simulator.study, fitted.config.seed)
         problem = Doses(fitted.simulator, people, fitted.theta, None, since, minimise, fitted.config.particles)
         constraints = _constraints(people.eligible, least, most, budget)
         if check:
@@ -95,7 +98,7 @@ def main(
             return
         enough_draws(fitted.draws, draws, judges)
         configuration = {
-            "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": until,
+            "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": str(stop),
             "steps": steps,
             "draws": draws, "judges": judges, "rivals": rivals, "portions": portions, "limit": limit, "scale": scale,
         }  # fmt: skip
@@ -121,13 +124,22 @@ def main(
         raise typer.Exit(2) from None
 
 
-def _sunday(text: str) -> date:
+def last_day(text: str | None, calendar: Calendar) -> date:
+    """The day that ends the last simulated week, from an option.
+
+    Raises:
+        StudyError: it is no day, ends no week, or comes before the study's last.
+    """
+    if text is None:
+        return calendar.last_week
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        raise StudyError(f"Option until is {text!r}; give a day as {calendar.LAST_WEEK}.") from error
-    if day.weekday() != 6 or day < calendar.LAST_WEEK:
-        raise StudyError(f"The simulation was asked to end on {day}; choose a Sunday not before {calendar.LAST_WEEK}.")
+        raise StudyError(f"Option until is {text!r}; give a day as {calendar.last_week}.") from error
+    if (day - calendar.last_week).days % 7 or day < calendar.last_week:
+        raise StudyError(
+            f"The simulation was asked to end on {day}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
+        )
     return day
 
 
@@ -208,9 +220,9 @@ def _judge(
         },
         {
             "policy": [f.method for f in found],
-            "district": list(DISTRICTS),
+            "district": list(problem.simulator.study.region.names),
             "week": [str(w.date()) for w in problem.simulator.observation.weeks],
-            "age": list(AGE_BANDS),
+            "age": list(problem.simulator.study.ages.names),
             "draw": at.numpy(),
         },
         {"budget": constraints.budget, "target": problem.target},

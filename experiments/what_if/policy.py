@@ -19,6 +19,7 @@ from calib._runfolder import RunFolder, RunFolderError
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
+from epi.outputs.run_files import RunFiles
 from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
 from epi.scenarios.allocation.policy_check import check_gradient
@@ -26,7 +27,6 @@ from epi.scenarios.allocation.policy_plots import draw
 from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
 from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
 from epi.scenarios.run import prepare
-from epi.study import calendar
 
 console = Console(stderr=True)
 
@@ -74,11 +74,12 @@ def main(
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         # dates and constraints are judged before anything is built
-        if stop.weekday() != 6 or stop < calendar.LAST_WEEK:
+        calendar = RunFiles(source).study.calendar
+        if (stop - calendar.last_week).days % 7 or stop < calendar.last_week:
             raise StudyError(
-                f"The simulation was asked to end on {stop}; choose a Sunday not before {calendar.LAST_WEEK}."
+                f"The simulation was asked to end on {stop}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
             )
-        mondays = policy_weeks(begin, end, calendar.days_until(stop))
+        mondays = policy_weeks(calendar, begin, end, calendar.days_until(stop))
         shape = (len(mondays), len(LAYERS))
         constraints = Constraints(torch.full(shape, least), torch.full(shape, most), costs, budget)
         for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):

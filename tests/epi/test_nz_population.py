@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from epi.data.load import load_figures
 from epi.errors import StudyError
 from epi.population.build import build_population, main, population_tables, venue_tables
 from epi.population.members import Members, split
+from tests.experiments import nz
 
 
 @pytest.fixture(scope="module")
 def figures():
-    return load_figures()
+    return nz.tables()
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +175,9 @@ def test_report_names_what_it_measured(built):
 
 
 def test_command_prints_the_fit_and_refuses_a_bad_scale(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["population", "--scale", "0.01"])
+    monkeypatch.setattr("sys.argv", ["population", nz.SOURCE, "--scale", "0.01"])
     assert main() == 0
     assert "largest relative error" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["population", "--scale", "0"])
+    monkeypatch.setattr("sys.argv", ["population", nz.SOURCE, "--scale", "0"])
     assert main() == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,15 +12,13 @@ import typer
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from epi.data.load import load_figures
-from epi.data.observations import observed
-from epi.model.model import Simulator, parameter_space
+from epi.data import observed
+from epi.model import Simulator, parameter_space
 from epi.model.observation import make_observation
 from epi.model.transmission import make_context
 from epi.population.build import build_population
-from epi.study import calendar
-from epi.study.streams import OPTIONS
 from experiments.nz_calibration.__main__ import main
+from tests.experiments import nz
 
 SCALE = 0.002
 TINY = (
@@ -60,8 +59,8 @@ def command(*arguments: object) -> SimpleNamespace:
     return SimpleNamespace(code=result.exit_code, stderr=result.stderr, lines=lines, last=lines[-1] if lines else "")
 
 
-def make_simulator(figures, population, space, last: calendar.date, dtype: torch.dtype = torch.float64) -> Simulator:
-    days, weeks = calendar.days_until(last), calendar.weeks(last=last)
+def make_simulator(figures, population, space, last: date, dtype: torch.dtype = torch.float64) -> Simulator:
+    days, weeks = nz.CALENDAR.days_until(last), nz.CALENDAR.weeks(last=last)
     where = (torch.device("cpu"), dtype)
     context = make_context(figures, population, days, *where)
     return Simulator(population, context, make_observation(figures, population, days, weeks, *where), space)
@@ -69,7 +68,7 @@ def make_simulator(figures, population, space, last: calendar.date, dtype: torch
 
 @pytest.fixture(scope="session")
 def figures():
-    return load_figures()
+    return nz.tables()
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +76,10 @@ def tiny(figures):
     """Population, parameter space, simulators of the fitted weeks and of all weeks, and the real data."""
     with double_precision():
         population, _ = build_population(figures, SCALE, seed=0, balance=0.5)
-        space = parameter_space()
-        short, full = (
-            make_simulator(figures, population, space, d) for d in (calendar.FORECAST_DATE, calendar.LAST_WEEK)
-        )
-        weeks = calendar.weeks()
-        data = observed(figures, weeks, OPTIONS)
+        space = parameter_space(nz.study)
+        short, full = (make_simulator(figures, population, space, d) for d in (nz.FORECAST_DATE, nz.LAST_WEEK))
+        weeks = nz.CALENDAR.weeks()
+        data = observed(figures, weeks, nz.OPTIONS)
     return SimpleNamespace(population=population, space=space, short=short, full=full, data=data)
 
 

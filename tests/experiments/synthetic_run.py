@@ -11,11 +11,9 @@ from calib._idata import save_inference_data, to_inference_data
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
 from calib._scores import Forecast, score_run
-from epi.data.load import AGE_BANDS, DISTRICTS, load_figures
-from epi.data.observations import observed as data_of
-from epi.data.observations import series
+from epi.data import observed as data_of
 from epi.outputs.derivatives import sensitivity_table
-from epi.study.streams import OPTIONS, SIGNALS
+from tests.experiments import nz
 
 WEEKS = pd.date_range("2022-02-06", "2022-05-29", freq="W-SUN")
 ISO = [week.date().isoformat() for week in WEEKS]
@@ -36,7 +34,7 @@ SCALARS = {  # name: (median, sigma of the log, unit, how much the fit narrows i
     "seed_level": (10.0, 0.8, "per 10,000", 0.7),
     "dispersion_district": (0.2, 0.5, "relative sd", 0.7),
 }
-VECTORS = {"district_effect": DISTRICTS, "age_contact": AGE_BANDS, "drift": ("7 March", "4 April", "2 May")}
+VECTORS = {"district_effect": nz.DISTRICTS, "age_contact": nz.AGE_BANDS, "drift": ("7 March", "4 April", "2 May")}
 
 
 def names():
@@ -47,7 +45,7 @@ def parameter_draws(rng, count, narrowed):
     z = rng.normal(size=(count, len(names())))
     if narrowed:
         shrink = np.array(
-            [1 - s[3] for s in SCALARS.values()] + [0.5] * len(DISTRICTS) + [0.6] * len(AGE_BANDS) + [0.95] * 3
+            [1 - s[3] for s in SCALARS.values()] + [0.5] * len(nz.DISTRICTS) + [0.6] * len(nz.AGE_BANDS) + [0.95] * 3
         )
         z = z * shrink + 0.6 * np.sin(np.arange(len(shrink))) * (1 - shrink)
         z[:, 4] += -0.5 * z[:, 5]
@@ -71,7 +69,7 @@ def predictive(rng, observed, count, spread):
 
 
 def past_of(figures, name, weeks):
-    table = np.nan_to_num(series(figures, name).loc[weeks].to_numpy(float))
+    table = np.nan_to_num(figures.series[name].loc[weeks].to_numpy(float))
     return table if len(table) > 2 else table[:0]
 
 
@@ -81,7 +79,7 @@ def taught_of(rng):
     rows = [
         {"option": option, "fitted": option in ("cases", "admissions"), "quantity": q, "output": " " in q, "sd": 0.3, "sd_other": 0.4,
          "wider": 1 + rng.exponential(0.3), "shown": True}
-        for option in OPTIONS
+        for option in nz.OPTIONS
         for q in quantities
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -89,8 +87,10 @@ def taught_of(rng):
 
 def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = True) -> Path:
     rng = np.random.default_rng(0)
-    figures = load_figures()
-    run = RunFolder.create(folder, "nz_calibration", {"scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1)
+    figures = nz.tables()
+    run = RunFolder.create(
+        folder, "nz_calibration", {"study": nz.SOURCE, "scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1
+    )
     data = data_of(figures, WEEKS, ("cases", "admissions"))
     observed = {name: x.numpy() for name, x in data.counts.items()}
     seen = {f"seen_{name}": x.numpy() for name, x in data.seen.items()}
@@ -100,9 +100,9 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     wide = {name: predictive(rng, y, draws, 4.0) for name, y in observed.items()}
     chain = {name: y[None] for name, y in predicted.items()}
     chain["infections_district"] = chain["cases_district"] / 0.45
-    place = {name: signal.axis for name, signal in SIGNALS.items()} | {"infections_district": "district"}
+    place = {name: signal.by for name, signal in nz.STREAMS.items()} | {"infections_district": "district"}
     dims = {name: ("week", axis) for name, axis in place.items()}
-    dims |= {f"seen_{name}": ("week", signal.axis) for name, signal in SIGNALS.items()}
+    dims |= {f"seen_{name}": ("week", signal.by) for name, signal in nz.STREAMS.items()}
     dims |= {"district_effect": ("district",), "age_contact": ("age",), "drift": ("knot",)}
     dims |= {"fitted_week": ("week",), "masked_week": ("week",), "population_district": ("district",)}
     dims |= {"population_age": ("age",)}
@@ -126,8 +126,8 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
                     **seen,
                 },
             },
-            coords={"week": ISO, "knot": VECTORS["drift"], "district": DISTRICTS}
-            | {signal.axis: signal.places for signal in SIGNALS.values()},
+            coords={"week": ISO, "knot": VECTORS["drift"], "district": nz.DISTRICTS}
+            | {signal.by: nz.PLACES[name] for name, signal in nz.STREAMS.items()},
             dims=dims,
         ),
         folder / "posterior.nc",
@@ -155,7 +155,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     scores = score_run(
         {
             name: Forecast(
-                predicted[name][:, later], y[later], past_of(figures, name, history), SIGNALS[name].places,
+                predicted[name][:, later], y[later], past_of(figures, name, history), nz.PLACES[name],
             )
             for name, y in observed.items()
         },
@@ -163,7 +163,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     )  # fmt: skip
     atomic_write_json(folder / "scores.json", scores)
     atomic_write_csv(folder / "signals.csv", taught_of(rng))
-    hub_rows(quantile_table(predicted["cases_district"][:, later]), "2022-03-13", "cases", DISTRICTS).to_csv(
+    hub_rows(quantile_table(predicted["cases_district"][:, later]), "2022-03-13", "cases", nz.DISTRICTS).to_csv(
         folder / "forecast.csv", index=False
     )
     for phase, seconds in {
@@ -212,7 +212,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
         common_errors={"count": 48, "share_of_variance": 0.8},
         simulator_noise={
             "runs": 16, "relative_sd_national": 0.031, "dispersion_district": 0.19,
-            "relative_sd_district": {name: 0.05 + 0.02 * i for i, name in enumerate(DISTRICTS)},
+            "relative_sd_district": {name: 0.05 + 0.02 * i for i, name in enumerate(nz.DISTRICTS)},
         },
     )  # fmt: skip
     run.update(status="complete")
@@ -221,7 +221,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
 
 def jacobian_of(rng, folder, predicted, z, kept):
     """Exact gradients of a log-linear toy, so that ranks mean something, with noise and one damaged draw."""
-    signals = {"cases_district": DISTRICTS, "admissions_age": AGE_BANDS}
+    signals = {"cases_district": nz.DISTRICTS, "admissions_age": nz.AGE_BANDS}
     labels = [(s, week, place) for s, places in signals.items() for week in ISO for place in places]
     expected = np.concatenate(
         [predicted[s][:kept].mean(0, keepdims=True).repeat(kept, 0).reshape(kept, -1) for s in signals], 1

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from calib._idata import datasets_of, load_inference_data
 from epi.outputs.run_files import RunFiles
 from epi.reporting.verdicts import QUESTIONS, judge_run
-from epi.study.streams import SIGNALS
 from experiments.nz_calibration.check import main
+from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 
 APP = typer.Typer()
@@ -52,7 +52,7 @@ def test_page_of_a_run_whose_model_is_true(copy):
     predicted = datasets_of(load_inference_data(copy / "posterior.nc"))["posterior_predictive"]
 
     def replace(dataset: xr.Dataset) -> None:
-        for name in SIGNALS:
+        for name in nz.STREAMS:
             dataset[name].values[:] = predicted[name].values[0, 7]
 
     change(copy, "observed_data", replace)
@@ -105,7 +105,7 @@ def test_impossible_figures_fail(copy):
 
     def jagged(dataset: xr.Dataset) -> None:
         sign = np.where(np.arange(dataset.sizes["week"]) % 2, 3.0, 0.1)
-        for name in SIGNALS:
+        for name in nz.STREAMS:
             dataset[name].values[:] = dataset[name].values * sign[:, None]
 
     change(copy, "observed_data", jagged)
@@ -116,7 +116,7 @@ def test_impossible_figures_fail(copy):
 
 def test_a_forecast_that_is_too_sure_fails(copy):
     def narrow(dataset: xr.Dataset) -> None:
-        for name in SIGNALS:
+        for name in nz.STREAMS:
             later = dataset[name].values[:, :, 6:]
             later[:] = later[:, :, :] * 0.02 + 3.0 * later.mean(1, keepdims=True)
 

@@ -1,17 +1,24 @@
 """How protected people are as the wave goes on: closed forms, the register, reinfection."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import ode
-from epi.model.immunity import WAVE, kinds_of_host, make_campaign, periods, third_doses_by
-from epi.model.transmission import INFECTIOUS_DAYS, host_tables, make_rates, with_kinds
-from epi.study import calendar
+from epi.model.immunity import campaign_doses_by, kinds_of_host, make_campaign, periods
+from epi.model.transmission import host_tables, make_rates, with_kinds
+from epi.study import Vaccination
 from sim import PERIOD, epidemic
+from tests.experiments import nz
 
 TWO = torch.arange(8) * 4 + 2
+VACCINATION = nz.study.need(Vaccination, "The test")
+COUNTED, TABLE = VACCINATION.reference_day, VACCINATION.counted_on
+KNOWN = VACCINATION.campaign.known_until
+WAVE, INFECTIOUS_DAYS = nz.study.disease.reference_day, nz.study.disease.days
 
 
 @pytest.fixture
@@ -25,11 +32,11 @@ def aged(context, days):
 
 
 def middle(period):
-    return period * PERIOD + PERIOD / 2 - calendar.day_of(calendar.DOSES_COUNTED)
+    return period * PERIOD + PERIOD / 2 - nz.CALENDAR.day_of(COUNTED)
 
 
 def test_without_a_campaign_each_kind_wanes_by_itself(theta, context, host):
-    none = context.campaign.__class__(0 * context.campaign.share, context.campaign.days, context.campaign.since)
+    none = dataclasses.replace(context.campaign, share=0 * context.campaign.share)
     tables = host_tables(theta, with_kinds(context, context.archetypes, none))
     assert tables.waning.shape == (3, 32, periods(context.days))
     course = ode.within_host(host, aged(context, 0.0), days=INFECTIOUS_DAYS)
@@ -61,23 +68,23 @@ def test_with_a_campaign_kinds_with_two_doses_are_a_mixture(theta, context, host
 
 
 def test_third_doses_are_those_of_the_register(figures, context):
-    table, known = figures.third_doses, pd.Timestamp(calendar.DOSES_KNOWN)
-    share, days = third_doses_by(figures, known)
+    table, known = figures.campaign_doses, pd.Timestamp(KNOWN)
+    share, days = campaign_doses_by(figures, known)
     people = figures.population.astype(float)
     two, third = ((figures.vaccination[..., d] * people).sum(0) for d in (2, 3))
-    given = table.loc[known].to_numpy() - table.loc[str(calendar.DOSES_TABLE)].to_numpy()
+    given = table.loc[known].to_numpy() - table.loc[str(TABLE)].to_numpy()
     assert given[3] == 372002 - 186482
-    expected = given[1:] / table.loc[str(calendar.DOSES_TABLE)].to_numpy()[1:] * third[1:] / two[1:]
+    expected = given[1:] / table.loc[str(TABLE)].to_numpy()[1:] * third[1:] / two[1:]
     np.testing.assert_allclose(share[1:], expected)
     assert share[0] == 0  # the young were not offered one
-    weeks = table.loc[str(calendar.DOSES_TABLE) : str(known), "30-39"]
+    weeks = table.loc[str(TABLE) : str(known), "30-39"]
     ago = ((weeks.diff().dropna()) * (24.5 - 7 * np.arange(4))).sum() / given[3]
     assert days[3] == pytest.approx(ago)
     # nobody is given one after the last day known, and they wane
-    later, on = third_doses_by(figures, known + pd.Timedelta(days=30))
+    later, on = campaign_doses_by(figures, known + pd.Timedelta(days=30))
     np.testing.assert_allclose(later, share)
     np.testing.assert_allclose(on[1:], days[1:] + 30)
-    before, _ = third_doses_by(figures, pd.Timestamp(calendar.DOSES_TABLE))
+    before, _ = campaign_doses_by(figures, pd.Timestamp(TABLE))
     assert not before.any()
     assert bool((context.campaign.share.diff(dim=0) >= 0).all())
     assert not context.campaign.share[:, TWO - 1].any()
@@ -89,7 +96,7 @@ def test_days_since_a_third_dose_are_those_of_the_register(figures):
     assert (days[:, :3] == torch.tensor(ode.DAYS_SINCE_LAST_DOSE[:3])).all()
     assert days[0, 3] == ode.DAYS_SINCE_LAST_DOSE[3]  # none to tell by
     assert bool((days[4:, 3].diff() > 0).all())  # the old came first
-    table = figures.third_doses.loc[: str(calendar.DOSES_TABLE), "70+"].to_numpy()
+    table = figures.campaign_doses.loc[: str(TABLE), "70+"].to_numpy()
     ago = 7.0 * np.arange(len(table))[::-1] + 7 + 3.5
     assert float(days[7, 3]) == pytest.approx((np.diff(table, prepend=0) * ago).sum() / table[-1])
 
@@ -110,7 +117,7 @@ def test_an_infection_protects_and_wanes(theta, context, host):
     course = ode.within_host(host, aged(context, 0.0), days=INFECTIOUS_DAYS)
     lapse = 40
     left = ode.susceptibility(ode.waned(course.antibody[..., -1], lapse, host), host)
-    since = calendar.day_of(WAVE) - calendar.day_of(calendar.DOSES_COUNTED) + INFECTIOUS_DAYS + lapse
+    since = nz.CALENDAR.day_of(WAVE) - nz.CALENDAR.day_of(COUNTED) + INFECTIOUS_DAYS + lapse
     never = ode.susceptibility(ode.antibody_titre(host, aged(context, since)), host)
     torch.testing.assert_close(after[..., INFECTIOUS_DAYS + lapse], left / never)
 

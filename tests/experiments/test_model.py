@@ -1,7 +1,5 @@
 """The Pyro model of the study on a tiny population: handlers, gradients, failures, streams."""
 
-import dataclasses
-
 import pyro
 import pytest
 import torch
@@ -11,17 +9,14 @@ from chirho.interventional.handlers import do
 from pyro import poutine
 from pyro.infer import Predictive
 
-from epi.data.observations import Data
+from epi.data import Data
 from epi.inference.likelihood import Inference
-from epi.model.model import model
-from epi.model.observation import PLACES as places_of
-from epi.model.observation import Expected
-from epi.study import calendar
-from epi.study.streams import SIGNALS
+from epi.model import model
+from tests.experiments import nz
 from tests.experiments.conftest import make_simulator
 
 SEED = 11
-PLACES = {name: len(places) for name, places in places_of.items()}
+PLACES = {name: len(places) for name, places in nz.PLACES.items()}
 SCHOOL_AGES = slice(0, 2)
 
 
@@ -36,14 +31,14 @@ def near_the_median(tiny, particles, spread=0.3):
 
 def trace_of(tiny, seed=SEED):
     torch.manual_seed(3)
-    return poutine.trace(model).get_trace(tiny.short.bind(seed))
+    return poutine.trace(model).get_trace(nz.study, tiny.short.bind(seed))
 
 
 def test_every_site_is_a_parameter_once_with_unit_and_reason(tiny):
     sites = {
         name: site
         for name, site in trace_of(tiny).nodes.items()
-        if site["type"] == "sample" and name not in (*SIGNALS, "infections_district")
+        if site["type"] == "sample" and name not in (*nz.STREAMS, "infections_district")
     }
     parameters = tiny.space.parameters
     assert [p.name for p in parameters] == list(sites)
@@ -57,7 +52,7 @@ def test_every_site_is_a_parameter_once_with_unit_and_reason(tiny):
 
 
 def test_jacobian_of_a_simulator_in_single_precision(tiny, figures):
-    single = make_simulator(figures, tiny.population, tiny.space, calendar.FORECAST_DATE, torch.float32)
+    single = make_simulator(figures, tiny.population, tiny.space, nz.FORECAST_DATE, torch.float32)
     z = near_the_median(tiny, 2)
     for found, wanted in zip(single.jacobian(z, SEED), tiny.short.jacobian(z, SEED), strict=True):
         assert found.dtype == z.dtype
@@ -66,7 +61,7 @@ def test_jacobian_of_a_simulator_in_single_precision(tiny, figures):
 
 def test_predictive_over_the_prior_in_parallel(tiny):
     torch.manual_seed(0)
-    draws = Predictive(model, num_samples=4, parallel=True)(tiny.short.bind(SEED))
+    draws = Predictive(model, num_samples=4, parallel=True)(nz.study, tiny.short.bind(SEED))
     for p in tiny.space.parameters:
         assert draws[p.name].shape == (4, *p.shape), p.name
     for signal, places in PLACES.items():
@@ -77,15 +72,15 @@ def test_predictive_over_the_prior_in_parallel(tiny):
 
 def test_predictive_from_given_draws_agrees_with_the_simulator(tiny):
     theta = tiny.space.to_theta(near_the_median(tiny, 3))
-    found = Predictive(model, posterior_samples=theta, parallel=True)(tiny.short.bind(SEED))
+    found = Predictive(model, posterior_samples=theta, parallel=True)(nz.study, tiny.short.bind(SEED))
     direct = tiny.short.bind(SEED)(theta)
-    torch.testing.assert_close(found["infections_district"], direct.infections_district)
+    torch.testing.assert_close(found["infections_district"], direct["infections_district"])
 
 
 def cases_by_age(tiny, intervened, particles=8):
     """Expected cases `[age]` over all weeks, particles and their luck, which is the same at each call."""
     with pyro.plate("particles", particles):
-        trace = poutine.trace(intervened).get_trace(tiny.short.bind(SEED))
+        trace = poutine.trace(intervened).get_trace(nz.study, tiny.short.bind(SEED))
     return trace.nodes["cases_age"]["fn"].base_dist.mean.sum((0, 1))
 
 
@@ -114,9 +109,9 @@ def test_worlds_of_chirho_are_the_separate_runs(tiny):
     simulate = tiny.short.bind(SEED, torch.tensor(0))
     closed = {"transmission_school": torch.tensor(0.0)}
     given = pyro.condition(model, data=theta)
-    apart = [poutine.trace(m).get_trace(simulate) for m in (given, poutine.do(given, data=closed))]
+    apart = [poutine.trace(m).get_trace(nz.study, simulate) for m in (given, poutine.do(given, data=closed))]
     with MultiWorldCounterfactual(first_available_dim=-1), do(actions=closed):
-        together = poutine.trace(given).get_trace(simulate).nodes["infections_district"]["value"]
+        together = poutine.trace(given).get_trace(nz.study, simulate).nodes["infections_district"]["value"]
         worlds = [
             gather(together, IndexSet(transmission_school={i}), event_dim=2).reshape(tiny.short.weeks, 20)
             for i in (0, 1)
@@ -132,7 +127,7 @@ def test_worlds_of_chirho_for_several_draws(tiny):
 
     def plated():
         with pyro.plate("draws", 3, dim=-1):
-            model(simulate)
+            model(nz.study, simulate)
 
     given = pyro.condition(plated, data=theta)
     with MultiWorldCounterfactual(first_available_dim=-2), do(actions={"transmission_school": lambda x: 0.5 * x}):
@@ -143,7 +138,7 @@ def test_worlds_of_chirho_for_several_draws(tiny):
         ]
     for factor, world in zip((1.0, 0.5), found, strict=True):
         direct = simulate(theta | {"transmission_school": factor * theta["transmission_school"]})
-        torch.testing.assert_close(world, direct.infections_district)
+        torch.testing.assert_close(world, direct["infections_district"])
 
 
 def test_reverse_and_forward_gradients_are_one(tiny, fit_data):
@@ -169,7 +164,12 @@ def test_gradients_of_smooth_parameters_are_finite_differences(tiny, fit_data):
     (slope,) = torch.autograd.grad(inference.log_likelihood(z, SEED, "reverse").sum(), z)
     names = ["ascertainment_pcr", "ascertainment_rat", "severity_level", "severity_age"]
     names += ["severity_shift", "severity_load", "fatality_level", "fatality_age", "hospital_days", "border_ratio"]
-    names += ["wastewater_level", "wastewater_area_effect", "cluster_size", *{s.dispersion for s in SIGNALS.values()}]
+    names += [
+        "wastewater_level",
+        "wastewater_area_effect",
+        "cluster_size",
+        *{nz.study.dispersion(name) for name in nz.STREAMS},
+    ]
     for name in names:
         at = tiny.space.slice_of(name).start
         step = torch.zeros(1, tiny.space.dim)
@@ -186,8 +186,8 @@ def test_a_particle_that_fails_fails_alone(tiny, bad):
     broken = theta["transmission_household"].clone()
     broken[1] = bad
     part = tiny.short.bind(SEED)(theta | {"transmission_household": broken})
-    for field in dataclasses.fields(Expected):
-        found, wanted = getattr(part, field.name), getattr(whole, field.name)
+    for name in nz.PLACES:
+        found, wanted = part[name], whole[name]
         assert bool(found[1].isnan().all())
         assert torch.equal(found[[0, 2]], wanted[[0, 2]])
 
@@ -210,15 +210,15 @@ def test_a_failed_particle_leaves_the_gradients_of_the_others(tiny, fit_data):
 
 def test_streams_do_not_hang_on_the_batch(tiny):
     theta = tiny.space.to_theta(near_the_median(tiny, 4))
-    together = tiny.short.bind(SEED)(theta).flat()
+    together = tiny.short.layout.flat(tiny.short.bind(SEED)(theta))
     for p in (0, 3):
         alone = tiny.short.bind(SEED, torch.tensor([p]))({name: x[p : p + 1] for name, x in theta.items()})
-        torch.testing.assert_close(alone.flat()[0], together[p], rtol=1e-12, atol=0)
+        torch.testing.assert_close(tiny.short.layout.flat(alone)[0], together[p], rtol=1e-12, atol=0)
     same = {name: x[:1].expand(2, *x.shape[1:]) for name, x in theta.items()}
-    luck = tiny.short.bind(SEED, torch.tensor([5, 5]))(same).flat()
+    luck = tiny.short.layout.flat(tiny.short.bind(SEED, torch.tensor([5, 5]))(same))
     torch.testing.assert_close(luck[0], luck[1], rtol=1e-12, atol=0)
-    assert not torch.equal(*tiny.short.bind(SEED)(same).flat())
-    assert not torch.equal(tiny.short.bind(SEED + 1)(theta).flat(), together)
+    assert not torch.equal(*tiny.short.layout.flat(tiny.short.bind(SEED)(same)))
+    assert not torch.equal(tiny.short.layout.flat(tiny.short.bind(SEED + 1)(theta)), together)
 
 
 def test_the_likelihood_in_batches_is_the_likelihood(tiny, fit_data):

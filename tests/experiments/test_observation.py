@@ -7,29 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from epi.data.load import AGE_BANDS, load_figures
 from epi.errors import StudyError
+from epi.model.delays import delay_matrix, stay_matrix
+from epi.model.distributions import SMALLEST_MEAN, observation_distribution, variance
 from epi.model.immunity import periods
-from epi.model.model import SMALLEST_MEAN, figures_law, variance
-from epi.model.observation import (
-    LONGEST_DELAY,
-    REPORT_DELAY,
-    Expected,
-    delay_matrix,
-    fatality,
-    infected_kinds,
-    observe,
-    severity,
-    stay_matrix,
-)
+from epi.model.observation import fatality, infected_kinds, observe, severity
 from epi.model.transmission import HostTables, host_tables
-from epi.study import calendar
-from epi.study.streams import AREAS, SIGNALS
+from epi.study import Delay
 from sim import PERIOD
+from tests.experiments import nz
 
-DAYS = calendar.days_until(calendar.LAST_WEEK)
+REPORT = nz.STREAMS["cases_district"].delay
+LONGEST_DELAY = REPORT.longest
+DAYS = nz.CALENDAR.days
 PERIODS = periods(DAYS)
-FIRST_COUNTED = calendar.day_of(calendar.FIRST_WEEK) - 6
+FIRST_COUNTED = nz.CALENDAR.day_of(nz.FIRST_WEEK) - 6
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def theta():
         "ascertainment_pcr": 1.0, "ascertainment_rat": 1.0, "severity_level": 0.01, "severity_age": 0.0,
         "fatality_level": 0.001, "fatality_age": 0.0, "hospital_days": 5.0, "wastewater_level": 2.0, "border_ratio": 1.0,
     }  # fmt: skip
-    effects = {"severity_band": torch.zeros(8), "wastewater_area_effect": torch.zeros(len(AREAS))}
+    effects = {"severity_band": torch.zeros(8), "wastewater_area_effect": torch.zeros(len(nz.AREAS))}
     return {name: torch.tensor(x) for name, x in values.items()} | effects
 
 
@@ -60,7 +52,7 @@ def one_day(day, group=5, agents=3.0):
 
 
 def test_delays_are_shares_of_the_days_that_follow():
-    delay = delay_matrix(60, *REPORT_DELAY)
+    delay = delay_matrix(60, REPORT)
     assert np.all(delay >= 0)
     assert np.all(np.tril(delay, -1) == 0)
     total = delay.sum(1)
@@ -69,9 +61,9 @@ def test_delays_are_shares_of_the_days_that_follow():
     assert total[-1] < 0.01  # nearly nobody is reported on the day of infection
     lag = np.arange(60)
     # both ends lie anywhere in their days: the mean is kept, the variance grows by that of two uniform numbers
-    assert delay[0] @ lag == pytest.approx(REPORT_DELAY[0], abs=0.001)
+    assert delay[0] @ lag == pytest.approx(REPORT.mean, abs=0.001)
     spread = np.sqrt(delay[0] @ lag**2 - (delay[0] @ lag) ** 2)
-    assert spread == pytest.approx(np.sqrt(REPORT_DELAY[1] ** 2 + 1 / 6), abs=0.003)
+    assert spread == pytest.approx(np.sqrt(REPORT.sd**2 + 1 / 6), abs=0.003)
 
 
 @pytest.mark.parametrize("day", [FIRST_COUNTED, 40, DAYS - 1 - LONGEST_DELAY])
@@ -79,34 +71,34 @@ def test_every_infection_is_reported_when_ascertainment_is_one(tiny, theta, host
     expected = observe(theta, hosts, one_day(day), tiny.full.observation)
     people = 3.0 * tiny.population.people_per_agent[0]
     for signal in ("cases_district", "cases_age", "infections_district"):
-        assert float(getattr(expected, signal).sum()) == pytest.approx(people)
-    assert float(expected.cases_district[:, 0].sum()) == pytest.approx(people)
-    assert float(expected.cases_age[:, 5].sum()) == pytest.approx(people)
-    assert float(expected.admissions_age[:, 5].sum()) == pytest.approx(0.01 * people)
+        assert float(expected[signal].sum()) == pytest.approx(people)
+    assert float(expected["cases_district"][:, 0].sum()) == pytest.approx(people)
+    assert float(expected["cases_age"][:, 5].sum()) == pytest.approx(people)
+    assert float(expected["admissions_age"][:, 5].sum()) == pytest.approx(0.01 * people)
 
 
 def test_late_infections_are_reported_in_part(tiny, theta, hosts):
     expected = observe(theta, hosts, one_day(DAYS - 4), tiny.full.observation)
-    share = float(expected.cases_district.sum() / expected.infections_district.sum())
-    assert share == pytest.approx(float(tiny.full.observation.report[DAYS - 4].sum()))
+    share = float(expected["cases_district"].sum() / expected["infections_district"].sum())
+    assert share == pytest.approx(float(tiny.full.observation.streams["cases_district"].delay[DAYS - 4].sum()))
     assert 0 < share < 0.5
 
 
 def test_ascertainment_changes_with_the_date_of_report_and_not_of_infection(tiny, theta, hosts):
     theta = theta | {"ascertainment_pcr": torch.tensor(0.2), "ascertainment_rat": torch.tensor(0.5)}
-    o, change = tiny.full.observation, calendar.day_of(calendar.RAPID_TESTS)
+    o, change = tiny.full.observation, nz.CALENDAR.day_of(nz.RAPID_TESTS)
     day = change - 4
-    before = float(o.report[day, :change].sum())
+    before = float(o.streams["cases_district"].delay[day, :change].sum())
     expected = observe(theta, hosts, one_day(day), o)
     people = 3.0 * tiny.population.people_per_agent[0]
     assert 0.1 < before < 0.9
-    assert float(expected.cases_district.sum()) == pytest.approx(people * (0.2 * before + 0.5 * (1 - before)))
+    assert float(expected["cases_district"].sum()) == pytest.approx(people * (0.2 * before + 0.5 * (1 - before)))
 
 
 def test_a_week_holds_its_seven_days(tiny, theta, hosts):
-    sunday = calendar.day_of(calendar.FORECAST_DATE)
+    sunday = nz.CALENDAR.day_of(nz.FORECAST_DATE)
     for day, week in ((sunday, 5), (sunday - 6, 5), (sunday + 1, 6), (sunday - 7, 4)):
-        weekly = observe(theta, hosts, one_day(day), tiny.full.observation).infections_district[:, 0]
+        weekly = observe(theta, hosts, one_day(day), tiny.full.observation)["infections_district"][:, 0]
         assert weekly.nonzero().flatten().tolist() == [week]
 
 
@@ -118,19 +110,22 @@ def test_a_batch_is_its_rows(tiny):
     whole = observe(theta, hosts, incidence, tiny.full.observation)
     one = HostTables(*(getattr(hosts, f.name)[1, 2] for f in dataclasses.fields(hosts)))
     row = observe({name: x[1, 2] for name, x in theta.items()}, one, incidence[1, 2], tiny.full.observation)
-    for field in dataclasses.fields(Expected):
-        torch.testing.assert_close(getattr(whole, field.name)[1, 2], getattr(row, field.name))
-    torch.testing.assert_close(whole.cases_district.sum(-1), whole.cases_age.sum(-1))
-    again = Expected.from_flat(whole.flat(), tiny.full.weeks)
-    assert all(torch.equal(getattr(again, f.name), getattr(whole, f.name)) for f in dataclasses.fields(Expected))
+    for name in nz.PLACES:
+        torch.testing.assert_close(whole[name][1, 2], row[name])
+    torch.testing.assert_close(whole["cases_district"].sum(-1), whole["cases_age"].sum(-1))
+    layout = tiny.full.layout
+    again = layout.split(layout.flat(whole))
+    assert all(torch.equal(again[name], whole[name]) for name in nz.PLACES)
 
 
 def mean_over_people(slope, reference):
     """Of exp(slope * decades) over the people of each age band, from the table itself."""
-    table = load_figures().ages
+    table = nz.tables().ages
     risk = np.exp(slope * (table["from_age"] + 2.5 - reference) / 10) * table["people"]
     return torch.tensor(
-        (risk.groupby(table["age_band"]).sum() / table.groupby("age_band")["people"].sum())[list(AGE_BANDS)].to_numpy()
+        (risk.groupby(table["age_band"]).sum() / table.groupby("age_band")["people"].sum())[
+            list(nz.AGE_BANDS)
+        ].to_numpy()
     )
 
 
@@ -164,7 +159,7 @@ def test_severity_is_the_mean_over_who_is_infected(tiny, theta, hosts):
         torch.testing.assert_close(law(theta, mixed, o), expected)
     # infections are admitted by the risk of the day of the infection
     day = 4 * PERIOD
-    before, after = (observe(theta, mixed, one_day(d), o).admissions_age.sum() for d in (day - 1, day))
+    before, after = (observe(theta, mixed, one_day(d), o)["admissions_age"].sum() for d in (day - 1, day))
     assert float(after / before) == pytest.approx(0.55 / (0.7))
 
 
@@ -184,7 +179,7 @@ def test_severity_falls_with_antibody(tiny):
 
 def test_deaths_follow_infections_by_their_delay(tiny, theta, hosts):
     o, day = tiny.full.observation, FIRST_COUNTED
-    deaths = observe(theta, hosts, one_day(day), o).deaths_age[:, 5]
+    deaths = observe(theta, hosts, one_day(day), o)["deaths_age"][:, 5]
     people = 3.0 * tiny.population.people_per_agent[0]
     assert float(deaths.sum()) == pytest.approx(0.001 * people)
     mean = float((deaths * torch.arange(len(deaths))).sum() / deaths.sum())
@@ -195,53 +190,54 @@ def test_deaths_follow_infections_by_their_delay(tiny, theta, hosts):
 
 
 def test_an_admission_is_in_hospital_for_its_days(tiny, theta, hosts):
-    stay = stay_matrix(60, 5.0, 5.0)
+    stay = stay_matrix(60, Delay(5.0, 5.0))
     np.testing.assert_allclose(stay[:20].sum(1), 1.0, rtol=1e-12)
     assert np.all(np.diff(stay[0]) <= 1e-15)
-    o, day = tiny.full.observation, calendar.day_of(calendar.FORECAST_DATE) + 1
-    there = observe(theta, hosts, one_day(day), o).occupancy_district[:, 0]
+    o, day = tiny.full.observation, nz.CALENDAR.day_of(nz.FORECAST_DATE) + 1
+    there = observe(theta, hosts, one_day(day), o)["occupancy_district"][:, 0]
     # five days of one person, as the mean over weeks of seven days
     people = 3.0 * tiny.population.people_per_agent[0]
     assert float(7 * there.sum()) == pytest.approx(0.01 * people * 5.0)
-    counted = o.day[:, : calendar.day_of(calendar.OCCUPANCY_FROM)].sum(1)
-    assert float(o.day[5].sum()) == 3.0
+    on = o.streams["occupancy_district"].day
+    counted = on[:, : nz.CALENDAR.day_of(nz.OCCUPANCY_FROM)].sum(1)
+    assert float(on[5].sum()) == 3.0
     assert bool((counted[5:] == 0).all())
 
 
 def test_wastewater_holds_what_is_shed(tiny, theta, hosts):
     """Everything on the third day after infection, per person of the area."""
-    o, sunday = tiny.full.observation, calendar.day_of(calendar.FORECAST_DATE)
+    o, sunday = tiny.full.observation, nz.CALENDAR.day_of(nz.FORECAST_DATE)
     for day, week in ((sunday - 3, 5), (sunday - 2, 6)):
-        found = observe(theta, hosts, one_day(day, group=1 * 8 + 5), o).wastewater_area  # Waitemata
+        found = observe(theta, hosts, one_day(day, group=1 * 8 + 5), o)["wastewater_area"]  # Waitemata
         people = 3.0 * float(tiny.population.people_per_agent[1])
         inhabitants = float((o.inhabitants[1:4]).sum())
         assert found[:, 1].nonzero().flatten().tolist() == [week]
         assert float(found[week, 1]) == pytest.approx(2.0e3 * people / inhabitants / 7, rel=1e-6)
         assert float(found.sum()) == pytest.approx(float(found[week, 1]))
-    torch.testing.assert_close(o.area.sum(1), torch.ones(len(AREAS)))
+    torch.testing.assert_close(o.streams["wastewater_area"].weight.sum(1), torch.ones(len(nz.AREAS)))
 
 
 def test_border_workers_are_infected_as_people_of_working_age(tiny, theta, hosts):
     """If one in ten of each group is infected on a day, a hundred in a thousand workers are found after it."""
-    o, figures = tiny.full.observation, load_figures()
+    o, figures = tiny.full.observation, nz.tables()
     agents = torch.as_tensor(figures.population, dtype=torch.float64) / o.people
     incidence = torch.zeros(DAYS, 160)
     incidence[40] = 0.1 * agents.flatten()
-    found = observe(theta, hosts, incidence, o).border_cohort
+    found = observe(theta, hosts, incidence, o)["border_cohort"]
     assert float(found.sum()) == pytest.approx(100.0)
     children = torch.zeros(DAYS, 20, 8)
     children[40, :, :2] = 1.0
-    assert float(observe(theta, hosts, children.flatten(1), o).border_cohort.sum()) == 0.0
+    assert float(observe(theta, hosts, children.flatten(1), o)["border_cohort"].sum()) == 0.0
 
 
 def test_levels_are_log_normal():
     mean = torch.tensor([[0.5, 20.0]])
-    law = figures_law("wastewater_area", mean, NOISE, torch.full((1, 2), 0.3))
+    law = observation_distribution(nz.STREAMS["wastewater_area"], mean, NOISE, torch.full((1, 2), 0.3))
     torch.manual_seed(0)
     logs = law.sample((100_000,)).log()
     torch.testing.assert_close(logs.mean(0), mean.log(), rtol=0, atol=0.01)
     torch.testing.assert_close(logs.var(0), torch.full((1, 2), 0.7**2 + 0.3**2), rtol=0.02, atol=0)
-    wild = figures_law("wastewater_area", torch.tensor([[float("inf"), float("nan")]]), NOISE)
+    wild = observation_distribution(nz.STREAMS["wastewater_area"], torch.tensor([[float("inf"), float("nan")]]), NOISE)
     assert not bool(torch.isfinite(wild.log_prob(torch.ones(1, 2))).any())
 
 
@@ -260,8 +256,10 @@ NOISE = {
 )
 def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
     mean = torch.tensor([[0.3, 20.0], [400.0, 9000.0]])
-    law = figures_law(signal, mean, NOISE, None if error is None else torch.full((2, 2), error))
-    cluster = 5.0 if SIGNALS[signal].clustered else 1.0
+    law = observation_distribution(
+        nz.STREAMS[signal], mean, NOISE, None if error is None else torch.full((2, 2), error)
+    )
+    cluster = 5.0 if nz.STREAMS[signal].clustered else 1.0
     expected = cluster * mean + (relative**2 + (error or 0.0) ** 2) * mean**2
     torch.testing.assert_close(law.mean, mean)
     torch.testing.assert_close(law.variance, expected)
@@ -274,25 +272,25 @@ def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
 def test_clusters_of_less_than_one_do_not_make_counts_narrower_than_single_cases():
     mean = torch.tensor([[10.0]])
     narrow = NOISE | {"cluster_size": torch.tensor(0.2)}
-    for name, signal in SIGNALS.items():
-        assert signal.law == "level" or float(variance(name, mean, narrow)) > 10.0
+    for signal in nz.STREAMS.values():
+        assert not signal.counts or float(variance(signal, mean, narrow)) > 10.0
 
 
 def test_small_means_are_lifted_and_failed_ones_stay_failed():
-    law = figures_law("cases_age", torch.tensor([[0.0, float("nan")]]), NOISE)
+    law = observation_distribution(nz.STREAMS["cases_age"], torch.tensor([[0.0, float("nan")]]), NOISE)
     assert float(law.mean[0, 0]) == pytest.approx(SMALLEST_MEAN)
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isfinite()[0, 0])
     assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isnan()[0, 1])
 
 
 def test_weeks_and_days_of_the_study():
-    weeks = calendar.weeks()
-    matrix = calendar.week_matrix(DAYS, weeks)
+    weeks = nz.CALENDAR.weeks()
+    matrix = nz.CALENDAR.week_matrix(DAYS, weeks)
     assert matrix.shape == (17, DAYS)
     assert np.all(matrix.sum(1) == 7)
     assert np.all(matrix.sum(0) <= 1)
-    assert calendar.day_of(calendar.LAST_WEEK) + 1 == DAYS
-    fitted = weeks[calendar.fitted_weeks(weeks)]
+    assert nz.CALENDAR.day_of(nz.LAST_WEEK) + 1 == DAYS
+    fitted = weeks[nz.CALENDAR.fitted_weeks(weeks)]
     assert [d.date().isoformat() for d in fitted] == [
         "2022-02-06", "2022-02-13", "2022-02-20", "2022-03-06", "2022-03-13",
     ]  # fmt: skip
@@ -300,6 +298,6 @@ def test_weeks_and_days_of_the_study():
 
 def test_must_fail_when_a_week_lies_beyond_the_days():
     with pytest.raises(StudyError, match=r"2022-05-29 lies beyond the 129 simulated days; simulate at least 130"):
-        calendar.week_matrix(DAYS - 1, calendar.weeks())
+        nz.CALENDAR.week_matrix(DAYS - 1, nz.CALENDAR.weeks())
     early = pd.DatetimeIndex(["2022-01-23"])
-    assert calendar.week_matrix(10, early).sum() == 4  # the week began before day 0
+    assert nz.CALENDAR.week_matrix(10, early).sum() == 4  # the week began before day 0

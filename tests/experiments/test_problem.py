@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from calib.multifidelity import Emulator, EmulatorPosterior, fit_quadratic
-from epi.data.observations import Data, observed
+from epi.data import Data, observed
 from epi.inference.features import make_features
 from epi.inference.likelihood import Inference
 from epi.inference.problem import compared, make_problem
-from epi.model.model import figures_law
-from epi.model.observation import PLACES, Expected
-from epi.study.streams import DEFAULT, OPTIONS
+from epi.model import observation_distribution
+from tests.experiments import nz
 from tests.experiments.conftest import double_precision
 
 RUNS = 30
@@ -35,7 +34,7 @@ def problem_of(tiny, data, features):
 def around(tiny, features, bent):
     g = torch.Generator().manual_seed(5)
     M, E = (
-        tiny.short.weeks * sum(len(places) for places in PLACES.values()),
+        tiny.short.layout.size,
         features(torch.zeros(1, tiny.space.dim)).shape[1],
     )
     intercept, slope = torch.linspace(-5, 9, M), 0.1 * torch.randn(M, E, generator=g)
@@ -49,7 +48,7 @@ def around(tiny, features, bent):
 
 
 @pytest.mark.parametrize("bent", [False, True])
-@pytest.mark.parametrize("signals", [DEFAULT, OPTIONS, ("border",), ("cases",)])
+@pytest.mark.parametrize("signals", [nz.DEFAULT, nz.OPTIONS, ("border",), ("cases",)])
 def test_value_and_gradient_are_those_of_the_trace(tiny, figures, features, straight_and_bent, bent, signals):
     data = observed(figures, tiny.full.observation.weeks, signals).until(tiny.short.weeks)
     posterior = EmulatorPosterior(problem_of(tiny, data, features), straight_and_bent[bent])
@@ -57,7 +56,7 @@ def test_value_and_gradient_are_those_of_the_trace(tiny, figures, features, stra
     z = (0.3 * torch.randn(4, tiny.space.dim, generator=torch.Generator().manual_seed(6))).requires_grad_()
     mean = posterior.emulator(z)
     ways = (
-        inference._likelihood(z, lambda _: Expected.from_flat(mean, tiny.short.weeks)),
+        inference._likelihood(z, lambda _: tiny.short.layout.split(mean)),
         posterior.fit_problem().log_likelihood(z, 0, "reverse"),
         posterior.problem.observations.log_likelihood(z, *posterior.fitted.predict(z)),
     )
@@ -67,7 +66,7 @@ def test_value_and_gradient_are_those_of_the_trace(tiny, figures, features, stra
         torch.testing.assert_close(slope, wanted[1], rtol=1e-10, atol=1e-10 * float(wanted[1].abs().max()))
 
 
-@pytest.mark.parametrize("signals", [OPTIONS, ("border",), ("cases",)])
+@pytest.mark.parametrize("signals", [nz.OPTIONS, ("border",), ("cases",)])
 def test_information_is_the_sum_of_that_of_the_streams(tiny, figures, features, straight_and_bent, signals):
     data = observed(figures, tiny.full.observation.weeks, signals).until(tiny.short.weeks)
     emulator = straight_and_bent[0]
@@ -81,7 +80,7 @@ def test_information_is_the_sum_of_that_of_the_streams(tiny, figures, features, 
 
 @pytest.mark.parametrize("bent", [False, True])
 def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features, straight_and_bent, bent):
-    data = observed(figures, tiny.full.observation.weeks, OPTIONS).until(tiny.short.weeks)
+    data = observed(figures, tiny.full.observation.weeks, nz.OPTIONS).until(tiny.short.weeks)
     posterior = EmulatorPosterior(problem_of(tiny, data, features), straight_and_bent[bent])
     g = torch.Generator().manual_seed(7)
     z = 0.3 * torch.randn(3, tiny.space.dim, generator=g)
@@ -89,11 +88,11 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features,
     drawn = torch.randn(3, errors.count, generator=g)
     mean, left = (torch.ones(3, len(posterior.emulator.intercept)) for _ in range(2))
     mean[:, which], left[:, which] = posterior.outputs_given(z, errors, drawn)
-    expected, relative = (Expected.from_flat(x, tiny.short.weeks) for x in (mean, left))
+    expected, relative = (tiny.short.layout.split(x) for x in (mean, left))
     theta = tiny.space.to_theta(z)
     wanted = -0.5 * (drawn.square().sum(1) + z.square().sum(1))
     for name in data.signals:
-        law = figures_law(name, getattr(expected, name), theta, getattr(relative, name).sqrt())
+        law = observation_distribution(nz.STREAMS[name], expected[name], theta, relative[name].sqrt())
         wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
     joint, both = posterior.joint(errors), torch.cat([z, drawn], 1).requires_grad_()
     found = joint(both)
@@ -106,28 +105,28 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features,
 
 
 def test_exact_means_and_a_particle_that_failed(tiny, figures, features):
-    data = observed(figures, tiny.full.observation.weeks, DEFAULT).until(tiny.short.weeks)
+    data = observed(figures, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
     inference, observations = Inference(tiny.short, data), problem_of(tiny, data, features).observations
     which = observations.which
     z = torch.zeros(2, tiny.space.dim)
-    flat = tiny.short.bind(3)(tiny.space.to_theta(z)).flat()
-    wanted = inference._likelihood(z, lambda _: Expected.from_flat(flat, tiny.short.weeks))
+    flat = tiny.short.layout.flat(tiny.short.bind(3)(tiny.space.to_theta(z)))
+    wanted = inference._likelihood(z, lambda _: tiny.short.layout.split(flat))
     torch.testing.assert_close(observations.log_likelihood(z, flat[:, which]), wanted, rtol=1e-10, atol=1e-10)
     flat[1] = torch.nan
     assert torch.isfinite(observations.log_likelihood(z, flat[:, which])).tolist() == [True, False]
 
 
 def test_only_observations_in_the_likelihood_are_looked_at(tiny, figures, features):
-    data = observed(figures, tiny.full.observation.weeks, DEFAULT).until(tiny.short.weeks)
+    data = observed(figures, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
     observations = problem_of(tiny, data, features).observations
     which = observations.which
     z = torch.zeros(1, tiny.space.dim)
-    flat = tiny.short.bind(3)(tiny.space.to_theta(z)).flat()
-    changed = torch.where(compared(data), flat, torch.nan)
+    flat = tiny.short.layout.flat(tiny.short.bind(3)(tiny.space.to_theta(z)))
+    changed = torch.where(compared(data, tiny.short.layout), flat, torch.nan)
     assert torch.equal(
         observations.log_likelihood(z, changed[:, which]), observations.log_likelihood(z, flat[:, which])
     )
-    assert int(compared(data).sum()) == len(which)
+    assert int(compared(data, tiny.short.layout).sum()) == len(which)
     moved = Data({name: x + 1 for name, x in data.counts.items()}, data.seen, data.fitted)
     other = problem_of(tiny, moved, features).observations
     assert not torch.equal(other.log_likelihood(z, flat[:, which]), observations.log_likelihood(z, flat[:, which]))

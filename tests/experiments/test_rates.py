@@ -1,28 +1,37 @@
 """From parameters to rates: closed forms."""
 
 import dataclasses
+from datetime import date
 
 import numpy as np
 import pytest
 import torch
 
-from epi.data.load import DISTRICTS
-from epi.model.parameters import DRIFT_STEPS, KNOTS
-from epi.model.transmission import (
-    GENERATION,
-    KNOT_DAYS,
-    gravity,
-    host_tables,
-    importation,
-    make_rates,
-    mixing,
-    variant,
-)
-from epi.study import calendar
+from epi.model.community import gravity
+from epi.model.layers import variant_factor
+from epi.model.setting import ImportationPart
+from epi.model.transmission import host_tables, make_rates
+from epi.study import Variant
 from sim import COMMUNITY, HOUSEHOLD, VENUES
+from tests.experiments import nz
 
 SCHOOL, WORK = VENUES, VENUES + 1
-OPEN = calendar.day_of(calendar.OPEN)
+OPEN = nz.CALENDAR.day_of(nz.OPEN)
+VARIANT = nz.study.need(Variant, "The test")
+
+
+def mixing(theta, context):
+    return make_rates(theta, host_tables(theta, context), context).mixing
+
+
+def importation(theta, context):
+    (part,) = context.of(ImportationPart)
+    return part.importation(theta)
+
+
+def variant(theta, context):
+    day = torch.arange(context.days) - float(nz.CALENDAR.day_of(VARIANT.day))
+    return variant_factor(VARIANT, theta, day)
 
 
 @pytest.fixture
@@ -31,12 +40,12 @@ def rates(theta, context):
 
 
 def test_gravity_sends_contacts_to_large_and_near_districts(figures):
-    between = gravity(figures)
+    between = gravity(figures, 150.0)
     np.testing.assert_allclose(between.sum(1), 1.0)
     assert np.all(np.diag(between) == 0)
     assert np.all(between >= 0)
-    at = {name: i for i, name in enumerate(DISTRICTS)}
-    assert DISTRICTS[between[at["Northland"]].argmax()] == "Waitemata"
+    at = {name: i for i, name in enumerate(nz.DISTRICTS)}
+    assert nz.DISTRICTS[between[at["Northland"]].argmax()] == "Waitemata"
     assert between[at["West Coast"], at["Canterbury"]] > 0.4
     assert between[at["Northland"], at["Southern"]] < 0.005
     # people there times a function of the distance, which is the same both ways: Kolmogorov's criterion
@@ -100,7 +109,7 @@ def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta
     days = torch.arange(rates.days)
     weekend = (days + 3) % 7 >= 5  # day 0 is a Thursday
     assert not rates.transmission[:, SCHOOL:, weekend].any()
-    holiday = (days > calendar.day_of(calendar.date(2022, 4, 14))) & (days < calendar.day_of(calendar.date(2022, 5, 2)))
+    holiday = (days > nz.CALENDAR.day_of(date(2022, 4, 14))) & (days < nz.CALENDAR.day_of(date(2022, 5, 2)))
     assert int(holiday.sum()) == 17
     assert not rates.transmission[:, SCHOOL, holiday].any()
     working = (days >= OPEN) & ~weekend
@@ -111,11 +120,11 @@ def test_people_meet_outside_from_the_opening_and_at_school_in_term(rates, theta
 def test_drift_steps_every_four_weeks(rates, theta):
     level = rates.transmission[:, COMMUNITY] / theta["transmission_community"][:, None]
     level = level / (rates.transmission[:, HOUSEHOLD] / theta["transmission_household"][:, None])
-    walk = torch.cumsum(torch.cat([torch.zeros(3, 1), torch.tensor(DRIFT_STEPS) * theta["drift"]], 1), 1)
-    start = calendar.day_of(calendar.DRIFT_FROM)
-    for block in range(len(KNOTS) + 1):
-        day = start + KNOT_DAYS * block
-        stretch = level[:, max(day, OPEN) : day + KNOT_DAYS if block < len(KNOTS) else None]
+    walk = torch.cumsum(torch.cat([torch.zeros(3, 1), torch.tensor(nz.WALK.sds) * theta["drift"]], 1), 1)
+    start = nz.CALENDAR.day_of(nz.WALK.start)
+    for block in range(len(nz.WALK.sds) + 1):
+        day = start + nz.WALK.every_days * block
+        stretch = level[:, max(day, OPEN) : day + nz.WALK.every_days if block < len(nz.WALK.sds) else None]
         expected = torch.exp(walk[:, block : block + 1]).expand_as(stretch)
         torch.testing.assert_close(stretch, expected)
 
@@ -124,8 +133,8 @@ def test_ba2_takes_over_at_the_rate_of_its_advantage(theta, context):
     factor, advantage = variant(theta, context), theta["variant_advantage"][:, None]
     share = (factor - 1) / (advantage - 1)
     odds = torch.logit(share)
-    torch.testing.assert_close(odds.diff(dim=1), (advantage.log() / GENERATION).expand(-1, context.days - 1))
-    half = calendar.day_of(calendar.VARIANT)
+    torch.testing.assert_close(odds.diff(dim=1), (advantage.log() / VARIANT.generation).expand(-1, context.days - 1))
+    half = nz.CALENDAR.day_of(VARIANT.day)
     at_midpoint = variant(theta | {"variant_midpoint": torch.zeros(3)}, context)[:, half]
     torch.testing.assert_close(at_midpoint, 0.5 * (1 + advantage[:, 0]))
 

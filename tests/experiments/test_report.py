@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,14 @@ from calib._atomic import atomic_write_json
 from calib._baseline import baseline_quantiles
 from calib._runfolder import RunFolderError
 from calib._scores import weighted_interval_score
-from epi.data.load import DISTRICTS, load_figures
 from epi.errors import StudyError
-from epi.model.model import parameter_space
+from epi.model import parameter_space
 from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
 from epi.reporting.plots import ALL, draw_all
 from epi.reporting.report import content, write_report
 from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_words
-from epi.study.labels import LABELS, label
+from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 
 
@@ -75,7 +75,7 @@ def test_the_page_is_whole_and_loads_nothing(run_folder):
     for heading in ("What was fitted", "How well it did", "What is uncertain", "What matters most", "Limits"):
         assert heading in text
     assert "CC BY-SA 4.0" in text
-    for district in DISTRICTS:
+    for district in nz.DISTRICTS:
         assert district in text
 
 
@@ -95,7 +95,7 @@ def test_the_page_says_what_the_files_say(run_folder):
     assert "between 5 % (Northland) and 43 % (Southern)" in text
     table = pd.read_csv(run_folder / "sensitivity.csv")
     first = table[(table.output == HEADLINES[0]) & (table.measure == "derivative_share") & (table["rank"] == 1)]
-    assert label(first[first.level == "parameter"].parameter.iloc[0]) in text
+    assert nz.study.label(first[first.level == "parameter"].parameter.iloc[0]) in text
 
 
 def test_a_run_without_extras_still_reports(copy):
@@ -115,7 +115,7 @@ def test_a_synthetic_run_says_so_and_counts_what_it_found(copy):
     assert RunFiles(copy).truth == {}
     manifest["configuration"]["synthetic"] = 0
     atomic_write_json(copy / "manifest.json", manifest)
-    space = parameter_space()
+    space = parameter_space(nz.study)
     rows = [{"name": name, "truth": 0.0} for name in space.names]
     atomic_write_json(copy / "recovery.json", {"parameters": rows})
     truth = RunFiles(copy).truth
@@ -180,6 +180,11 @@ def test_content_counts_parameters_not_sites(run_folder):
     assert len(values["places"]) == 20
 
 
+def scored(scores):
+    """What sentences about scores read of a run."""
+    return SimpleNamespace(study=nz.study, scores=scores, cases="cases_district")
+
+
 def test_words():
     assert percent(0.934) == "93\u00a0%"
     assert percent(None) == "–"
@@ -191,24 +196,24 @@ def test_words():
     assert coverage_verdict(0.95) == "about right"
     assert coverage_verdict(1.0).startswith("wider")
     row = {"wis": 12.0, "baseline_wis": 10.0, "relative_wis": 1.2, "coverage_50": 0.5, "coverage_95": 0.8}
-    (sentence,) = skill_words({"cases_district": {"overall": {"1-4": row}}})
+    (sentence,) = skill_words(scored({"cases_district": {"overall": {"1-4": row}}}), ["cases_district"])
     assert "20\u00a0% larger than the baseline's" in sentence
     places = [
         {"place": name, "relative_wis": ratio} for name, ratio in zip("abcde", (0.5, 0.6, 0.7, 0.8, 1.3), strict=True)
     ]
-    assert extremes({"cases_district": {"by_place": places}}).endswith("It did worse than the baseline in e.")
+    assert extremes(scored({"cases_district": {"by_place": places}})).endswith("It did worse than the baseline in e.")
 
 
 def test_labels_cover_the_model():
-    assert {p.name for p in parameter_space().parameters} <= set(LABELS)
-    assert label("district_effect[Hawke's Bay]") == "transmission in district: Hawke's Bay"
-    assert label("new_rate") == "new rate"
+    assert all(nz.study.label(p.name) != p.name for p in nz.study.parameters() if "_" in p.name)
+    assert nz.study.label("district_effect[Hawke's Bay]") == "transmission in district: Hawke's Bay"
+    assert nz.study.label("new_rate") == "new rate"
 
 
 def test_the_baseline_scores_what_the_documentation_says():
-    figures = load_figures()
-    history = figures.cases_district.loc["2022-01-30":"2022-03-13"].to_numpy(float)
-    later = figures.cases_district.loc["2022-03-20":"2022-05-29"].to_numpy(float)
+    figures = nz.tables()
+    history = figures.series["cases_district"].loc["2022-01-30":"2022-03-13"].to_numpy(float)
+    later = figures.series["cases_district"].loc["2022-03-20":"2022-05-29"].to_numpy(float)
     quantiles = baseline_quantiles(history, 11, np.random.default_rng(0))
     wis = weighted_interval_score(quantiles, later).wis.mean(axis=1)
     assert wis[:4].mean() == pytest.approx(1582, abs=6)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
-from epi.model.model import Simulator, parameter_space
+from epi.model import Simulator, parameter_space
 from epi.sensitivity import all_rates as level_two
 from epi.sensitivity import saved as kept
 from epi.sensitivity.compare import on_functions
@@ -34,8 +34,8 @@ from epi.sensitivity.reference_designs import morris, one_at_a_time
 from epi.sensitivity.screen import extra_inputs
 from epi.sensitivity.simulate import Work
 from epi.sensitivity.workers import Recipe, Workers
-from epi.study import calendar
 from experiments.sensitivity.__main__ import main
+from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 
 APP = typer.Typer()
@@ -50,8 +50,8 @@ def report(*arguments):
 def made(tmp_path_factory):
     """A folder as a run of this version of the model leaves it, its Jacobians those of a log-linear toy."""
     folder = make_run(tmp_path_factory.mktemp("made") / "run")
-    space, rng = parameter_space(), np.random.default_rng(0)
-    labels = labels_of(calendar.weeks(), "2022-03-20")
+    space, rng = parameter_space(nz.study), np.random.default_rng(0)
+    labels = labels_of(nz.CALENDAR.weeks(), "2022-03-20")
     expected = rng.uniform(50, 100, (40, len(labels.signal)))
     slopes = expected[..., None] * (
         0.1 * rng.standard_normal(space.dim) + 0.02 * rng.standard_normal((40, 1, space.dim))

@@ -3,26 +3,31 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
 
-from epi.data.observations import observed, series
+from epi.data import observed
 from epi.errors import StudyError
 from epi.inference.likelihood import Inference
-from epi.model.observation import PLACES
 from epi.outputs.stream_information import taught
-from epi.study import calendar
-from epi.study.streams import AREAS, DEFAULT, OPTIONS, SIGNALS, parse_signals, switched_on
 from experiments.nz_calibration.signals import row_of
+from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
 
 
+def wastewater(figures):
+    """The table as it is."""
+    table = pd.read_csv(figures.folder / "wastewater.csv")
+    return table.assign(week=pd.to_datetime(table["week_ending"]))
+
+
 def test_names_are_parsed_in_one_order():
-    assert parse_signals("border, cases") == ("cases", "border")
-    assert parse_signals(DEFAULT) == DEFAULT
-    assert set(switched_on(OPTIONS)) == set(SIGNALS)
-    assert switched_on(["cases"]) == ("cases_district", "cases_age")
+    assert nz.study.parse_options("border, cases") == ("cases", "border")
+    assert nz.study.parse_options(nz.DEFAULT) == nz.DEFAULT
+    assert set(nz.study.switched_on(nz.OPTIONS)) == set(nz.STREAMS)
+    assert nz.study.switched_on(["cases"]) == ("cases_district", "cases_age")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_names_are_parsed_in_one_order():
 )
 def test_what_is_not_a_signal_is_said(given, said):
     with pytest.raises(StudyError, match=said):
-        parse_signals(given)
+        nz.study.parse_options(given)
 
 
 def test_the_command_refuses_an_unknown_signal(tmp_path):
@@ -46,16 +51,16 @@ def test_the_command_refuses_an_unknown_signal(tmp_path):
 
 
 def test_areas_are_whole_districts_and_whole_regions(figures):
-    districts = [d for group, _ in AREAS.values() for d in group]
-    assert sorted(districts) == sorted(SIGNALS["cases_district"].places)
-    regions = [r for _, group in AREAS.values() for r in group]
+    districts = [d for group, _ in nz.AREAS.values() for d in group]
+    assert sorted(districts) == sorted(nz.PLACES["cases_district"])
+    regions = [r for _, group in nz.AREAS.values() for r in group]
     assert len(set(regions)) == len(regions) == 16
-    assert set(regions) | {"New Zealand"} == set(figures.wastewater["region"])
+    assert set(regions) | {"New Zealand"} == set(wastewater(figures)["region"])
 
 
 def test_wastewater_of_an_area_is_the_mean_over_people_sampled(figures):
-    table = series(figures, "wastewater_area")
-    rows = figures.wastewater.set_index(["week", "region"])
+    table = figures.series["wastewater_area"]
+    rows = wastewater(figures).set_index(["week", "region"])
     week = "2022-03-13"
     parts = rows.loc[[(np.datetime64(week), r) for r in ("Nelson", "Tasman", "Marlborough")]]
     copies, people = parts["genome_copies_per_person_per_day"], parts["population_covered"]
@@ -63,14 +68,14 @@ def test_wastewater_of_an_area_is_the_mean_over_people_sampled(figures):
 
 
 def test_what_the_likelihood_sees(figures):
-    weeks = calendar.weeks()
-    data = observed(figures, weeks, OPTIONS)
-    early = np.asarray(weeks <= np.datetime64(calendar.FORECAST_DATE))
+    weeks = nz.CALENDAR.weeks()
+    data = observed(figures, weeks, nz.OPTIONS)
+    early = np.asarray(weeks <= np.datetime64(nz.FORECAST_DATE))
     for name, seen in data.seen.items():
         assert not bool(seen[~early].any()), name
         assert bool(torch.isfinite(data.counts[name][seen]).all())
-    masked = int(np.flatnonzero(weeks == np.datetime64(calendar.MASKED_WEEK))[0])
-    for name, signal in SIGNALS.items():
+    masked = int(np.flatnonzero(weeks == np.datetime64(nz.MASKED_WEEK))[0])
+    for name, signal in nz.STREAMS.items():
         assert bool(data.seen[name][masked].any()) == (not signal.masked and name != "occupancy_district"), name
     assert int(data.seen["occupancy_district"].any(1).sum()) == 1
     assert bool((data.counts["wastewater_area"][data.seen["wastewater_area"]] > 0).all())
@@ -81,7 +86,7 @@ def test_what_the_likelihood_sees(figures):
 
 def test_a_signal_that_is_off_does_not_move_the_likelihood(tiny, figures):
     z = 0.2 * torch.randn(2, tiny.space.dim, generator=torch.Generator().manual_seed(4))
-    data = observed(figures, calendar.weeks(), ["cases", "admissions"]).until(tiny.short.weeks)
+    data = observed(figures, nz.CALENDAR.weeks(), ["cases", "admissions"]).until(tiny.short.weeks)
 
     def value(counts):
         changed = type(data)({**data.counts, **counts}, data.seen, data.fitted)
@@ -98,8 +103,8 @@ def table(tiny, figures):
     z = 0.2 * torch.randn(4, tiny.space.dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     with torch.no_grad():
         flat, jacobian = tiny.full.jacobian(z, 1)
-    weeks = [str(w.date()) for w in calendar.weeks()]
-    rows = [(s, w, p) for s, places in PLACES.items() for w in weeks for p in places]
+    weeks = [str(w.date()) for w in nz.CALENDAR.weeks()]
+    rows = [(s, w, p) for s, places in nz.PLACES.items() for w in weeks for p in places]
     labels = {
         f"output_{k}": ("output", list(x))
         for k, x in zip(("signal", "week", "place"), zip(*rows, strict=True), strict=True)
@@ -112,15 +117,20 @@ def table(tiny, figures):
         coords=labels,
     )
     on = ["cases", "border"]
-    data = observed(figures, calendar.weeks(), on).until(tiny.short.weeks)
+    data = observed(figures, nz.CALENDAR.weeks(), on).until(tiny.short.weeks)
     study = SimpleNamespace(
-        figures=figures, full=tiny.full, short=tiny.short, space=tiny.space, config=SimpleNamespace(signals=on)
+        declared=nz.study,
+        figures=figures,
+        full=tiny.full,
+        short=tiny.short,
+        space=tiny.space,
+        config=SimpleNamespace(signals=on),
     )
     return taught(study, Inference(tiny.short, data), z, kept)
 
 
 def test_more_figures_never_widen(table):
-    assert set(table.option) == set(OPTIONS)
+    assert set(table.option) == set(nz.OPTIONS)
     assert (table.wider >= 1 - 1e-9).all()
     assert table[table.fitted].option.unique().tolist() == ["cases", "border"]
 
@@ -138,8 +148,8 @@ def test_a_parameter_that_only_a_signal_sees_is_taught_by_it_alone(table):
 
 
 def test_a_row_of_the_table_of_combinations(finished):
-    row = row_of(DEFAULT, 0, finished)
-    assert row["signals"] == " ".join(DEFAULT)
+    row = row_of(nz.DEFAULT, 0, finished)
+    assert row["signals"] == " ".join(nz.DEFAULT)
     assert row["cases_district 1-4"] > 0
     assert row["score"] > 0
     assert row["occupancy_district 1-4"] is None  # no baseline: its figures begin at the forecast date

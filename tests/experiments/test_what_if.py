@@ -19,19 +19,29 @@ from epi.model.observation import observe
 from epi.model.transmission import host_tables
 from epi.outputs.reload import Fitted, rebuild
 from epi.scenarios import run as _run
-from epi.scenarios.interventions import ISOLATION_DAYS, TEST_DELAY, isolated, moved_campaign
+from epi.scenarios.interventions import isolated, moved_campaign, usual_test_delay
 from epi.scenarios.outcome import MEASURES, outcome
 from epi.scenarios.people import share_soon, tell_apart
 from epi.scenarios.scenario import Question, check_world, choose, plus, to
 from epi.scenarios.summary import averted, curves, peak_in_hospital
 from epi.scenarios.worlds import run_looped, run_together
-from epi.study import calendar
 from experiments.what_if import __main__ as command
 from experiments.what_if.questions import QUESTIONS
+from tests.experiments import nz
 from tests.experiments.conftest import SCALE, double_precision
 
 DRAWS = 4
-CONFIG = {"scale": SCALE, "balance": 0.5, "seed": 0, "device": "cpu", "particles": 4, "smoke": True}
+TEST_DELAY, ISOLATION_DAYS = usual_test_delay(nz.study), nz.study.measures.isolation_days
+CONFIG = {
+    "study": nz.SOURCE,
+    "signals": list(nz.DEFAULT),
+    "scale": SCALE,
+    "balance": 0.5,
+    "seed": 0,
+    "device": "cpu",
+    "particles": 4,
+    "smoke": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +54,10 @@ def folder(tmp_path_factory, tiny):
         theta = tiny.space.to_theta(z)
         with torch.no_grad():
             expected = tiny.full.bind(0)(theta)
-    weeks = [str(w.date()) for w in calendar.weeks()]
+    weeks = [str(w.date()) for w in nz.CALENDAR.weeks()]
     groups = {
         "posterior": {name: value.numpy()[None] for name, value in theta.items()},
-        "posterior_predictive": {"infections_district": expected.infections_district.numpy()[None]},
+        "posterior_predictive": {"infections_district": expected["infections_district"].numpy()[None]},
     }
     dims = {"infections_district": ["week", "district"]} | {
         p.name: [f"{p.name}_entry"] for p in tiny.space.parameters if p.shape
@@ -84,9 +94,9 @@ def test_the_calibrated_world_is_the_study(asked, looped):
     base, theta = asked.fitted.simulator, asked.theta
     with torch.no_grad():
         expected = base.bind(asked.seed, torch.arange(2))({n: x[:2] for n, x in theta.items()})
-    torch.testing.assert_close(looped.infections[0, :2].sum(-1), expected.infections_district)
-    torch.testing.assert_close(looped.admissions[0, :2].sum(-2), expected.admissions_age)
-    torch.testing.assert_close(looped.deaths[0, :2].sum(-2), expected.deaths_age)
+    torch.testing.assert_close(looped.infections[0, :2].sum(-1), expected["infections_district"])
+    torch.testing.assert_close(looped.admissions[0, :2].sum(-2), expected["admissions_age"])
+    torch.testing.assert_close(looped.deaths[0, :2].sum(-2), expected["deaths_age"])
 
 
 def test_every_world_differs_from_its_reference(worlds, looped):
@@ -134,14 +144,14 @@ def test_questions_leave_the_global_random_state_alone(asked):
 
 def test_isolation_in_closed_form():
     # of those found, a share isolates on a day: between the result and its end
-    day = isolated(torch.tensor(TEST_DELAY), torch.tensor(1e9), 60)
+    day = isolated(torch.tensor(TEST_DELAY), torch.tensor(1e9), 60, nz.study)
     assert (day.diff() >= 0).all()
     assert day[-1].item() == pytest.approx(1.0)
     mean = 1 - day[:-1] + 0.0
     assert (mean.sum() + 1).item() == pytest.approx(5.0, abs=0.6)  # mean of the report delay, in whole days
-    length = isolated(torch.tensor(TEST_DELAY), torch.tensor(ISOLATION_DAYS), 90).sum().item()
+    length = isolated(torch.tensor(TEST_DELAY), torch.tensor(ISOLATION_DAYS), 90, nz.study).sum().item()
     assert length == pytest.approx(ISOLATION_DAYS, abs=1e-6)
-    sooner = isolated(torch.tensor(TEST_DELAY - 1.0), torch.tensor(1e9), 60)
+    sooner = isolated(torch.tensor(TEST_DELAY - 1.0), torch.tensor(1e9), 60, nz.study)
     torch.testing.assert_close(sooner[:-1], day[1:])
 
 
@@ -182,11 +192,13 @@ def test_outcome_adds_up_to_the_observation(asked):
     incidence = torch.rand(DRAWS, asked.setting.days, 160, generator=torch.Generator().manual_seed(0))
     hosts = host_tables(flat, asked.fitted.simulator.context)
     got, expected = outcome(flat, hosts, incidence, o), observe(flat, hosts, incidence, o)
-    torch.testing.assert_close(got.infections.sum(-1), expected.infections_district)
-    torch.testing.assert_close(got.admissions.sum(-2), expected.admissions_age)
-    torch.testing.assert_close(got.deaths.sum(-2), expected.deaths_age)
-    whole = (o.day == o.week).all(1)  # in the other weeks people in hospital were counted on some days only
-    torch.testing.assert_close(got.in_hospital[:, whole], expected.occupancy_district[:, whole])
+    torch.testing.assert_close(got.infections.sum(-1), expected["infections_district"])
+    torch.testing.assert_close(got.admissions.sum(-2), expected["admissions_age"])
+    torch.testing.assert_close(got.deaths.sum(-2), expected["deaths_age"])
+    whole = (o.streams["occupancy_district"].day == o.week).all(
+        1
+    )  # in the other weeks people in hospital were counted on some days only
+    torch.testing.assert_close(got.in_hospital[:, whole], expected["occupancy_district"][:, whole])
     assert (got.needless_isolation == 0).all()
 
 

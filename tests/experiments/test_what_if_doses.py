@@ -18,14 +18,16 @@ from calib._idata import save_inference_data, to_inference_data
 from calib._runfolder import RunFolder
 from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.dose_check import check_doses, directions
-from epi.scenarios.allocation.dose_people import GROUPS, KINDS, kind_of_host, who_may
+from epi.scenarios.allocation.dose_people import who_may
 from epi.scenarios.allocation.dose_rules import as_given, oldest_first
-from epi.scenarios.allocation.dose_run import AGES, DoseRun, summed_hazards, summed_pressure, switched
+from epi.scenarios.allocation.dose_run import DoseRun, summed_hazards, summed_pressure, switched
 from epi.scenarios.allocation.doses import Doses
 from epi.scenarios.allocation.pooling import pooled
-from epi.study.calendar import LAST_WEEK
 from experiments.what_if import doses as command
+from tests.experiments import nz
 from tests.experiments.conftest import SCALE, double_precision, make_simulator
+
+GROUPS, KINDS, AGES = 160, 32, 8
 
 DRAWS = 8
 
@@ -39,11 +41,11 @@ def theta(tiny):
 @pytest.fixture(scope="module")
 def problem(tiny, theta):
     with double_precision():
-        return Doses(tiny.full, who_may(tiny.population, 0), theta, batch=4)
+        return Doses(tiny.full, who_may(tiny.population, nz.study, 0), theta, batch=4)
 
 
 def test_in_single_precision_as_on_a_gpu(tiny, figures, theta, problem):
-    single = make_simulator(figures, tiny.population, tiny.space, LAST_WEEK, torch.float32)
+    single = make_simulator(figures, tiny.population, tiny.space, nz.LAST_WEEK, torch.float32)
     with double_precision():
         at, share = torch.arange(4), torch.full((20, 8), 0.3)
         found = [p.with_level(11).gradient(share, at, 12) for p in (replace(problem, simulator=single), problem)]
@@ -55,13 +57,13 @@ def test_in_single_precision_as_on_a_gpu(tiny, figures, theta, problem):
 @given(st.lists(st.floats(0.0, 1.0), min_size=160, max_size=160))
 @settings(max_examples=10, deadline=None)
 def test_doses_go_to_those_with_two(tiny, values):
-    people, share = who_may(tiny.population, 0), torch.tensor(values).reshape(20, 8)
+    people, share = who_may(tiny.population, nz.study, 0), torch.tensor(values).reshape(20, 8)
     after = people.given(share)
     kind = after.group // GROUPS
     assert np.array_equal(after.group % GROUPS, tiny.population.group)
     assert np.array_equal(kind > 0, tiny.population.archetype % 4 == 2)
     assert np.array_equal(after.archetype[kind == 0], tiny.population.archetype[kind == 0])
-    hosts = kind_of_host().numpy()[after.archetype]
+    hosts = people.kind_of_host().numpy()[after.archetype]
     assert np.array_equal(hosts[kind == 1], tiny.population.archetype[kind == 1])
     assert np.array_equal(hosts[kind == 2], KINDS + (tiny.population.group % AGES)[kind == 2])
     count = np.bincount((after.group % GROUPS)[kind == 2], minlength=GROUPS).reshape(20, 8)
@@ -71,7 +73,7 @@ def test_doses_go_to_those_with_two(tiny, values):
 
 
 def test_agents_boosted_are_the_share_on_average(tiny):
-    people = who_may(tiny.population, 0)
+    people = who_may(tiny.population, nz.study, 0)
     share = torch.full((20, 8), 0.37)
     count = (people.given(share).group // GROUPS == 2).sum()
     assert count == pytest.approx(0.37 * people.agents.sum(), abs=10)
@@ -88,7 +90,7 @@ def test_without_doses_it_is_the_study(tiny, theta, problem):
     weekly = torch.einsum(
         "wt,ptra->pwr", tiny.full.observation.week, run.infections.sum(2) * tiny.full.observation.people
     )
-    torch.testing.assert_close(weekly, expected.infections_district)
+    torch.testing.assert_close(weekly, expected["infections_district"])
     torch.testing.assert_close(levelled.weekly(nothing, at, 11).sum(1), expected.admissions_age.sum(1))
     assert ((levelled.level > 0.7) & (levelled.level < 1.3)).all()
 
@@ -144,7 +146,7 @@ def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
 
 
 def test_the_gradient_beside_discrete_differences(problem):
-    cells = [x for x in directions() if x[0] in ("ages 10-19", "ages 70+", "outside Auckland")]
+    cells = [x for x in directions(nz.study) if x[0] in ("ages 10-19", "ages 70+", "outside Auckland")]
     found = check_doses(problem, base=0.3, size=0.3, draws=8, seeds=3, seed=0, cells=cells)
     rows = {row.cells: row for row in found}
     assert list(rows) == [name for name, _ in cells]
@@ -206,7 +208,16 @@ def run_command(*arguments):
 def folder(tmp_path_factory, tiny, theta):
     path = tmp_path_factory.mktemp("doses") / "run"
     with double_precision():
-        config = {"scale": SCALE, "balance": 0.5, "seed": 0, "device": "cpu", "particles": 4, "smoke": True}
+        config = {
+            "study": nz.SOURCE,
+            "signals": list(nz.DEFAULT),
+            "scale": SCALE,
+            "balance": 0.5,
+            "seed": 0,
+            "device": "cpu",
+            "particles": 4,
+            "smoke": True,
+        }
         run = RunFolder.create(path, "nz_calibration", config, 0)
     groups = {"posterior": {name: value.numpy()[None] for name, value in theta.items()}}
     dims = {p.name: [f"{p.name}_entry"] for p in tiny.space.parameters if p.shape}

@@ -23,8 +23,8 @@ from epi.scenarios.allocation.search import derivative_free, greedy, projected_g
 from epi.scenarios.comparison import compare
 from epi.scenarios.people import tell_apart
 from epi.scenarios.world import WorldSimulator
-from epi.study import calendar
 from experiments.what_if import policy as command
+from tests.experiments import nz
 
 MONDAYS = tuple(date(2022, 2, 14 + 7 * i) for i in range(2))
 
@@ -96,16 +96,16 @@ def test_constraints_that_cannot_be_are_refused(arguments, message):
 
 
 def test_weeks_of_a_policy():
-    assert policy_weeks(date(2022, 2, 16), date(2022, 3, 6), 130) == (date(2022, 2, 21), date(2022, 2, 28))
+    assert policy_weeks(nz.CALENDAR, date(2022, 2, 16), date(2022, 3, 6), 130) == (date(2022, 2, 21), date(2022, 2, 28))
     for first, last in (
         (date(2022, 1, 1), date(2022, 3, 1)),
         (date(2022, 3, 1), date(2022, 7, 1)),
         (date(2022, 3, 2), date(2022, 3, 1)),
     ):
         with pytest.raises(StudyError, match="the simulated days are 2022-01-20 to 2022-05-29"):
-            policy_weeks(first, last, 130)
+            policy_weeks(nz.CALENDAR, first, last, 130)
     with pytest.raises(StudyError, match="no whole week"):
-        policy_weeks(date(2022, 2, 15), date(2022, 2, 20), 130)
+        policy_weeks(nz.CALENDAR, date(2022, 2, 15), date(2022, 2, 20), 130)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def test_contacts_of_a_policy(expectation):
     u = torch.zeros(2, 3)
     u[1, LAYERS.index("school")] = 0.4
     contacts = expectation.contacts(u)["contacts_school"]
-    begin = calendar.day_of(date(2022, 2, 21))
+    begin = nz.CALENDAR.day_of(date(2022, 2, 21))
     assert (contacts[begin : begin + 7] == 0.6).all()
     assert contacts.sum().item() == pytest.approx(len(contacts) - 7 * 0.4)
     assert (expectation.contacts(u)["contacts_work"] == 1).all()
@@ -232,7 +232,7 @@ def test_the_gradient_of_a_policy_is_that_of_its_rates(expectation):
     total = out.admissions.sum((1, 2, 3)).mean()
     daily = torch.autograd.grad(total, [days[f"contacts_{layer}"] for layer in LAYERS])
     for week, monday in enumerate(MONDAYS):
-        begin = calendar.day_of(monday)
+        begin = nz.CALENDAR.day_of(monday)
         for layer in range(3):
             expected = -daily[layer][begin : begin + 7].sum()
             torch.testing.assert_close(slope[week, layer], expected)

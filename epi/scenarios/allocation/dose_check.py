@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from calib._noise import derive_seed
-from epi.data.load import AGE_BANDS, DISTRICTS
 from epi.scenarios.allocation.doses import Doses
-
-AUCKLAND = ("Waitemata", "Auckland", "Counties Manukau")
+from epi.study import Study
 
 
 @dataclass(frozen=True)
@@ -24,15 +22,18 @@ class DoseCheck:
     difference: tuple[float, float]
 
 
-def directions() -> Iterator[tuple[str, Tensor]]:
-    """Sets of cells `[R, A]`, 0 or 1: every age band, and Auckland against the rest."""
-    for age, name in enumerate(AGE_BANDS[1:], 1):
-        cells = torch.zeros(len(DISTRICTS), len(AGE_BANDS), dtype=torch.float64)
+def directions(study: Study) -> Iterator[tuple[str, Tensor]]:
+    """Sets of cells `[R, A]`, 0 or 1: every age band, and the area with most regions against the rest."""
+    for age, name in enumerate(study.ages.names[1:], 1):
+        cells = torch.zeros(len(study.region), len(study.ages), dtype=torch.float64)
         cells[:, age] = 1.0
         yield f"ages {name}", cells
-    inside = torch.tensor([[float(d in AUCKLAND)] for d in DISTRICTS], dtype=torch.float64)
-    for name, where in (("Auckland", inside), ("outside Auckland", 1 - inside)):
-        yield name, where.expand(-1, len(AGE_BANDS)).clone()
+    if not study.region.areas:
+        return
+    area, members = max(study.region.areas.items(), key=lambda item: len(item[1]))
+    inside = torch.tensor([[float(name in members)] for name in study.region.names], dtype=torch.float64)
+    for name, where in ((area, inside), (f"outside {area}", 1 - inside)):
+        yield name, where.expand(-1, len(study.ages)).clone()
 
 
 def check_doses(
@@ -61,7 +62,7 @@ def check_doses(
     at = torch.arange(draws) * (problem.draws // draws)
     eligible = problem.people.eligible
     usual = torch.full_like(eligible, base)
-    cells = list(directions()) if cells is None else cells
+    cells = list(directions(problem.simulator.study)) if cells is None else cells
     rows = []
     for k in range(seeds):
         luck = derive_seed(seed, k, "doses-check")

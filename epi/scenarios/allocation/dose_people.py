@@ -9,14 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from epi.data.load import AGE_BANDS, DISTRICTS, DOSES
+from epi.scenarios.people import campaign_of
+from epi.study import Study
 from sim import Population
 
 CLASSES = ("others", "two doses", "third dose by policy")
 """What the policy tells apart in a district and age band: those it does not concern, those without and those with a dose of its own."""
-TWO = 2
-GROUPS = len(DISTRICTS) * len(AGE_BANDS)
-KINDS = len(AGE_BANDS) * len(DOSES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +26,41 @@ class DosePeople:
         ranked: `[E]` agents with two doses, by group and, within it, by lot: who comes first is given a dose first.
         lot: `[E]` their rank in their group, from 0, plus a number from 0 to 1 that is the group's own: a share u of n agents goes to
             those with `lot < u n`, `u n` of them on average over that number; a larger share goes to the same ones and more.
-        agents: `[R, A]` agents with two doses, by district and age.
+        agents: `[R, A]` agents with two doses, by region and age.
+        states: number of dose states. dose: number of the dose that the policy gives.
     """
 
     population: Population
     ranked: NDArray[np.int64]
     lot: NDArray[np.float64]
     agents: NDArray[np.int64]
+    states: int
+    dose: int
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of the study, region x age."""
+        return self.agents.size
+
+    @property
+    def ages(self) -> int:
+        """Number of age bands A."""
+        return self.agents.shape[1]
+
+    @property
+    def kinds(self) -> int:
+        """Number of archetypes of the study."""
+        return self.ages * self.states
+
+    @property
+    def two(self) -> Tensor:
+        """`[A]` the archetypes with one dose less than the policy gives."""
+        return torch.arange(self.ages) * self.states + self.dose - 1
+
+    def kind_of_host(self) -> Tensor:
+        """The archetype of the host of each archetype of `given`: of the study's and one an age more, boosted by policy."""
+        age = torch.arange(self.groups) % self.ages
+        return torch.cat((torch.arange(self.kinds), self.two[age], self.kinds + age))
 
     @property
     def eligible(self) -> Tensor:
@@ -54,8 +80,8 @@ class DosePeople:
         wanted = (share.numpy() * self.agents).ravel()
         boosted = self.lot < wanted[mine] - 1e-9
         kind = np.where(boosted, 2, 1)
-        group[self.ranked] += kind * GROUPS
-        archetype[self.ranked] = KINDS + (kind - 1) * GROUPS + mine
+        group[self.ranked] += kind * self.groups
+        archetype[self.ranked] = self.kinds + (kind - 1) * self.groups + mine
         return replace(
             base,
             group=group.astype(np.int16),
@@ -64,24 +90,27 @@ class DosePeople:
         )
 
 
-def who_may(population: Population, seed: int) -> DosePeople:
+def who_may(population: Population, study: Study, seed: int) -> DosePeople:
     """Rank those with two doses of each district and age by lot.
 
     Args:
         population: the study's.
+        study: says which dose its campaign gives.
         seed: of the lots.
     """
     rng = np.random.default_rng([seed, 89])
-    two = np.flatnonzero(population.archetype % len(DOSES) == TWO)
+    states, dose = len(study.dose_states), campaign_of(study).dose
+    two = np.flatnonzero(population.archetype % states == dose - 1)
     ranked = two[np.lexsort((rng.random(len(two)), population.group[two]))]
     group = population.group[ranked]
-    count = np.bincount(group, minlength=GROUPS)
+    count = np.bincount(group, minlength=population.groups)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     rank = np.arange(len(ranked)) - first[group]
-    return DosePeople(population, ranked, rank + rng.random(GROUPS)[group], count.reshape(len(DISTRICTS), -1))
-
-
-def kind_of_host() -> Tensor:
-    """`[32 + 2 * 160]` the kind of host of each archetype of `DosePeople.given`: of the study's 32 and 8 more, boosted by policy."""
-    age = torch.arange(GROUPS) % len(AGE_BANDS)
-    return torch.cat((torch.arange(KINDS), age * len(DOSES) + TWO, KINDS + age))
+    return DosePeople(
+        population,
+        ranked,
+        rank + rng.random(population.groups)[group],
+        count.reshape(len(study.region), -1),
+        states,
+        dose,
+    )

@@ -10,14 +10,12 @@ from torch import Tensor
 
 import ode
 import sim
-from epi.data.load import AGE_BANDS, DISTRICTS, DOSES
-from epi.model.model import Simulator, _usable
 from epi.model.observation import Observation, by_day, fatality, severity
+from epi.model.simulator import Simulator, usable
 from epi.model.transmission import HostTables, host_tables, make_rates, with_kinds
-from epi.scenarios.allocation.dose_people import CLASSES, GROUPS, KINDS, TWO, DosePeople, kind_of_host
+from epi.scenarios.allocation.dose_people import CLASSES, DosePeople
 from sim import PERIOD, Population, Rates
 
-AGES = len(AGE_BANDS)
 Risk = Callable[[Mapping[str, Tensor], HostTables, Observation], Tensor]
 TARGETS: dict[str, Risk] = {"admissions": severity, "deaths": fatality}
 """What a policy may be to lower, and `[P, A]` how many of it an infection leads to."""
@@ -75,21 +73,21 @@ def simulate(
     """
     o = simulator.observation
     theta = {name: value.to(o.week) for name, value in theta.items()}
-    age = torch.tensor(ode.AGE_MIDPOINTS, dtype=torch.float64)
+    age = torch.tensor(simulator.study.ages.midpoints, dtype=torch.float64)
     base, base_campaign = simulator.context.archetypes, simulator.context.campaign
     hosts = ode.Archetypes(
         torch.cat((base.age_midpoint, age.to(base.age_midpoint))),
-        torch.cat((base.doses, torch.full_like(age, TWO + 1.0).to(base.doses))),
+        torch.cat((base.doses, torch.full_like(age, float(people.dose)).to(base.doses))),
         torch.cat((base.days_since_last_dose, torch.full_like(age, since).to(base.doses))),
     )
-    none = base_campaign.share.new_zeros(*base_campaign.share.shape[:-1], AGES)
+    none = base_campaign.share.new_zeros(*base_campaign.share.shape[:-1], people.ages)
     campaign = replace(
         base_campaign,
         share=torch.cat((base_campaign.share, none), -1),
         days=torch.cat((base_campaign.days, none), -1),
     )
     tables = host_tables(theta, with_kinds(simulator.context, hosts, campaign))
-    index = kind_of_host().to(o.week.device)
+    index = people.kind_of_host().to(o.week.device)
     waning, rho = (
         x.detach().clone().requires_grad_(track) for x in (tables.waning[:, index], tables.infectiousness[:, index])
     )
@@ -98,12 +96,12 @@ def simulate(
         tables, infectiousness=rho, susceptibility=first, waning=waning, reinfection=tables.reinfection[:, index]
     )
     population = people.given(u)
-    rates, good = _usable(told_apart(make_rates(theta, by_group, simulator.context), population), tables)
+    rates, good = usable(told_apart(make_rates(theta, by_group, simulator.context), population), tables)
     incidence = sim.epidemic(population, rates, seed, streams=streams, backend=simulator.backend)
-    infections = incidence.unflatten(-1, (len(CLASSES), len(DISTRICTS), AGES))
+    infections = incidence.unflatten(-1, (len(CLASSES), *people.agents.shape))
     infected = infections * o.people * torch.where(good, 1.0, torch.nan).to(o.week).reshape(-1, 1, 1, 1, 1)
     weeks = o.week @ (o.admit if target == "admissions" else o.die).T
-    risk = risks(theta, tables, o, TARGETS[target])
+    risk = risks(theta, tables, o, TARGETS[target], people)
     risk = risk if level is None else risk * level.to(o.week)[:, None, None, :]
     days = by_day(risk.flatten(-2), infected.shape[1]).unflatten(-1, risk.shape[-2:])
     return DoseRun(
@@ -124,28 +122,29 @@ def by_period(daily: Tensor) -> Tensor:
 
 
 def told_apart(rates: Rates, population: Population) -> Rates:
-    """Rates of the study's 160 groups for groups told apart by class: who meets whom stays as it was.
+    """Rates of the study's groups for groups told apart by class: who meets whom stays as it was.
 
     The mean infectiousness of a group is that of its classes, each with its share of the agents.
     """
-    size = torch.as_tensor(population.group_size).to(rates.mixing).reshape(len(CLASSES), GROUPS)
+    size = torch.as_tensor(population.group_size).to(rates.mixing).reshape(len(CLASSES), -1)
     part = size / size.sum(0).clamp_min(1.0)
     mixing = rates.mixing[:, None, :, None, :] * part  # [P, 1, G, C', G']
     mixing = mixing.flatten(3).expand(-1, len(CLASSES), -1, -1).flatten(1, 2)
     return replace(rates, mixing=mixing, importation=rates.importation.repeat(1, 1, len(CLASSES)))
 
 
-def risks(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: Risk) -> Tensor:
+def risks(theta: Mapping[str, Tensor], hosts: HostTables, o: Observation, risk: Risk, people: DosePeople) -> Tensor:
     """`[P, S, C, A]` admissions or deaths per infection by class, with tables of the 32 + 8 kinds of host.
 
     Others are mixed as the country's people without two doses are, by number and susceptibility.
     """
-    age = torch.arange(AGES, device=o.share.device)
-    other = torch.nn.functional.pad(o.share, (0, AGES))
-    other[age, age * len(DOSES) + TWO] = 0.0
+    age = torch.arange(people.ages, device=o.share.device)
+    less = people.two.to(age.device)
+    other = torch.nn.functional.pad(o.share, (0, people.ages))
+    other[age, less] = 0.0
     other = other + 1e-12 * (other.sum(-1, keepdim=True) == 0).to(other)
     two, third = (
-        torch.nn.functional.one_hot(k, KINDS + AGES).to(o.share) for k in (age * len(DOSES) + TWO, KINDS + age)
+        torch.nn.functional.one_hot(k, people.kinds + people.ages).to(o.share) for k in (less, people.kinds + age)
     )
     return torch.stack([risk(theta, hosts, replace(o, share=mix)) for mix in (other, two, third)], 2)
 
@@ -158,8 +157,8 @@ def switched(run: DoseRun, grads: tuple[Tensor, ...], u: Tensor, people: DosePeo
     what the whole step does to the agent itself, given the pressure on it: of a kind with the hazard H summed over the wave (`summed_hazards`)
     `exp(-H)` escape, and the step between two kinds is a secant of that curve, not a tangent.
     """
-    two = torch.arange(AGES, device=run.infectiousness.device) * len(DOSES) + TWO
-    s2, s3, rho = run.susceptibility[:, two], run.susceptibility[:, KINDS:], run.infectiousness
+    two, kinds = people.two.to(run.infectiousness.device), people.kinds
+    s2, s3, rho = run.susceptibility[:, two], run.susceptibility[:, kinds:], run.infectiousness
     n2, n3 = ((people.agents * share.numpy()).sum(0) for share in (1 - u, u))
     n2, n3 = (torch.as_tensor(n).to(s2) for n in (n2, n3))
     taken = by_period(run.infections[:, :, 1:].sum((2, 3))).mT
@@ -169,12 +168,12 @@ def switched(run: DoseRun, grads: tuple[Tensor, ...], u: Tensor, people: DosePeo
     ill2, ill3 = (-torch.expm1(-x) for x in (hazard2, hazard3))
     # what an infection does counts at the other kind's number of infections: the product of two steps has then no error
     after2, after3 = ill3 / ill2.clamp_min(1e-9), ill2 / ill3.clamp_min(1e-9)
-    by_group = (len(DISTRICTS), AGES)
+    by_group = people.agents.shape
     factors = grads[0] / run.first.clamp_min(1e-12)
-    g_sigma, g_rho = (g[:, KINDS:].unflatten(1, (2, *by_group)) for g in (factors, grads[1]))  # [P, 2, R, A, ...]
+    g_sigma, g_rho = (g[:, kinds:].unflatten(1, (2, *by_group)) for g in (factors, grads[1]))  # [P, 2, R, A, ...]
     each = g_sigma[:, 0] * slope2[:, None, :, None] + g_sigma[:, 1] * slope3[:, None, :, None]
     out = (each * (s3 - s2)[:, None]).sum(-1)
-    shed = (g_rho * (rho[:, KINDS:] - rho[:, two])[:, None, None]).sum(-1)
+    shed = (g_rho * (rho[:, kinds:] - rho[:, two])[:, None, None]).sum(-1)
     out = out + shed[:, 0] * after2[:, None] + shed[:, 1] * after3[:, None]
     fewer = (run.risk[:, :, 2] - run.risk[:, :, 1])[:, :, None]
     return out + ((run.sent[:, :, 1] * after2[:, None, None] + run.sent[:, :, 2] * after3[:, None, None]) * fewer).sum(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from epi.model.model import Simulator
+from epi.model.simulator import Simulator
 from epi.model.transmission import host_tables
 from epi.scenarios.allocation.dose_people import DosePeople
 from epi.scenarios.allocation.dose_run import TARGETS, DoseRun, simulate, switched

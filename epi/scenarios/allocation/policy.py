@@ -11,22 +11,22 @@ from torch import Tensor
 
 from epi.errors import StudyError
 from epi.scenarios.world import WorldSimulator
-from epi.study import calendar
+from epi.study import Calendar
 
 LAYERS = ("school", "work", "community")
 """Layers that a policy restricts; contacts at home are left alone."""
 
 
-def policy_weeks(first: date, last: date, days: int) -> tuple[date, ...]:
+def policy_weeks(calendar: Calendar, first: date, last: date, days: int) -> tuple[date, ...]:
     """The Mondays of the weeks from `first` to `last`.
 
     Raises:
         StudyError: a day that is not simulated, or no whole week.
     """
-    final = calendar.START + timedelta(days=days - 1)
-    if not calendar.START <= first < last <= final:
+    final = calendar.date_of(days - 1)
+    if not calendar.start <= first < last <= final:
         raise StudyError(
-            f"A policy from {first} to {last} was asked for, and the simulated days are {calendar.START} to {final}; "
+            f"A policy from {first} to {last} was asked for, and the simulated days are {calendar.start} to {final}; "
             "choose days among them, the first before the last."
         )
     start = first + timedelta(days=(7 - first.weekday()) % 7)
@@ -68,7 +68,7 @@ class Expectation:
         days = self.simulator.base.context.days
         weekly = torch.zeros(len(self.first), days, dtype=u.dtype)
         for row, monday in enumerate(self.first):
-            begin = calendar.day_of(monday)
+            begin = self.simulator.base.study.calendar.day_of(monday)
             weekly[row, begin : begin + 7] = 1.0
         factor = 1 - torch.einsum("...wl,wt->...lt", u, weekly)
         return {f"contacts_{layer}": factor[..., i, :] for i, layer in enumerate(LAYERS)}

@@ -10,7 +10,6 @@ import torch
 
 from calib._noise import derive_seed
 from epi.scenarios.allocation.policy import LAYERS, Expectation
-from epi.study import calendar
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def check_gradient(
     seeds: int,
     seed: int,
     size: float = 0.3,
-    split: date = calendar.LAST_WEEK,
+    split: date | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> list[Compared]:
     """Compare reverse mode at no stringency with differences of `size`, in the community, early and late in the policy's weeks.
@@ -46,13 +45,14 @@ def check_gradient(
         seeds: epidemics of each; the same luck with and without the restriction.
         seed: names them.
         size: stringency of the difference.
-        split: admissions to this Sunday and after it are compared apart.
+        split: admissions to this week (default: the study's last) and after it are compared apart.
         advance: told how many simulations were done.
     """
     nothing = torch.zeros(len(problem.first), len(LAYERS), dtype=torch.float64)
     layer = LAYERS.index("community")
     cells = [(len(problem.first) // 4, layer), (3 * len(problem.first) // 4, layer)]
     at = torch.arange(draws) * (problem.draws // draws)
+    split = split or problem.simulator.base.study.calendar.last_week
     early = torch.tensor([week.date() <= split for week in problem.simulator.base.observation.weeks])
     slopes, changes = [], []
     for k in range(seeds):

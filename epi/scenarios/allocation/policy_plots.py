@@ -53,7 +53,7 @@ def stringency_figure(data: xr.Dataset) -> Figure:
         axes.set_xticks(range(len(mondays)), [short_day(m) for m in mondays] if last else [""] * len(mondays))
         axes.set_title(NAMES[name])
         if last:
-            axes.set_xlabel("week from Monday, 2022")
+            axes.set_xlabel("week from Monday")
         for side in axes.spines.values():
             side.set_visible(False)
     bar = figure.colorbar(image, cax=figure.add_subplot(grid[: len(shown), 1]))
@@ -66,7 +66,7 @@ def stringency_figure(data: xr.Dataset) -> Figure:
     axes.set_xticks(range(0, len(weeks), 4), [short_day(w) for w in weeks[::4]])
     axes.set_ylim(bottom=0)
     axes.set_title("Expected admissions a week")
-    axes.set_xlabel("week ending, 2022")
+    axes.set_xlabel("week ending")
     axes.legend(loc="upper right")
     return figure
 

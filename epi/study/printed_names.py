@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+__all__ = ["LABELS", "plain_label"]
+
 LABELS: dict[str, str] = {
     "viral_growth": "virus: growth in host",
     "immune_clearance": "virus: clearance in host",
@@ -15,17 +19,12 @@ LABELS: dict[str, str] = {
     "transmission_work": "transmission at work",
     "transmission_community": "transmission elsewhere",
     "assortativity": "contacts within own age",
-    "coupling": "contacts across districts",
+    "coupling": "contacts across regions",
     "aversion": "caution as the wave grows",
     "forgetting": "return to old habits",
-    "variant_advantage": "BA.2: advantage",
-    "variant_midpoint": "BA.2: day of takeover",
-    "district_spread": "spread between districts",
-    "district_effect": "transmission in district",
     "seed_level": "infections at the start",
     "seed_spread": "spread of the start",
     "seed_growth": "growth of the start",
-    "district_seed": "start in district",
     "age_contact": "contacts at age",
     "drift": "change of transmission",
     "ascertainment_pcr": "share reported, PCR period",
@@ -52,9 +51,23 @@ LABELS: dict[str, str] = {
 }
 """Short names that fit beside a bar; a parameter that is not here is printed by its own name in words."""
 
+_PATTERNS = (
+    (r"(\w+)_advantage", "{}: advantage"),
+    (r"(\w+)_midpoint", "{}: day of takeover"),
+    (r"(\w+)_spread", "sd between {} effects"),
+    (r"(\w+)_effect", "transmission in {}"),
+    (r"(\w+)_seed", "start in {}"),
+)
+"""Names of parameters that hold the name of a variant or of the regions' axis, and how they are printed."""
 
-def label(name: str) -> str:
-    """Printed name of a flat parameter such as `district_effect[Northland]`."""
+
+def plain_label(name: str) -> str:
+    """Printed name of a flat parameter such as `district_effect[North]`, where the study is not at hand (see `Study.label`)."""
     site, _, element = name.partition("[")
-    text = LABELS.get(site, site.replace("_", " "))
+    text = LABELS.get(site)
+    for pattern, words in _PATTERNS:
+        found = re.fullmatch(pattern, site)
+        if text is None and found:
+            text = words.format(found[1].replace("_", " "))
+    text = text or site.replace("_", " ")
     return f"{text}: {element.rstrip(']')}" if element else text
