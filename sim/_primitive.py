@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _batches, _compiled, _compiled_ghosts, _estimators, _reference, _reference_ghosts
-from sim._batches import AgainstGhosts, Kernels
+from sim import _batches, _compiled, _estimators, _reference
+from sim._batches import Kernels
 from sim._columns import columns
 from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
 from sim._reference import Epidemic
@@ -76,8 +76,7 @@ def epidemic(
     if estimator != LOCAL_SCORE:
         other = ESTIMATORS[estimator].incidence
         return other(population, rates, seed, streams.cpu(), kernels, options)
-    paired = _against_ghosts(kernels, options.ghosts)
-    incidence, *_ = _Primitive.apply(population, paired, seed, streams.cpu(), *rates.tensors())
+    incidence, *_ = _Primitive.apply(population, kernels, seed, streams.cpu(), *rates.tensors())
     return incidence
 
 
@@ -122,11 +121,10 @@ def jacobian(
     _estimators.check(estimator, backend, rates, options)
     if estimator != LOCAL_SCORE:
         return _estimators.jacobian(population, rates, tangents, seed, streams.cpu(), kernels, estimator, options)
-    paired = _against_ghosts(kernels, options.ghosts)
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
-        past = _batches.run(paired, c, rates, seed, streams.cpu())
-        return past.incidence, _batches.jvp(paired, c, rates, tangents, past)
+        past = _batches.run(kernels, c, rates, seed, streams.cpu())
+        return past.incidence, _batches.jvp(kernels, c, rates, tangents, past)
 
 
 class _Primitive(torch.autograd.Function):
@@ -180,19 +178,6 @@ def _backend(name: str, device: torch.device) -> ModuleType:
     if name == "triton" or (name == "auto" and device.type == "cuda" and find_spec("triton")):
         return _triton_kernels(device)
     return _reference
-
-
-def _against_ghosts(kernels: ModuleType, number: int) -> Kernels:
-    """The backend's local score against so many ghosts of each household; for none, as it is."""
-    if not number:
-        return kernels
-    if kernels is _compiled:
-        return AgainstGhosts(_compiled, _compiled_ghosts, number)
-    if kernels is _reference:
-        return AgainstGhosts(_reference, _reference_ghosts, number)
-    raise ValueError(
-        f"EstimatorOptions.ghosts is {number}, and the GPU kernels have no ghosts; use backend='reference', or backend='compiled' on the CPU."
-    )
 
 
 def _triton_kernels(device: torch.device) -> ModuleType:
