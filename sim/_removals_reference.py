@@ -122,7 +122,10 @@ def world(c: Columns, rates: Rates, epidemic: Epidemic, p: int) -> World:
     """One particle of a run."""
     on, rows = epidemic.infected_on[p].cpu().numpy(), epidemic.reinfections.cpu().numpy()
     rows = rows[rows[:, 0] == p]
-    agent, day = np.concatenate([np.flatnonzero(on != NEVER), rows[:, 1]]), np.concatenate([on[on != NEVER], rows[:, 3]])
+    agent, day = (
+        np.concatenate([np.flatnonzero(on != NEVER), rows[:, 1]]),
+        np.concatenate([on[on != NEVER], rows[:, 3]]),
+    )
     order = np.lexsort((day, agent))
     agent, day = agent[order].astype(np.int64), day[order].astype(np.int64)
 
@@ -212,9 +215,9 @@ def hazard_by_source(w: World, s: int) -> Iterator[tuple[int, int, float, float]
     yield OUTSIDE, OUTSIDE, level, level
     for channel, weight, members in groups_of(w, agent):
         level = relative * w.level(channel, day, agent, response)
-        for j in members:
-            for k in range(w.first[j], w.first[j + 1]):
-                yield k, channel, level * weight * w.infectiousness(int(j), day - 1 - int(w.day[k])), level
+        known = [k for j in members for k in range(w.first[j], w.first[j + 1])]
+        for k in known if channel == HOUSEHOLD else sorted(known, key=lambda k: int(w.day[k])):
+            yield k, channel, level * weight * w.infectiousness(int(w.agent[k]), day - 1 - int(w.day[k])), level
     g, size = int(w.c.group[agent]), w.c.group_size.numpy()
     level = relative * w.level(COMMUNITY, day, agent, response)
     for k in np.lexsort((w.day, w.c.group.numpy()[w.agent])):
@@ -271,7 +274,9 @@ def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.nda
     """Incidence `[T, G]` from the attempts alone, without those on the agent of spell `removed` on its day; None: the run again."""
     start = 0 if removed is None else int(w.day[removed])
     source, age = np.array([x.source for x in found], dtype=int), np.array([x.age for x in found], dtype=int)
-    when = np.append(np.where(w.day < start, w.day, w.days), -1)  # of each spell in this world; the last stands for OUTSIDE
+    when = np.append(
+        np.where(w.day < start, w.day, w.days), -1
+    )  # of each spell in this world; the last stands for OUTSIDE
     last = np.array([w.last(i, start) for i in range(len(w.first) - 1)])
     count = np.array([np.sum(w.day[w.first[i] : w.first[i + 1]] < start) for i in range(len(w.first) - 1)])
     memory, incidence = w.memory[start].copy(), np.zeros((w.days, len(w.c.group_size)))
