@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim._compiled_day import inner, jit
+from sim._compiled_day import jit, lean
 from sim._compiled_people import (
     Past,
     People,
@@ -35,19 +35,6 @@ class Attempts(NamedTuple):
     spell: np.ndarray
 
 
-@inner
-def room(a: Attempts, used: int, more: int) -> Attempts:
-    """The same attempts, with room for more."""
-    size = len(a.source)
-    if used + more <= size:
-        return a
-    size = max(2 * size, used + more)
-    b = empty(size)
-    b.source[:used], b.target[:used], b.age[:used] = a.source[:used], a.target[:used], a.age[:used]
-    b.channel[:used], b.height[:used], b.spell[:used] = a.channel[:used], a.height[:used], a.spell[:used]
-    return b
-
-
 @jit
 def empty(size: int) -> Attempts:
     """Room for attempts."""
@@ -61,20 +48,32 @@ def empty(size: int) -> Attempts:
     )
 
 
-@inner
-def put(a: Attempts, n: int, source: int, target: int, age: int, channel: int, height: float, spell: int) -> None:
-    """Write one attempt."""
-    a.source[n], a.target[n], a.age[n] = source, target, age
-    a.channel[n], a.height[n], a.spell[n] = channel, height, spell
+@jit
+def copied(a: Attempts, used: int, size: int) -> Attempts:
+    """The first attempts, with room for `size`."""
+    b = empty(size)
+    b.source[:used], b.target[:used], b.age[:used] = a.source[:used], a.target[:used], a.age[:used]
+    b.channel[:used], b.height[:used], b.spell[:used] = a.channel[:used], a.height[:used], a.spell[:used]
+    return b
 
 
-@inner
-def contacts(
-    c: People, w: Past, i: int, spell: int, day: int, before: int, in_run: bool, a: Attempts
-) -> tuple[int, Attempts]:
-    """Contacts of an infection of agent i, written from the start of a; their number. As in the reference; `before` < 0: none."""
+@lean
+def put(a: Attempts, n: int, source: int, target: int, age: int, channel: int, height: float, spell: int) -> int:
+    """Write an attempt at n, if there is room; the number of attempts then, which grows in any case."""
+    if n < len(a.source):
+        a.source[n], a.target[n], a.age[n] = source, target, age
+        a.channel[n], a.height[n], a.spell[n] = channel, height, spell
+    return n + 1
+
+
+@lean
+def contacts(c: People, w: Past, i: int, order: int, day: int, before: int, source: int, a: Attempts, n: int) -> int:
+    """Contacts of an infection of agent i, as in the reference (`before` < 0: none), put from n on; the number of attempts then.
+
+    `source`: the spell in the run, for contacts that infected nobody there and may elsewhere; NO_SPELL for those of another world.
+    """
     T, D, k, g0, h = len(w.importation), w.rho.shape[1], c.archetype[i], c.group[i], c.household[i]
-    key, count, n = clock(w, CONTACT, i, spell, day), 1, 0
+    key, count = clock(w, CONTACT, i, order, day), 1
     gap = exponential(key, count)
     for age in range(D):
         now, then, rho = day + 1 + age, before + 1 + age, w.rho[k, age]
@@ -115,23 +114,21 @@ def contacts(
                     j = c.group_member[j]
                 elif channel >= VENUES:
                     j = c.venue_member[j]
-                floor = (unused(c, w, channel, now, j) - low) / (high - low) if in_run else 0.0
+                floor = (unused(c, w, channel, now, j) - low) / (high - low) if source >= 0 else 0.0
                 if x < floor:
                     at = begin + (slot + min(floor, 1.0)) * rate
                 else:
                     height = low + x * (high - low)
                     if j != i and height < w.best[channel] * w.own[c.archetype[j]]:  # else it infects in no world
-                        a = room(a, n, 1)
-                        put(a, n, 0, j, age, channel, height, NO_SPELL)
-                        n += 1
+                        n = put(a, n, source, j, age, channel, height, NO_SPELL)
                     at = begin + (slot + 1) * rate
                 count += 1
                 gap = exponential(key, count)
             gap = max(gap - (end - at), 0.0)
-    return n, a
+    return n
 
 
-@inner
+@lean
 def hazard_from(
     c: People, w: Past, s: int, k: int, scale: float, candidate: np.ndarray, hazard: np.ndarray, n: int
 ) -> int:
@@ -145,7 +142,7 @@ def hazard_from(
     return n
 
 
-@inner
+@lean
 def from_day(w: Past, v: int, day: int) -> int:
     """The first entry of a venue group's spells on a day or later."""
     low, high = w.venue_first[v], w.venue_first[v + 1]
@@ -158,103 +155,124 @@ def from_day(w: Past, v: int, day: int) -> int:
     return low
 
 
+class Bearing(NamedTuple):
+    """Room for spells that bore on an infection: who, the hazard from each, and by channel (household, venues) where it ends and its level."""
+
+    spell: np.ndarray
+    hazard: np.ndarray
+    upto: np.ndarray
+    level: np.ndarray
+
+
+@lean
+def supports(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int:
+    """The attempts that infected in spell s, put from n on; the number of attempts then."""
+    i, day, D, layers = w.agent[s], w.day[s], w.rho.shape[1], c.venue.shape[1]
+    h, g = c.household[i], c.group[i]
+    relative, response = after(c, w, day, i, last_before(w, i, day)), w.response[day, c.region_of_group[g]]
+    outside = relative * level(c, w, OUTSIDE, day, i, response)
+    community = relative * level(c, w, COMMUNITY, day, i, response)
+    total, found = outside, 0
+    b.level[0] = relative * level(c, w, HOUSEHOLD, day, i, response)
+    for k in range(w.first[c.household_start[h]], w.first[c.household_start[h + 1]]):
+        found = hazard_from(c, w, s, k, b.level[0] * c.household_weight[h], b.spell, b.hazard, found)
+    b.upto[0] = found
+    for layer in range(layers):
+        v = c.venue[i, layer]
+        b.level[1 + layer] = relative * level(c, w, VENUES + layer, day, i, response)
+        if v >= 0:
+            scale = b.level[1 + layer] * c.venue_weight[v]
+            for e in range(from_day(w, v, day - D), w.venue_first[v + 1]):
+                k = w.venue_spell[e]
+                if w.day[k] >= day:
+                    break
+                found = hazard_from(c, w, s, k, scale, b.spell, b.hazard, found)
+        b.upto[1 + layer] = found
+    for e in range(found):
+        total += b.hazard[e]
+    total += community * w.pressure[day, g]
+    key, count, part = clock(w, SUPPORT, i, s - w.first[i], 0), 1, 0
+    gap = -np.log1p(unit(key, count) * np.expm1(-total))
+    if gap < outside:
+        n = put(a, n, OUTSIDE, i, day, OUTSIDE, gap, s)
+        count += 1
+        gap = exponential(key, count)
+    else:
+        gap -= outside
+    for e in range(found):
+        while e >= b.upto[part]:
+            part += 1
+        if gap < b.hazard[e]:
+            k = b.spell[e]
+            n = put(a, n, k, i, day - 1 - w.day[k], part + (part > 0), gap / b.hazard[e] * b.level[part], s)
+            count += 1
+            gap = exponential(key, count)
+        else:
+            gap -= b.hazard[e]
+    for g2 in range(len(c.group_size)):
+        each = community * w.mixing[g, g2] / c.group_size[g2]
+        block = each * w.infectious[day, g2]
+        if gap >= block:
+            gap -= block
+            continue
+        begin = g2 * len(w.importation)
+        for e in range(w.cohort[begin + max(day - D, 0)], w.cohort[begin + day]):
+            k = w.cohort_spell[e]
+            x = each * w.rho[c.archetype[w.agent[k]], day - 1 - w.day[k]]
+            if gap < x:
+                n = put(a, n, k, i, day - 1 - w.day[k], COMMUNITY, gap / x * community, s)
+                count += 1
+                gap = exponential(key, count)
+            else:
+                gap -= x
+    return n
+
+
+@lean
+def later(c: People, w: Past, s: int, a: Attempts, n: int) -> int:
+    """Attempts from outside on the agent of its first spell s after it, put from n on; the number of attempts then."""
+    i, g = w.agent[s], c.group[w.agent[s]]
+    key, count = clock(w, LATER, i, 0, 0), 1
+    gap = exponential(key, count)
+    for t in range(w.day[s] + 1, len(w.importation)):
+        rate = w.top * w.importation[t, g] - unused(c, w, OUTSIDE, t, i)
+        if gap < rate:
+            n = put(a, n, OUTSIDE, i, t, OUTSIDE, gap + unused(c, w, OUTSIDE, t, i), NO_SPELL)
+            count += 1
+            gap = exponential(key, count)
+        else:
+            gap -= rate
+    return n
+
+
+@lean
+def of_spell(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int:
+    """All attempts drawn for spell s, put from n on; the number of attempts then."""
+    i = w.agent[s]
+    order = s - w.first[i]
+    n = contacts(c, w, i, order, w.day[s], -1, s, a, supports(c, w, s, b, a, n))
+    return later(c, w, s, a, n) if order == 0 else n
+
+
 @jit
 def draw(c: People, w: Past, start: int, stop: int, limit: int) -> Attempts:
     """Attempts on and by the spells `start..stop`; none at all if there were more than `limit`."""
-    G, T, D = len(c.group_size), len(w.importation), w.rho.shape[1]
-    a, made, n, widest = empty(16 * (stop - start) + 64), empty(64), 0, 64
+    widest, layers = 1, c.venue.shape[1]
     for v in range(len(c.venue_weight)):
         widest = max(widest, w.venue_first[v + 1] - w.venue_first[v])
     for h in range(len(c.household_weight)):
         widest = max(widest, w.first[c.household_start[h + 1]] - w.first[c.household_start[h]])
-    layers = c.venue.shape[1]
-    candidate, hazard = np.empty((layers + 1) * widest, dtype=np.int64), np.empty((layers + 1) * widest)
-    upto, levels = np.empty(layers + 1, dtype=np.int64), np.empty(layers + 1)
+    size = (layers + 1) * widest
+    b = Bearing(
+        np.empty(size, dtype=np.int64), np.empty(size), np.empty(layers + 1, dtype=np.int64), np.empty(layers + 1)
+    )
+    a, n = empty(4 * (stop - start) + 64), 0
     for s in range(start, stop):
-        i, day = w.agent[s], w.day[s]
-        h, g, order = c.household[i], c.group[i], s - w.first[i]
-        relative, response = after(c, w, day, i, last_before(w, i, day)), w.response[day, c.region_of_group[g]]
-        # what infected it
-        outside = relative * level(c, w, OUTSIDE, day, i, response)
-        total, found = outside, 0
-        levels[0] = relative * level(c, w, HOUSEHOLD, day, i, response)
-        for k in range(w.first[c.household_start[h]], w.first[c.household_start[h + 1]]):
-            found = hazard_from(c, w, s, k, levels[0] * c.household_weight[h], candidate, hazard, found)
-        upto[0] = found
-        for layer in range(layers):
-            v = c.venue[i, layer]
-            levels[1 + layer] = relative * level(c, w, VENUES + layer, day, i, response)
-            if v >= 0:
-                for e in range(from_day(w, v, day - D), w.venue_first[v + 1]):
-                    k = w.venue_spell[e]
-                    if w.day[k] >= day:
-                        break
-                    found = hazard_from(c, w, s, k, levels[1 + layer] * c.venue_weight[v], candidate, hazard, found)
-            upto[1 + layer] = found
-        for e in range(found):
-            total += hazard[e]
-        community = relative * level(c, w, COMMUNITY, day, i, response)
-        total += community * w.pressure[day, g]
-        key, count = clock(w, SUPPORT, i, order, 0), 1
-        gap = -np.log1p(unit(key, count) * np.expm1(-total))
-        a = room(a, n, found + 1)
-        if outside > 0.0:
-            if gap < outside:
-                put(a, n, OUTSIDE, i, day, OUTSIDE, gap, s)
-                n, count = n + 1, count + 1
-                gap = exponential(key, count)
-            else:
-                gap -= outside
-        part = 0
-        for e in range(found):
-            while e >= upto[part]:
-                part += 1
-            if gap < hazard[e]:
-                k = candidate[e]
-                put(a, n, k, i, day - 1 - w.day[k], part + (part > 0), gap / hazard[e] * levels[part], s)
-                n, count = n + 1, count + 1
-                gap = exponential(key, count)
-            else:
-                gap -= hazard[e]
-        for g2 in range(G):
-            each = community * w.mixing[g, g2] / c.group_size[g2]
-            block = each * w.infectious[day, g2]
-            if block == 0.0:
-                continue
-            if gap >= block:
-                gap -= block
-                continue
-            for e in range(w.cohort[g2 * T + max(day - D, 0)], w.cohort[g2 * T + day]):
-                k = w.cohort_spell[e]
-                x = each * w.rho[c.archetype[w.agent[k]], day - 1 - w.day[k]]
-                if x == 0.0:
-                    continue
-                if gap < x:
-                    a = room(a, n, 1)
-                    put(a, n, k, i, day - 1 - w.day[k], COMMUNITY, gap / x * community, s)
-                    n, count = n + 1, count + 1
-                    gap = exponential(key, count)
-                else:
-                    gap -= x
-        # whom it met
-        number, made = contacts(c, w, i, order, day, -1, True, made)
-        a = room(a, n, number)
-        for e in range(number):
-            put(a, n, s, made.target[e], made.age[e], made.channel[e], made.height[e], NO_SPELL)
-            n += 1
-        # what came from outside after its agent's first infection
-        if order == 0:
-            key, count = clock(w, LATER, i, 0, 0), 1
-            gap = exponential(key, count)
-            for t in range(day + 1, T):
-                low, rate = unused(c, w, OUTSIDE, t, i), w.top * w.importation[t, g]
-                if gap < rate - low:
-                    a = room(a, n, 1)
-                    put(a, n, OUTSIDE, i, t, OUTSIDE, low + gap, NO_SPELL)
-                    n, count = n + 1, count + 1
-                    gap = exponential(key, count)
-                else:
-                    gap -= rate - low
-        if n > limit:
+        put_to = of_spell(c, w, s, b, a, n)
+        if put_to > limit:
             return empty(0)
-    return Attempts(a.source[:n], a.target[:n], a.age[:n], a.channel[:n], a.height[:n], a.spell[:n])
+        if put_to > len(a.source):  # the same numbers again, where there is room
+            a = copied(a, n, 2 * put_to)
+            put_to = of_spell(c, w, s, b, a, n)
+        n = put_to
+    return copied(a, n, n)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim._compiled_attempts import from_day
-from sim._compiled_day import inner, jit
+from sim._compiled_day import jit, lean
 from sim._compiled_people import Past, People, after, last_before
 from sim.rates import COMMUNITY, HOUSEHOLD, PERIOD, VENUES
 
@@ -25,21 +25,21 @@ class Parts(NamedTuple):
     hazard: float
 
 
-@inner
+@lean
 def infectious_from(w: Past, c: People, s: int, k: int) -> float:
     """Infectiousness of spell k on the day of spell s."""
     age = w.day[s] - 1 - w.day[k]
     return w.rho[c.archetype[w.agent[k]], age] if 0 <= age < w.rho.shape[1] else 0.0
 
 
-@inner
+@lean
 def household_spells(c: People, w: Past, i: int) -> tuple[int, int]:
     """First spell of an agent's household and the first after it."""
     h = c.household[i]
     return w.first[c.household_start[h]], w.first[c.household_start[h + 1]]
 
 
-@inner
+@lean
 def venue_pressure(c: People, w: Past, s: int, v: int) -> float:
     """Pressure in a venue group on the day of spell s."""
     total = 0.0
@@ -50,7 +50,7 @@ def venue_pressure(c: People, w: Past, s: int, v: int) -> float:
     return total * c.venue_weight[v]
 
 
-@inner
+@lean
 def parts(c: People, w: Past, s: int, venues: np.ndarray) -> Parts:
     """Parts of the hazard of spell s; into `venues` `[V]` the pressures of its venue groups."""
     i, t = w.agent[s], w.day[s]

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from sim._columns import Columns
-from sim._compiled_day import STEP, inner, jit, mixed
+from sim._compiled_day import STEP, jit, lean, mixed
 from sim.rates import COMMUNITY, PERIOD
 
 
@@ -172,7 +172,7 @@ def past(
     )  # fmt: skip
 
 
-@inner
+@lean
 def level(c: People, w: Past, channel: int, t: int, i: int, response: float) -> float:
     """Hazard per unit of contact of an agent never infected; from outside (channel -1), its hazard."""
     own = w.susceptible[min(t // PERIOD, len(w.susceptible) - 1), c.archetype[i]]
@@ -181,7 +181,7 @@ def level(c: People, w: Past, channel: int, t: int, i: int, response: float) -> 
     return w.transmission[channel, t] * own * (response if channel >= COMMUNITY else 1.0)
 
 
-@inner
+@lean
 def after(c: People, w: Past, t: int, i: int, last: int) -> float:
     """Susceptibility on a day after an infection on day `last`, relative to one never infected (`last` < 0)."""
     E = w.reinfection.shape[1]
@@ -190,7 +190,7 @@ def after(c: People, w: Past, t: int, i: int, last: int) -> float:
     return w.reinfection[c.archetype[i], min(t - 1 - last, E - 1)] if E else 0.0
 
 
-@inner
+@lean
 def last_before(w: Past, i: int, t: int) -> int:
     """Day of an agent's last infection before a day in the run, or -1."""
     last = -1
@@ -201,7 +201,7 @@ def last_before(w: Past, i: int, t: int) -> int:
     return last
 
 
-@inner
+@lean
 def unused(c: People, w: Past, channel: int, t: int, i: int) -> float:
     """Height from which on an attempt would not have infected an agent on a day of the run."""
     relative = after(c, w, t, i, last_before(w, i, t))
@@ -210,20 +210,20 @@ def unused(c: People, w: Past, channel: int, t: int, i: int) -> float:
     return relative * level(c, w, channel, t, i, w.response[t, c.region_of_group[c.group[i]]])
 
 
-@inner
+@lean
 def clock(w: Past, purpose: int, agent: int, spell: int, day: int) -> np.uint64:
     """Key of the random numbers of one (purpose, agent, spell, day); as `_removals_reference.Clock`."""
     state = mixed((w.key ^ mixed(np.uint64(purpose))) + np.uint64(agent + 1) * STEP)
     return mixed(state + np.uint64((spell << 16) + day + 1) * STEP)
 
 
-@inner
+@lean
 def unit(key: np.uint64, count: int) -> float:
     """The uniform number `count` (from 1) of a clock."""
     return float(mixed(key + np.uint64(count) * STEP) >> np.uint64(11)) * 2.0**-53
 
 
-@inner
+@lean
 def exponential(key: np.uint64, count: int) -> float:
     """As `unit`, exponential with mean one."""
     return -np.log1p(-unit(key, count))

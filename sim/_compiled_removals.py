@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim._compiled_attempts import NO_SPELL, Attempts, contacts, empty
-from sim._compiled_day import inner, jit
+from sim._compiled_day import jit, lean
 from sim._compiled_people import Past, People, after, last_before, level
 from sim._compiled_web import Web, time_of
 
@@ -33,6 +33,7 @@ class Work(NamedTuple):
         undo: spells whose `left` was changed. cell, sign: infections that the run has more (1) or less (-1), as day * G + group.
         today: agents. more: `[R]` infections of the day in the world less those in the run; change: `[R]` of the memory.
         touched: `[R]` regions where something differs.
+        made: room for contacts.
     """
 
     number: np.ndarray
@@ -54,6 +55,7 @@ class Work(NamedTuple):
     more: np.ndarray
     change: np.ndarray
     touched: np.ndarray
+    made: Attempts
 
 
 @jit
@@ -80,22 +82,23 @@ def new_work(c: People, w: Past, web: Web, size: int) -> Work:
         np.zeros(R),
         np.zeros(R),
         np.zeros(R, dtype=np.int32),
+        empty(size),
     )
 
 
-@inner
-def full(m: Work, what: int, room: int) -> bool:
+@lean
+def full(m: Work, used: int, room: int) -> bool:
     """Whether a list has no room left; then the world is begun anew with more."""
-    if m.number[what] >= room:
+    if used >= room:
         m.number[FULL] = 1
         return True
     return False
 
 
-@inner
+@lean
 def push(m: Work, t: int, code: int, height: float) -> None:
     """Enter an event of a day."""
-    if full(m, EVENTS, len(m.code)):
+    if full(m, m.number[EVENTS], len(m.code)):
         return
     e = m.number[EVENTS]
     m.number[EVENTS] += 1
@@ -104,10 +107,10 @@ def push(m: Work, t: int, code: int, height: float) -> None:
     m.number[LATEST] = max(m.number[LATEST], t)
 
 
-@inner
+@lean
 def enter(c: People, m: Work, t: int, i: int, sign: int) -> None:
     """Note an infection that the run has more (1) or the world has (-1)."""
-    if full(m, ENTRIES, len(m.cell)):
+    if full(m, m.number[ENTRIES], len(m.cell)):
         return
     n = m.number[ENTRIES]
     m.number[ENTRIES] += 1
@@ -115,11 +118,11 @@ def enter(c: People, m: Work, t: int, i: int, sign: int) -> None:
     m.more[c.region_of_group[c.group[i]]] -= sign
 
 
-@inner
+@lean
 def note(m: Work, i: int, infects: bool) -> None:
     """List an agent for the day's end."""
     if m.mark[i] == 0:
-        if full(m, TODAY, len(m.today)):
+        if full(m, m.number[TODAY], len(m.today)):
             return
         m.today[m.number[TODAY]] = i
         m.number[TODAY] += 1
@@ -128,10 +131,10 @@ def note(m: Work, i: int, infects: bool) -> None:
         m.mark[i] = 2
 
 
-@inner
+@lean
 def lose(m: Work, s: int) -> bool:
     """Take away one of the attempts that infected in spell s; whether it was the last."""
-    if full(m, UNDO, len(m.undo)):
+    if full(m, m.number[UNDO], len(m.undo)):
         return False
     m.left[s] -= 1
     m.undo[m.number[UNDO]] = s
@@ -139,7 +142,7 @@ def lose(m: Work, s: int) -> bool:
     return bool(m.left[s] == 0)
 
 
-@inner
+@lean
 def moved(w: Past, m: Work, s: int) -> bool:
     """Whether a spell is no longer as in the run."""
     if s < 0:
@@ -148,10 +151,10 @@ def moved(w: Past, m: Work, s: int) -> bool:
     return m.state[i] > 0 and s - w.first[i] >= m.base[m.state[i] - 1]
 
 
-@inner
+@lean
 def diverge(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, base: int, last: int) -> None:
     """From day t on, and from its spell `base` on, an agent is not as in the run."""
-    if full(m, CHANGED, len(m.agent)):
+    if full(m, m.number[CHANGED], len(m.agent)):
         return
     n = m.number[CHANGED]
     m.number[CHANGED] += 1
@@ -159,18 +162,20 @@ def diverge(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, 
     for s in range(w.first[i] + base, w.first[i + 1]):
         if w.day[s] > t:
             push(m, w.day[s], i * 8 + IN_RUN, 0.0)
-        for e in web.out[web.out_first[s] : web.out_first[s + 1]]:
+        for o in range(web.out_first[s], web.out_first[s + 1]):
+            e = web.out[o]
             support = a.spell[e]
             if support != NO_SPELL and m.state[w.agent[support]] == 0 and lose(m, support):
                 push(m, w.day[support], support * 8 + CHECK, 0.0)
-    for e in web.into[web.into_first[i] : web.into_first[i + 1]]:
+    for o in range(web.into_first[i], web.into_first[i + 1]):
+        e = web.into[o]
         later = time_of(w, a, e)
         if later > t:
             push(m, later, e * 8 + FROM_OTHERS, 0.0)
 
 
-@inner
-def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, made: Attempts) -> Attempts:
+@lean
+def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int) -> None:
     """Infect a changed agent on day t: its attempts move with it, and it makes those that the rates of the time add."""
     n, T = m.state[i] - 1, len(w.importation)
     order = m.count[n]
@@ -178,21 +183,23 @@ def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, m
     enter(c, m, t, i, -1)
     s, known = w.first[i] + order, w.first[i] + order < w.first[i + 1]
     if known:
-        for e in web.out[web.out_first[s] : web.out_first[s + 1]]:
+        for o in range(web.out_first[s], web.out_first[s + 1]):
+            e = web.out[o]
             now = t + 1 + a.age[e]
             if now < T:
                 push(m, now, e * 8 + MOVED, 0.0)
     before = w.day[s] if known else -1
     if known and w.steady and t >= before:
-        return made
-    number, made = contacts(c, w, i, order, t, before, False, made)
+        return
+    number, made = contacts(c, w, i, order, t, before, NO_SPELL, m.made, 0), m.made
+    if full(m, number, len(made.source) + 1):
+        return
     for e in range(number):
         code = (np.int64(made.target[e]) * 64 + made.channel[e]) * 8 + FRESH
         push(m, t + 1 + made.age[e], code, made.height[e])
-    return made
 
 
-@inner
+@lean
 def consider(c: People, w: Past, m: Work, t: int, j: int, channel: int, height: float) -> None:
     """List an agent whom an attempt infects if it is not infected yet."""
     last = m.last[m.state[j] - 1] if m.state[j] > 0 else last_before(w, j, t)
@@ -203,7 +210,7 @@ def consider(c: People, w: Past, m: Work, t: int, j: int, channel: int, height: 
             note(m, j, True)
 
 
-@inner
+@lean
 def respond(w: Past, a: Attempts, web: Web, m: Work, t: int, r: int) -> None:
     """Attempts of a day on a region that infect in the run and not in the world, or the other way about."""
     n = t * len(m.more) + r
@@ -224,7 +231,7 @@ def respond(w: Past, a: Attempts, web: Web, m: Work, t: int, r: int) -> None:
                 note(m, a.target[e], True)
 
 
-@inner
+@lean
 def remember(c: People, w: Past, m: Work) -> None:
     """The change of memory on the next day."""
     for n in range(m.number[REGIONS]):
@@ -233,7 +240,7 @@ def remember(c: People, w: Past, m: Work) -> None:
         m.more[r] = 0.0
 
 
-@inner
+@lean
 def touch(c: People, m: Work, i: int) -> None:
     """Put an agent's region on the list of those that differ."""
     r = c.region_of_group[c.group[i]]
@@ -244,7 +251,7 @@ def touch(c: People, m: Work, i: int) -> None:
     m.number[REGIONS] += 1
 
 
-@inner
+@lean
 def follow(c: People, w: Past, m: Work, a: Attempts, t: int) -> None:
     """Events of a day."""
     e = m.head[t]
@@ -264,14 +271,15 @@ def follow(c: People, w: Past, m: Work, a: Attempts, t: int) -> None:
         e = m.next[e]
 
 
-@inner
-def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int, made: Attempts) -> Attempts:
+@lean
+def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int) -> None:
     """The world without infection x: leaves its entries in `cell` and `sign`."""
     T, start, behaves = len(w.importation), w.day[x], w.aversion > 0.0 and w.forgetting > 0.0
     for r in range(len(m.more)):
         m.change[r] = 0.0
         m.more[r] = 0.0
-    m.number[:] = 0
+    for n in range(len(m.number)):
+        m.number[n] = 0
     m.number[LATEST] = start
     diverge(c, w, a, web, m, w.agent[x], start, x - w.first[w.agent[x]], last_before(w, w.agent[x], start))
     enter(c, m, start, w.agent[x], 1)
@@ -303,7 +311,7 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int, made: Att
                     enter(c, m, t, j, 1)
                     touch(c, m, j)
             if infects and m.state[j] > 0:
-                made = infect(c, w, a, web, m, j, t, made)
+                infect(c, w, a, web, m, j, t)
                 touch(c, m, j)
         m.number[TODAY] = 0
     for n in range(m.number[TODAY]):
@@ -312,8 +320,8 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int, made: Att
         m.state[m.agent[n]] = 0
     for n in range(m.number[UNDO]):
         m.left[m.undo[n]] = web.supports[m.undo[n]]
-    m.head[start : m.number[LATEST] + 1] = -1
-    return made
+    for t in range(start, m.number[LATEST] + 1):
+        m.head[t] = -1
 
 
 @jit
@@ -321,12 +329,11 @@ def changes(
     c: People, w: Past, a: Attempts, web: Web, m: Work, first: int, step: int, cotangent: np.ndarray, out: np.ndarray
 ) -> None:
     """Into `out` `[M]`, of every `step`-th spell from `first` on: what the run has more than the world without it, by a cotangent `[T * G]`."""
-    made = empty(64)
     for x in range(first, len(w.agent), step):
-        made = remove(c, w, a, web, m, x, made)
+        remove(c, w, a, web, m, x)
         while m.number[FULL] > 0:
             m = new_work(c, w, web, 4 * len(m.code))
-            made = remove(c, w, a, web, m, x, made)
+            remove(c, w, a, web, m, x)
         for n in range(m.number[ENTRIES]):
             out[x] += m.sign[n] * cotangent[m.cell[n]]
 
@@ -336,13 +343,13 @@ def entries(
     c: People, w: Past, a: Attempts, web: Web, m: Work, first: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the entries of each of the spells `first..stop` begin, their cells and signs."""
-    made, begin = empty(64), np.zeros(stop - first + 1, dtype=np.int64)
+    begin = np.zeros(stop - first + 1, dtype=np.int64)
     cell, sign = np.empty(64 * (stop - first) + 64, dtype=np.int32), np.empty(64 * (stop - first) + 64, dtype=np.int8)
     for x in range(first, stop):
-        made = remove(c, w, a, web, m, x, made)
+        remove(c, w, a, web, m, x)
         while m.number[FULL] > 0:
             m = new_work(c, w, web, 4 * len(m.code))
-            made = remove(c, w, a, web, m, x, made)
+            remove(c, w, a, web, m, x)
         n, at = m.number[ENTRIES], begin[x - first]
         if at + n > len(cell):
             more = np.empty(2 * (at + n), dtype=np.int32), np.empty(2 * (at + n), dtype=np.int8)

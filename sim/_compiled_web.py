@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim._compiled_attempts import NO_SPELL, Attempts
-from sim._compiled_day import inner, jit
+from sim._compiled_day import jit, lean
 from sim._compiled_people import Past, People, after, last_before, level
 from sim.rates import COMMUNITY
 
@@ -34,7 +34,7 @@ class Web(NamedTuple):
     cut: np.ndarray
 
 
-@inner
+@lean
 def time_of(w: Past, a: Attempts, e: int) -> int:
     """Day of an attempt in the run."""
     return a.age[e] if a.source[e] < 0 else w.day[a.source[e]] + 1 + a.age[e]

@@ -24,7 +24,7 @@ from sim._compiled_attempts import Attempts, draw
 from sim._compiled_people import Past, People, past, people
 from sim._compiled_web import Web, weave
 from sim._reference import NEVER, Epidemic
-from sim.rates import COMMUNITY, Rates
+from sim.rates import Rates
 
 CHUNK = 4096
 """Infections whose alternatives are kept at once in forward mode."""
