@@ -37,6 +37,7 @@ class Past(NamedTuple):
     Axes: `M` spells (infections) in order of agent and day, `S` venue groups, others as in `sim.Rates`.
 
     Attributes:
+        key: `[1]` of its random numbers.
         first: `[N + 1]` first spell of each agent. venue_first, venue_spell: spells of each venue group by day.
         cohort, cohort_spell: `[G * T + 1]` and spells by group and day. infectious: `[T, G]` sum of infectiousness in a group.
         pressure: `[T, G]` what reaches a group from all. reach: `[G, G + 1]` running sum over the groups whom an infectious agent
@@ -44,7 +45,7 @@ class Past(NamedTuple):
         top: the highest of all. steady: whether no rate of a channel changes in time.
     """
 
-    key: np.uint64
+    key: np.ndarray
     rho: np.ndarray
     susceptible: np.ndarray
     transmission: np.ndarray
@@ -109,7 +110,7 @@ def _people(c: Columns) -> People:
 
 @jit
 def past(
-    c: People, rates: tuple, q: int, key: np.uint64, memory: np.ndarray, agent: np.ndarray, day: np.ndarray
+    c: People, rates: tuple, q: int, key: np.ndarray, memory: np.ndarray, agent: np.ndarray, day: np.ndarray
 ) -> Past:
     """A particle's run, from the memory `[T, R]` and its spells in order of agent and day; `rates` as in `_compiled._arrays`."""
     rho, susceptible, beta, mixing, importation, aversion, forgetting, reinfection = rates
@@ -213,7 +214,7 @@ def unused(c: People, w: Past, channel: int, t: int, i: int) -> float:
 @lean
 def clock(w: Past, purpose: int, agent: int, spell: int, day: int) -> np.uint64:
     """Key of the random numbers of one (purpose, agent, spell, day); as `_removals_reference.Clock`."""
-    state = mixed((w.key ^ mixed(np.uint64(purpose))) + np.uint64(agent + 1) * STEP)
+    state = mixed((w.key[0] ^ mixed(np.uint64(purpose))) + np.uint64(agent + 1) * STEP)
     return mixed(state + np.uint64((spell << 16) + day + 1) * STEP)
 
 

@@ -24,6 +24,7 @@ from sim._compiled_attempts import Attempts, draw
 from sim._compiled_people import Past, People, past, people
 from sim._compiled_web import Web, weave
 from sim._reference import NEVER, Epidemic
+from sim._removals_reference import refuse_raised
 from sim.rates import Rates
 
 CHUNK = 4096
@@ -36,6 +37,7 @@ EVENTS = 256
 
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """As `_removals_reference.vjp`."""
+    refuse_raised(rates)
     arrays, bar, weights = _arrays(rates), _no_adjoints(rates), _double(cotangent)
     incidence, folk = _double(epidemic.incidence), people(c)
 
@@ -59,6 +61,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """As `_removals_reference.jvp`."""
+    refuse_raised(rates)
     arrays, along, folk = _arrays(rates), _directions(rates, tangents), people(c)
     incidence = _double(epidemic.incidence)
     P, T, G = incidence.shape
@@ -97,7 +100,7 @@ def _past(folk: People, arrays: tuple[np.ndarray, ...], epidemic: Epidemic, q: i
         agent, day = np.concatenate([agent, rows[:, 1]]), np.concatenate([day, rows[:, 3]])
         order = np.lexsort((day, agent))
         agent, day = agent[order], day[order]
-    key = np.uint64(int(epidemic.key[q]) & ((1 << 64) - 1))
+    key = epidemic.key[q : q + 1].numpy().view(np.uint64)
     memory = _double(epidemic.memory[q])
     w: Past = past(folk, arrays, q, key, memory, agent.astype(np.int64), day)
     return w

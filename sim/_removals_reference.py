@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.autograd.forward_ad as fwAD
 from torch import Tensor
 
 from sim import _reference
@@ -137,6 +136,19 @@ def world(c: Columns, rates: Rates, epidemic: Epidemic, p: int) -> World:
         plain(rates.mixing), plain(rates.importation), float(rates.aversion[p]), float(rates.forgetting[p]),
         plain(rates.reinfection), plain(epidemic.memory), agent, day, np.searchsorted(agent, np.arange(len(on) + 1)),
     )  # fmt: skip
+
+
+def refuse_raised(rates: Rates) -> None:
+    """Refuse an immunity that makes people more susceptible than they were: attempts on those never infected would have to be known.
+
+    Raises:
+        ValueError: see above.
+    """
+    if bool((rates.reinfection > 1).any()):
+        raise ValueError(
+            f"rates.reinfection reaches {float(rates.reinfection.max()):g}, and estimator 'removals' knows values up to 1; lower it, or choose "
+            "estimator='local-score'."
+        )
 
 
 def groups_of(w: World, agent: int) -> Iterator[tuple[int, float, np.ndarray]]:
@@ -310,6 +322,7 @@ def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.nda
 
 def differences(c: Columns, rates: Rates, epidemic: Epidemic) -> Iterator[tuple[int, int, int, np.ndarray]]:
     """Particle, agent, day of each infection and what the run has more than the world without it: `[T, G]`."""
+    refuse_raised(rates)
     for p in range(rates.particles):
         w = world(c, rates, epidemic, p)
         found, incidence = attempts(w), epidemic.incidence[p].double().numpy()
@@ -352,12 +365,17 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
     """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions."""
     out = tangents.mixing.new_zeros(*epidemic.incidence.shape, tangents.mixing.shape[-1])
     more = {(p, i, t): torch.from_numpy(x) for p, i, t, x in differences(c, rates, epidemic)}
-    for q in range(out.shape[-1]):
-        with fwAD.dual_level():
-            pairs = zip(rates.tensors(), tangents.tensors(), strict=True)
-            dual = Rates(*(fwAD.make_dual(x.detach(), dx[..., q].contiguous()) for x, dx in pairs))
-            hazard, where = hazards(c, dual, epidemic)
-            value, tangent = fwAD.unpack_dual(hazard)
-        for key, score in zip(where, [] if tangent is None else (tangent / torch.expm1(value)).tolist(), strict=False):
-            out[key[0], ..., q] += score * more[key]
+    with torch.enable_grad():
+        leaves = rates.map(lambda x: x.detach().clone().requires_grad_())
+        hazard, where = hazards(c, leaves, epidemic)
+        if not hazard.requires_grad:
+            return out
+        # J v from J^T u, which is linear in u: there is no forward mode within forward mode
+        u = torch.zeros_like(hazard, requires_grad=True)
+        bar = torch.autograd.grad(hazard, leaves.tensors(), u, create_graph=True, allow_unused=True)
+        for q in range(out.shape[-1]):
+            along = sum((g * dx[..., q]).sum() for g, dx in zip(bar, tangents.tensors(), strict=True) if g is not None)
+            (slope,) = torch.autograd.grad(along, u, retain_graph=True)
+            for key, score in zip(where, (slope / torch.expm1(hazard.detach())).tolist(), strict=True):
+                out[key[0], ..., q] += score * more[key]
     return out
