@@ -140,7 +140,8 @@ def past(
         cohort[n + 1] += cohort[n]
     venue_spell, cohort_spell = np.empty(venue_first[S], dtype=np.int32), np.empty(M, dtype=np.int32)
     at_venue, at_cohort, infectious = venue_first.copy(), cohort.copy(), np.zeros((T, G))
-    for s in by_day:
+    for e in range(M):
+        s = by_day[e]
         i = agent[s]
         n = c.group[i] * T + day[s]
         cohort_spell[at_cohort[n]] = s

@@ -29,7 +29,7 @@ class Work(NamedTuple):
     Attributes:
         number: `[8]`, see above. state: `[N]` 0, or 1 + which of the changed. mark: `[N]` 1: listed today, 2: with an attempt that infects.
         left: `[M]` attempts left that infect. head: `[T]` first event of each day; code, height, next: events.
-        agent, last, count, base: of the changed: last infection, how many, and the first spell that is no longer as in the run.
+        agent, last, infections, base: of the changed: last infection, how many, and the first spell that is no longer as in the run.
         undo: spells whose `left` was changed. cell, sign: infections that the run has more (1) or less (-1), as day * G + group.
         today: agents. more: `[R]` infections of the day in the world less those in the run; change: `[R]` of the memory.
         touched: `[R]` regions where something differs.
@@ -46,7 +46,7 @@ class Work(NamedTuple):
     next: np.ndarray
     agent: np.ndarray
     last: np.ndarray
-    count: np.ndarray
+    infections: np.ndarray
     base: np.ndarray
     undo: np.ndarray
     cell: np.ndarray
@@ -158,7 +158,7 @@ def diverge(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, 
         return
     n = m.number[CHANGED]
     m.number[CHANGED] += 1
-    m.state[i], m.agent[n], m.last[n], m.count[n], m.base[n] = n + 1, i, last, base, base
+    m.state[i], m.agent[n], m.last[n], m.infections[n], m.base[n] = n + 1, i, last, base, base
     for s in range(w.first[i] + base, w.first[i + 1]):
         if w.day[s] > t:
             push(m, w.day[s], i * 8 + IN_RUN, 0.0)
@@ -175,18 +175,28 @@ def diverge(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, 
 
 
 @lean
+def immune(w: Past, m: Work, j: int, t: int) -> bool:
+    """Whether nothing can infect an agent on day t, as far as is known before."""
+    if w.reinfection.shape[1] > 0:
+        return False
+    if m.state[j] > 0:
+        return m.last[m.state[j] - 1] >= 0
+    return w.first[j] < w.first[j + 1] and w.day[w.first[j]] < t
+
+
+@lean
 def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int) -> None:
     """Infect a changed agent on day t: its attempts move with it, and it makes those that the rates of the time add."""
     n, T = m.state[i] - 1, len(w.importation)
-    order = m.count[n]
-    m.last[n], m.count[n] = t, order + 1
+    order = m.infections[n]
+    m.last[n], m.infections[n] = t, order + 1
     enter(c, m, t, i, -1)
     s, known = w.first[i] + order, w.first[i] + order < w.first[i + 1]
     if known:
         for o in range(web.out_first[s], web.out_first[s + 1]):
             e = web.out[o]
             now = t + 1 + a.age[e]
-            if now < T:
+            if now < T and not immune(w, m, a.target[e], now):
                 push(m, now, e * 8 + MOVED, 0.0)
     before = w.day[s] if known else -1
     if known and w.steady and t >= before:

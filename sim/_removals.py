@@ -76,7 +76,8 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
         works = [removals.new_work(folk, w, web, EVENTS) for _ in range(parts)]
         for first in range(0, len(w.agent), CHUNK * parts):
             stop = min(first + CHUNK * parts, len(w.agent))
-            edges, found_by = np.linspace(first, stop, parts + 1).astype(int), [None] * parts
+            edges = np.linspace(first, stop, parts + 1).astype(int)
+            found_by: list[Any] = [None] * parts
 
             def share(a: int, edges: np.ndarray = edges, found_by: list[Any] = found_by) -> None:
                 begin, end = int(edges[a]), int(edges[a + 1])
@@ -113,19 +114,20 @@ def _attempts(folk: People, w: Past, pool: ThreadPoolExecutor, parts: int) -> tu
         ValueError: there are so many that no alternative could be followed.
     """
     number = len(w.agent)
-    edges, found = np.linspace(0, number, parts + 1).astype(int), [None] * parts
+    edges = np.linspace(0, number, parts + 1).astype(int)
+    found: list[Any] = [None] * parts
     limit = MOST_ATTEMPTS + MOST_ATTEMPTS_EACH * number
 
     def share(a: int) -> None:
         found[a] = draw(folk, w, int(edges[a]), int(edges[a + 1]), limit)
 
     _together(share, pool, parts)
-    if any(len(x.source) == 0 and edges[a] < edges[a + 1] for a, x in enumerate(found)):  # type: ignore[union-attr]
+    if any(len(x.source) == 0 and edges[a] < edges[a + 1] for a, x in enumerate(found)):
         raise ValueError(
             f"The rates make more than {limit:,} contacts that may infect for {number:,} infections, more than estimator 'removals' follows; "
             "lower rates.transmission, or choose estimator='local-score'."
         )
-    together = Attempts(*(np.concatenate(x) for x in zip(*found, strict=True)))  # type: ignore[arg-type]
+    together = Attempts(*(np.concatenate(x) for x in zip(*found, strict=True)))
     return together, weave(folk, w, together)
 
 

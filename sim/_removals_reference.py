@@ -206,8 +206,12 @@ def contacts(w: World, agent: int, spell: int, day: int, before: int | None, in_
             for each, people in pieces:
                 rate = rho * each * (high - low)
                 if rate > 0:
-                    hits, gap = slots(rate, len(people), lambda s, m=people, h=height: h(int(m[s])), clock, gap)
+                    hits, gap = slots(rate, len(people), partial(_of_slot, height, people), clock, gap)
                     yield from (Attempt(0, int(people[s]), age, channel, low + x * (high - low)) for s, x in hits)
+
+
+def _of_slot(height: Callable[[int], float], people: np.ndarray, slot: int) -> float:
+    return height(int(people[slot]))
 
 
 def _none(target: int) -> float:
@@ -374,7 +378,8 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
         u = torch.zeros_like(hazard, requires_grad=True)
         bar = torch.autograd.grad(hazard, leaves.tensors(), u, create_graph=True, allow_unused=True)
         for q in range(out.shape[-1]):
-            along = sum((g * dx[..., q]).sum() for g, dx in zip(bar, tangents.tensors(), strict=True) if g is not None)
+            pairs = [(g, dx[..., q]) for g, dx in zip(bar, tangents.tensors(), strict=True) if g is not None]
+            along = torch.stack([(g * dx).sum() for g, dx in pairs]).sum()
             (slope,) = torch.autograd.grad(along, u, retain_graph=True)
             for key, score in zip(where, (slope / torch.expm1(hazard.detach())).tolist(), strict=True):
                 out[key[0], ..., q] += score * more[key]
