@@ -176,7 +176,7 @@ def diverge(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, 
 
 @lean
 def immune(w: Past, m: Work, j: int, t: int) -> bool:
-    """Whether nothing can infect an agent on day t, as far as is known before."""
+    """Whether nothing can infect an agent after day t: it was infected before that day, and nobody is infected again."""
     if w.reinfection.shape[1] > 0:
         return False
     if m.state[j] > 0:
@@ -196,7 +196,7 @@ def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int) -
         for o in range(web.out_first[s], web.out_first[s + 1]):
             e = web.out[o]
             now = t + 1 + a.age[e]
-            if now < T and not immune(w, m, a.target[e], now):
+            if now < T and not immune(w, m, a.target[e], t):
                 push(m, now, e * 8 + MOVED, 0.0)
     before = w.day[s] if known else -1
     if known and w.steady and t >= before:
