@@ -38,7 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.no_compute:
             with _progress() as bar:
                 task = bar.add_task("starting", total=None)
-                compute(plan, store, options.workers, lambda what, done, of: bar.update(task, description=what, completed=done, total=of))  # noqa: E501
+                compute(
+                    plan,
+                    store,
+                    options.workers,
+                    lambda what, done, of: bar.update(task, description=what, completed=done, total=of),
+                )
         if store.runs.empty or store.truth.empty:
             raise ValueError(f"Found no rows in {options.output}, expected some; run without --no-compute.")
         table = assess(store.runs, store.truth)
@@ -56,7 +61,12 @@ def _write(output: Path, plan: Plan, table: pd.DataFrame, truth: pd.DataFrame, p
     atomic_write_csv(output / "table.csv", table)
     atomic_write_json(
         output / "audit.json",
-        {"plan": asdict(plan), "summary": _plain(summarize(table)), "truth_check": _plain(check_truth(truth)), "table": _plain(table)},
+        {
+            "plan": asdict(plan),
+            "summary": _plain(summarize(table)),
+            "truth_check": _plain(check_truth(truth)),
+            "table": _plain(table),
+        },
     )
     if not plots:
         return
@@ -87,7 +97,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.workers < 1:
         raise ValueError(f"Found --workers {options.workers}, expected at least 1; give the number of processes.")
     if options.seeds is not None and options.seeds < 2:
-        raise ValueError(f"Found --seeds {options.seeds}, expected at least 2 for a standard error; give a larger number.")
+        raise ValueError(
+            f"Found --seeds {options.seeds}, expected at least 2 for a standard error; give a larger number."
+        )
     worlds = chosen(tuple(options.worlds)) if options.worlds else DEFAULT
     plan = Plan(
         worlds=worlds,
@@ -103,23 +115,58 @@ def _plan(options: argparse.Namespace) -> Plan:
     if not options.short:
         return plan
     known = tuple(x for x in SHORT if not options.worlds or x in worlds)
-    return Plan(known, plan.estimators, options.seeds or 200, plan.seed, device=plan.device, again=plan.again, timing=0.01)
+    return Plan(
+        known, plan.estimators, options.seeds or 200, plan.seed, device=plan.device, again=plan.again, timing=0.01
+    )
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description:<56}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())  # noqa: E501
+    columns = (
+        TextColumn("{task.description:<56}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True), refresh_per_second=2)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="experiments.gradient_audit", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("results/gradient_audit"), help="folder of tables and plots; rows that are there are kept")  # noqa: E501
-    parser.add_argument("--worlds", nargs="*", metavar="NAME", help="worlds, or beginnings of their names; default all but country")
-    parser.add_argument("--estimators", nargs="*", choices=tuple(ESTIMATORS), help="default all; named together with --worlds they run there in any case")  # noqa: E501
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of a cheap estimator in each world, of others in proportion; default each world's own")  # noqa: E501
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/gradient_audit"),
+        help="folder of tables and plots; rows that are there are kept",
+    )
+    parser.add_argument(
+        "--worlds", nargs="*", metavar="NAME", help="worlds, or beginnings of their names; default all but country"
+    )
+    parser.add_argument(
+        "--estimators",
+        nargs="*",
+        choices=tuple(ESTIMATORS),
+        help="default all; named together with --worlds they run there in any case",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="runs of a cheap estimator in each world, of others in proportion; default each world's own",
+    )
     parser.add_argument("--short", action="store_true", help=f"the worlds {', '.join(SHORT)} with 200 runs, in seconds")
-    parser.add_argument("--error", type=float, default=1.0, help="per cent: standard error at which a truth by differences is good enough; default 1")  # noqa: E501
-    parser.add_argument("--streams", type=int, default=0, metavar="N", help="random streams of a truth by differences at most; default each world's own")
+    parser.add_argument(
+        "--error",
+        type=float,
+        default=1.0,
+        help="per cent: standard error at which a truth by differences is good enough; default 1",
+    )
+    parser.add_argument(
+        "--streams",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random streams of a truth by differences at most; default each world's own",
+    )
     parser.add_argument("--device", default="cpu", help="of the epidemics; cuda for the world country")
     parser.add_argument("--workers", type=int, default=1, help="processes, each on one thread; default 1")
     parser.add_argument("--again", action="store_true", help="compute anew what is there")

@@ -118,10 +118,8 @@ def _run(plan: Plan, piece: _Piece) -> pd.DataFrame:
     torch.set_num_threads(1)
     try:
         world = _world(piece.world)
-        if piece.estimator:
-            rows = _estimate(plan, world, piece)
-        else:
-            rows = _exact(world) if world.exact else _difference(plan, world, piece.parameter)
+        truth = _exact if world.exact else _difference
+        rows = (_estimate if piece.estimator else truth)(plan, world, piece)
         return rows.assign(world=world.name, fingerprint=world.fingerprint(), **provenance(plan.device))
     finally:
         torch.set_num_threads(threads)
@@ -145,24 +143,29 @@ def _estimate(plan: Plan, world: World, piece: _Piece) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**same, seconds=seconds, seed=plan.seed)
 
 
-def _exact(world: World) -> pd.DataFrame:
+def _exact(plan: Plan, world: World, piece: _Piece) -> pd.DataFrame:
     assert world.exact is not None
     answer = world.exact()
     rows = [
-        {"outcome": outcome, "parameter": parameter, "expectation": answer.expectation[o], "derivative": answer.derivative[o, q]}
+        {
+            "outcome": outcome,
+            "parameter": parameter,
+            "expectation": answer.expectation[o],
+            "derivative": answer.derivative[o, q],
+        }
         for o, outcome in enumerate(world.outcomes)
         for q, parameter in enumerate(world.parameters)
     ]
     return pd.DataFrame(rows).assign(method=world.method, standard_error=0.0, step=0.0, streams=0, seed=0)
 
 
-def _difference(plan: Plan, world: World, parameter: str) -> pd.DataFrame:
-    q, seed = world.parameters.index(parameter), plan.seed + 1
+def _difference(plan: Plan, world: World, piece: _Piece) -> pd.DataFrame:
+    q, seed = world.parameters.index(piece.parameter), plan.seed + 1
     run, batch = simulate(world, seed, plan.device)
     step = pilot_step(world, q, seed, plan.device)
     found = differences(run, len(world.parameters), q, step, plan.wanted, plan.streams or world.streams, batch)
     rows = {
-        "outcome": list(world.outcomes), "parameter": parameter, "method": world.method, "expectation": found.level,
+        "outcome": list(world.outcomes), "parameter": piece.parameter, "method": world.method, "expectation": found.level,
         "derivative": found.value, "standard_error": found.standard_error, "step": step, "streams": len(found.small),
         "seed": seed,
     }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, styled
 from experiments.gradient_audit._assess import TOLERANCE
@@ -23,7 +23,9 @@ _MAIN = ("removals", "local-score")
 def plot_groups(table: pd.DataFrame) -> Figure:
     """Bias in Reed-Frost groups against their size: a panel for each reach and parameter, filled where the outside hazard is 0.01."""
     part = table[table["world"].str.startswith("reed-frost") & table["estimator"].isin(_MAIN)].copy()
-    part[["n", "reach", "seed"]] = part["world"].str.extract(r"n(\d+)-reach([\d.]+)-seed([\d.]+)").astype(float).to_numpy()
+    part[["n", "reach", "seed"]] = (
+        part["world"].str.extract(r"n(\d+)-reach([\d.]+)-seed([\d.]+)").astype(float).to_numpy()
+    )
     reaches, parameters = sorted(part["reach"].unique()), list(dict.fromkeys(part["parameter"]))
     figure = blank(9.6, 0.9 + 2.3 * len(parameters))
     grid = figure.subplots(len(parameters), len(reaches), sharex=True, sharey=True, squeeze=False)
@@ -38,7 +40,9 @@ def plot_groups(table: pd.DataFrame) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(sizes, [f"{n:g}" for n in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
-    handles = [grid[0, 0].plot([], [], "o", color=_COLOURS[x], label=x)[0] for x in _MAIN if x in set(part["estimator"])]
+    handles = [
+        grid[0, 0].plot([], [], "o", color=_COLOURS[x], label=x)[0] for x in _MAIN if x in set(part["estimator"])
+    ]
     for seed, fill in ((0.01, INK), (0.001, "white")):
         label = f"outside hazard {seed:g}"
         handles += grid[0, 0].plot([], [], "o", markerfacecolor=fill, markeredgecolor=INK, label=label)
@@ -68,9 +72,13 @@ def plot_worlds(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     axes.axvspan(-TOLERANCE, TOLERANCE, color=LIGHT, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.7, zorder=0)
-    for place, name in enumerate(_MAIN):
+    for place, name in enumerate(x for x in _MAIN if x in set(part["estimator"])):
         some = part[part["estimator"] == name]
-        y = np.array([labels.index(x) for x in zip(some["world"], some["parameter"], strict=True)]) + 0.26 * place - 0.13
+        y = (
+            np.array([labels.index(x) for x in zip(some["world"], some["parameter"], strict=True)])
+            + 0.26 * place
+            - 0.13
+        )
         axes.errorbar(
             some["bias"], y, xerr=2 * some["error"], fmt="o", markersize=3, color=_COLOURS[name], elinewidth=0.7,
             label=name,
@@ -105,14 +113,21 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
         at = y + np.linspace(-0.25, 0.25, len(some))
         dots = {"markersize": 3, "alpha": 0.7, "color": _COLOURS.get(name, INK), "linestyle": "none", "marker": "o"}
         bias.plot(some["bias"], at, **dots)
-        noise.plot(some["sd"].where(some["sd"] > 0), at, **dots)
+        noise.plot(some["sd"].where(some["sd"] > 1e-6), at, **dots)
         cost.plot(some["cost"], at, **dots)
     bias.set_xscale("symlog", linthresh=10, linscale=1.2)
     bias.axvspan(-TOLERANCE, TOLERANCE, color=LIGHT, zorder=0)
     bias.set_xticks([-100, -10, 0, 10, 100, 1_000])
+    bias.axvline(0, color=GREY, linewidth=0.7, zorder=0)
     noise.set_xscale("log")
     cost.set_xscale("log")
-    for axes, label in ((bias, "bias, % of the truth"), (noise, "sd of one run, % of the truth"), (cost, "cost, forward runs")):
+    cost.set_xlim(1, max(2.0, 1.3 * float(part["cost"].max(skipna=True))))
+    cost.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axes, label in (
+        (bias, "bias, % of the truth"),
+        (noise, "sd of one run, % of the truth"),
+        (cost, "cost, forward runs"),
+    ):
         axes.set_xlabel(label)
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(FuncFormatter(_tick))

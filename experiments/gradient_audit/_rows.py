@@ -96,6 +96,8 @@ def _has(table: pd.DataFrame, **key: Any) -> bool:
 
 
 def _replaced(table: pd.DataFrame, rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    old = table.merge(rows[key], on=key, how="left", indicator=True)["_merge"].to_numpy() == "both" if len(table) else []
-    kept = table[~old] if len(table) else table
-    return rows.reset_index(drop=True) if kept.empty else pd.concat([kept, rows], ignore_index=True)
+    """The table without the rows that the new ones stand for, and those."""
+    if table.empty:
+        return rows.reset_index(drop=True)
+    old = pd.MultiIndex.from_frame(table[key]).isin(pd.MultiIndex.from_frame(rows[key]))
+    return pd.concat([table[~old], rows], ignore_index=True)

@@ -58,7 +58,9 @@ class Differences:
         return error
 
 
-def differences(run: Outcomes, parameters: int, q: int, step: float, wanted: float, most: int, batch: int) -> Differences:
+def differences(
+    run: Outcomes, parameters: int, q: int, step: float, wanted: float, most: int, batch: int
+) -> Differences:
     """Add streams until the first outcome's standard error is under `wanted` of its derivative, or `most` are used up.
 
     Args:

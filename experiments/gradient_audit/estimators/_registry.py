@@ -83,8 +83,7 @@ def sample(world: World, estimator: str, seed: int, runs: int, device: str = "cp
     chosen = ESTIMATORS[estimator]
     size = chosen.batch(world)
     parts = [
-        chosen.draw(world, seed, torch.arange(first, min(first + size, runs)), device)
-        for first in range(0, runs, size)
+        chosen.draw(world, seed, torch.arange(first, min(first + size, runs)), device) for first in range(0, runs, size)
     ]
     return Sample(np.concatenate([x.gradient for x in parts]), np.concatenate([x.outcome for x in parts]))
 

@@ -14,9 +14,7 @@ from experiments.gradient_audit.worlds import World
 __all__ = ["sampled_alternatives"]
 
 
-def sampled_alternatives(
-    world: World, seed: int, streams: Tensor
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def sampled_alternatives(world: World, seed: int, streams: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gradients and outcomes of runs, with one alternative a parameter.
 
     A draw `x = 1 if u < p` changes, as p grows by dp, from 0 to 1 with probability `dp / (1 - p)`, given that it was 0; as p falls, from 1
@@ -37,7 +35,7 @@ def sampled_alternatives(
         Arya, Schauer, Schäfer and Rackauckas (2022). Automatic differentiation of programs with discrete randomness. NeurIPS 35
         (pruning to one alternative: section 2.3).
     """
-    people, (O, Q), B = world.people, world.size, len(streams)
+    people, (many, Q), B = world.people, world.size, len(streams)
     direction = torch.eye(Q, dtype=torch.float64).repeat(B, 1)  # Q particles a run, each with its own parameter
     theta = torch.zeros_like(direction)
     numbers = [_uniform(seed, int(s), world.days, people.agents + 2 * Q) for s in streams]
@@ -68,8 +66,8 @@ def sampled_alternatives(
     with torch.no_grad():
         other = epidemic(people, world.rates(theta), B * Q, change)
     x, y = (torch.einsum("ptg,otg->po", z, world.weights(theta)) for z in (incidence, other))
-    gradient = (chosen.total[:, None] * (y - x)).reshape(B, Q, O).transpose(1, 2)
-    return gradient.numpy(), x.reshape(B, Q, O)[:, 0].numpy()
+    gradient = (chosen.total[:, None] * (y - x)).reshape(B, Q, many).transpose(1, 2)
+    return gradient.numpy(), x.reshape(B, Q, many)[:, 0].numpy()
 
 
 def _uniform(seed: int, stream: int, *shape: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 
 import numpy as np
@@ -75,7 +75,7 @@ def _courses(rates: Rates, kind: int, days: Sequence[int]) -> Tensor:
         some
         for many in range(len(days) + 1 if again else 2)
         for some in combinations(days, many)
-        if all(b - a >= apart for a, b in zip(some, some[1:], strict=False))
+        if all(b - a >= apart for a, b in pairwise(some))
     ]
     table = torch.zeros(len(chosen), rates.days, dtype=torch.float64)
     for row, some in enumerate(chosen):

@@ -33,7 +33,9 @@ def reed_frost(members: int, pair: float, seed: float) -> Answer:
         >>> bool(np.isclose(both.expectation[0], 2 * p**2 + 2 * p * (1 - p) * (1 + q)))
         True
     """
-    further = np.zeros((members + 1, members + 1))  # expected infections still to come, with s susceptible and i infectious
+    further = np.zeros(
+        (members + 1, members + 1)
+    )  # expected infections still to come, with s susceptible and i infectious
     slope = np.zeros_like(further)  # its derivative in log pair
     for s in range(1, members + 1):
         for i in range(1, members + 1 - s):

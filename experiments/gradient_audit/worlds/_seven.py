@@ -68,9 +68,9 @@ def _people() -> Population:
 
 def _rates(quiet: int, active: int, reinfection: bool, theta: Tensor) -> Rates:
     factor = torch.exp(theta)
-    home, community, school, two_days, work, outside, there, of_old, kind, shape, aversion, forgetting = (
-        factor[:, :12].unbind(1)
-    )
+    home, community, school, two_days, work, outside, there, of_old, kind, shape, aversion, forgetting = factor[
+        :, :12
+    ].unbind(1)
     one, t = torch.ones_like(home), torch.arange(quiet + active) - quiet
     wave = 1 + 0.5 * torch.sin(1.0 * t).to(theta)
     open_on = (t % 4 < 3).to(theta)

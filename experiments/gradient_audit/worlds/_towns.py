@@ -92,7 +92,7 @@ def _rates(
     base: tuple[float, float, float], seeding: Tensor, shed: tuple[float, ...], elsewhere: float, theta: Tensor
 ) -> Rates:
     days, districts = seeding.shape
-    home, community, at_school, month, outside, shape, *mixing = torch.exp(theta).unbind(1)
+    home, community, at_school, month, outside, _, *mixing = torch.exp(theta).unbind(1)
     one, t = torch.ones_like(home), torch.arange(days)
     curve = theta.new_tensor(shed)
     tail = (torch.arange(len(shed)) > np.flatnonzero(shed).mean()).to(theta)
