@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sim
-from experiments.gradient_audit import _assess, _truth
+from experiments.gradient_audit import _assess, _truth, memory
 from experiments.gradient_audit.__main__ import main
 from experiments.gradient_audit._compute import Plan, compute
 from experiments.gradient_audit._rows import Store
@@ -354,3 +354,14 @@ def test_a_table_of_another_kind_is_refused(tmp_path, capsys):
 
 def test_every_estimator_runs_somewhere():
     assert {"removals", "local-score", "differences", "stochastic-triples", "categorical"} <= set(ESTIMATORS)
+
+
+def test_memory_of_the_local_score_is_measured(tmp_path):
+    if not memory._CLEAR.exists():
+        pytest.skip("only Linux tells its peak memory")
+    few, many = (memory.peak_memory("local-score", 2_000, days) for days in (20, 80))
+    assert few["days"] == 20
+    assert many["result_mib"] > few["result_mib"]
+    assert many["mib"] < 60
+    table = pd.DataFrame([few, many]).assign(method="local-score")
+    assert len(memory.plot_memory(table).axes[0].lines) == 2

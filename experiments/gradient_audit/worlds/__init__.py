@@ -12,7 +12,7 @@ from experiments.gradient_audit.worlds._seven import seven
 from experiments.gradient_audit.worlds._towns import measles, seeded_district
 from experiments.gradient_audit.worlds._world import World as World
 
-__all__ = ["DEFAULT", "WORLDS", "World", "chosen"]
+__all__ = ["DEFAULT", "WORLDS", "World", "chosen", "sample"]
 
 SAMPLE_AGENTS = 20_000
 

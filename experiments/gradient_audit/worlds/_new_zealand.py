@@ -34,15 +34,15 @@ _BASE = {"household": 0.6, "community": 1.1, "school": 0.7, "work": 0.6}
 _AVERSION, _FORGETTING, _TAIL = 0.2, 0.07, 5
 
 
-def sample(percent: int, agents: int) -> World:
+def sample(percent: int, agents: int, days: int = DAYS) -> World:
     """A sample of about so many agents, of whom about `percent` are infected within 90 days."""
     people = population(agents)
     return World(
         name=f"new-zealand-{percent}",
         people=people,
         parameters=PARAMETERS,
-        outcomes=_outcomes(people, DAYS, 6),
-        rates=partial(_rates, people, LEVELS[percent], TODAY / 10, DAYS),
+        outcomes=_outcomes(people, days, 6),
+        rates=partial(_rates, people, LEVELS[percent], TODAY / 10, days),
         streams=400,
         runs=400,
         compared=False,
