@@ -99,7 +99,9 @@ def _pieces(plan: Plan, store: Store) -> Iterator[_Piece]:
                 yield _Piece(name, "", parameter, 0)
         for estimator in plan.estimators:
             chosen = ESTIMATORS[estimator]
-            if not (chosen.everywhere or world.compared or plan.everywhere):
+            if not (chosen.everywhere or world.compared or plan.everywhere) or (
+                world.reinfection and not chosen.knows_reinfection
+            ):
                 continue
             runs = chosen.runs(world)
             if plan.seeds:

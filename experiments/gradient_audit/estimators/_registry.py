@@ -51,6 +51,7 @@ class Estimator:
         share: of a world's `runs` that are drawn; expensive estimators draw few, down to `fewest`.
         fewest: runs in any world.
         cells: agents x days x runs that go at once at most.
+        knows_reinfection: whether it runs where people are infected again.
         everywhere: whether it runs in every world, or where worlds ask for comparisons alone.
     """
 
@@ -59,6 +60,7 @@ class Estimator:
     share: float = 1.0
     fewest: int = 20
     cells: float = 4e7
+    knows_reinfection: bool = True
     everywhere: bool = False
 
     def runs(self, world: World) -> int:
@@ -161,7 +163,8 @@ def _tape_free(estimator: str) -> Estimator:
 
 
 def _taped(estimator: str, options: EstimatorOptions) -> Estimator:
-    return Estimator(partial(_by_reverse, estimator, options), _run_tensors, share=0.05, fewest=50, cells=1e6)
+    draw = partial(_by_reverse, estimator, options)
+    return Estimator(draw, _run_tensors, share=0.05, fewest=50, cells=1e6, knows_reinfection=False)
 
 
 ESTIMATORS: dict[str, Estimator] = {

@@ -39,7 +39,7 @@ DEFAULT = tuple(name for name in WORLDS if name != "country")
 
 
 def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the worlds that begin with one of `names`, in the order of `WORLDS`.
+    """Names of the worlds that are, or begin with, one of `names`, in the order of `WORLDS`.
 
     Raises:
         ValueError: a name that no world begins with.
@@ -49,7 +49,8 @@ def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(
                 f"Found --worlds {name}, expected a world or the beginning of its name; choose from {', '.join(_kinds())}."
             )
-    return tuple(world for world in WORLDS if world.startswith(names))
+    parts = tuple(name for name in names if name not in WORLDS)
+    return tuple(world for world in WORLDS if world in names or (parts and world.startswith(parts)))
 
 
 def _kinds() -> list[str]:

@@ -54,6 +54,11 @@ class World:
         """Days simulated."""
         return len(next(iter(self.outcomes.values())))
 
+    @property
+    def reinfection(self) -> bool:
+        """Whether people can be infected again."""
+        return self.rates(torch.zeros(1, len(self.parameters), dtype=torch.float64)).reinfection.shape[-1] > 0
+
     def weights(self, like: Tensor) -> Tensor:
         """`[O, T, G]` weights of all outcomes."""
         return torch.stack(list(self.outcomes.values())).to(like)
