@@ -92,7 +92,7 @@ def pilot_step(world: World, q: int, seed: int, device: str) -> float:
 
     A wide step has little noise, and extrapolation removes its error of order h^2. The local score is good enough to choose it.
     """
-    pilot = sample(world, "local-score", seed, 20, device)
+    pilot = sample(world, "local-score", seed, 20 if world.people.agents < 1_000_000 else 3, device)
     slope, level = abs(pilot.gradient[:, 0, q].mean()), pilot.outcome[:, 0].mean()
     return float(min(CHANGE_OF_LOG_TOTAL * level / max(slope, 1e-12), LARGEST_STEP))
 
