@@ -20,6 +20,10 @@ jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
 # called by other kernels alone: what would make it callable from Python costs more time to compile than most kernels
 NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inner: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", **NO_WRAPPERS)
+# of functions that allocate nothing: without counts of references, which cost more than most of what they count
+lean: Callable[..., Any] = njit(
+    cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False, **NO_WRAPPERS
+)
 STEP, FIRST, SECOND = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 BLOCK = 4096
 """Agents looked at together: their columns stay in the nearest cache."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sim._columns import Columns
-from sim._random import day_key, stream_key, uniform
+from sim._random import day_key, stream_key, stream_keys, uniform
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
 NEVER = 32_767
@@ -26,14 +26,14 @@ class Epidemic(NamedTuple):
 
     incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of the last infection or NEVER; memory `[P, T, R]` remembered
     incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced;
-    ghosts `[P, K, N]` int16, day of infection in K ghosts of each household (`sim._reference_ghosts`; K = 0 in a run).
+    key `[P]` int64, the key of each particle's random numbers (`sim._random.stream_key`), from which more are drawn.
     """
 
     incidence: Tensor
     infected_on: Tensor
     memory: Tensor
     reinfections: Tensor
-    ghosts: Tensor
+    key: Tensor
 
 
 def first_infection(epidemic: Epidemic) -> Tensor:
@@ -90,7 +90,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
     rows = torch.cat(reinfections)
     rows = rows[rows[:, 0].argsort(stable=True)]
-    return Epidemic(incidence, infected_on, memory, rows, infected_on.new_empty(P, 0, N))
+    return Epidemic(incidence, infected_on, memory, rows, stream_keys(seed, streams))
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
