@@ -58,13 +58,13 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """One row an estimator: verdicts, and the size of bias, noise and cost.
 
     Columns: `rows`; `pass`, `fail`, `undecided`: numbers of rows; `by_chance`: rows that an unbiased estimator would fail on average, by
-    the width of their errors; `median_bias` and `worst_bias` in per cent, the former of absolute values; `rms_z`: root mean square of
-    bias over standard error, 1 without bias; `median_sd`, `median_cost`.
+    the width of their errors; `median_bias` (of absolute values) and `worst_bias` in per cent, and `median_sd`, over rows whose standard
+    error is at most 5 %, if there are any; `rms_z`: root mean square of bias over standard error, 1 without bias; `median_cost`.
     """
     rows = []
     for name, part in table.groupby("estimator", sort=False):
-        decided = part[part["verdict"] != "undecided"]
-        of = decided if len(decided) else part
+        resolved = part[part["error"] <= RESOLVED]
+        of = resolved if len(resolved) else part
         limit = np.maximum(TOLERANCE / part["error"].where(part["error"] > 0), ERRORS)
         worst = of["bias"].iloc[int(of["bias"].abs().to_numpy().argmax())]
         rows.append({

@@ -186,10 +186,10 @@ def test_the_local_score_fails_where_one_case_decides_and_passes_in_households()
     assert "fail" not in judged(households(), "local-score", 400)[0]
 
 
-def test_removals_pass_where_one_case_decides():
-    if "removals" not in getattr(sim, "ESTIMATORS", {}):
-        pytest.skip("this version has no removals")
-    assert "fail" not in judged(reed_frost_groups(6, 1.5, 0.01), "removals", 1_000)[0]
+@pytest.mark.parametrize(("world", "runs"), [(reed_frost_groups(6, 1.5, 0.01), 400), (seven(False, active=4), 2_000)])
+def test_removals_are_unbiased_where_one_case_decides(world, runs):
+    _, bias, error = judged(world, "removals", runs)
+    assert (np.abs(bias) < 4 * error).all()
 
 
 def test_straight_through_is_exact_for_people_alone():
