@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,7 +92,9 @@ def pilot_step(world: World, q: int, seed: int, device: str) -> float:
 
     A wide step has little noise, and extrapolation removes its error of order h^2. The local score is good enough to choose it.
     """
-    pilot = sample(world, "local-score", seed, 20 if world.people.agents < 1_000_000 else 3, device)
+    name, weight = next(iter(world.outcomes.items()))
+    runs = 20 if world.people.agents < 10_000 else 4
+    pilot = sample(replace(world, outcomes={name: weight}), "local-score", seed, runs, device)
     slope, level = abs(pilot.gradient[:, 0, q].mean()), pilot.outcome[:, 0].mean()
     return float(min(CHANGE_OF_LOG_TOTAL * level / max(slope, 1e-12), LARGEST_STEP))
 
