@@ -110,9 +110,9 @@ def test_plain_epidemic_and_simulator_agree_with_the_same_hazards():
     """The audit's own epidemic, fed with the infections of the simulator, never infects where the simulator could not."""
     world = households(5)
     rates = world.rates(torch.zeros(1, 4, dtype=torch.float64))
-    seen = []
-    epidemic(world.people, rates, 1, lambda day, hazard: seen.append(hazard) or torch.zeros_like(hazard))
-    nobody_infected = -torch.expm1(-torch.stack(seen))
+    hazards = []
+    epidemic(world.people, rates, 1, lambda day, hazard: hazards.append(hazard) or torch.zeros_like(hazard))
+    nobody_infected = -torch.expm1(-torch.stack(hazards))
     outside = rates.susceptibility[0, torch.as_tensor(world.people.archetype).long()] * 0.03
     assert torch.allclose(nobody_infected[0, 0], -torch.expm1(-outside))
 
