@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 import ode
+from epi.data import load_data
+from epi.population import build_population
 from experiments.gradient_audit.worlds._world import World
-from experiments.nz_calibration._figures import AGE_BANDS, DISTRICTS, load_figures
-from experiments.nz_calibration._population import build_population
+from experiments.nz_calibration.study import study
 from sim import COMMUNITY, HOUSEHOLD, VENUES, Population, Rates
 
 PARAMETERS = (
@@ -51,7 +52,7 @@ def sample(percent: int, agents: int, days: int = DAYS) -> World:
 
 def country(share: float = 1.0) -> World:
     """Everybody (or a share): 5.1 million agents, of whom about 17 % are infected within 60 days."""
-    people = population(round(share * int(load_figures(None).population.sum())))
+    people = population(round(share * int(load_data(study).population.sum())))
     return World(
         name="country",
         people=people,
@@ -67,7 +68,7 @@ def country(share: float = 1.0) -> World:
 @lru_cache(maxsize=2)
 def population(agents: int) -> Population:
     """About so many agents, all districts sampled alike."""
-    data = load_figures(None)
+    data = load_data(study)
     return build_population(data, min(1.0, agents / int(data.population.sum())), 0, balance=0.0)[0]
 
 
@@ -76,8 +77,8 @@ def _outcomes(people: Population, days: int, week: int) -> dict[str, Tensor]:
     group = torch.arange(people.groups)
     total, district, age = (torch.zeros(days, people.groups, dtype=torch.float64) for _ in range(3))
     total[:] = 1.0
-    district[7 * week : 7 * week + 7, group // len(AGE_BANDS) == DISTRICT] = 1.0
-    age[days // 2 :, group % len(AGE_BANDS) == AGE] = 1.0
+    district[7 * week : 7 * week + 7, group // len(study.ages.names) == DISTRICT] = 1.0
+    age[days // 2 :, group % len(study.ages.names) == AGE] = 1.0
     return {"total": total, "one district's week": district, "one age's second half": age}
 
 
@@ -96,10 +97,12 @@ def _rates(people: Population, level: float, outside: float, days: int, theta: T
     rows[VENUES] = rows[VENUES] * weekday * month
     rows[VENUES + 1] = rows[VENUES + 1] * weekday
     group = torch.arange(people.groups, device=theta.device)
-    age, district = group % len(AGE_BANDS), group // len(AGE_BANDS)
-    of_age = torch.arange(sigma.shape[1], device=theta.device) // (sigma.shape[1] // len(AGE_BANDS))
+    age, district = group % len(study.ages.names), group // len(study.ages.names)
+    of_age = torch.arange(sigma.shape[1], device=theta.device) // (sigma.shape[1] // len(study.ages.names))
     contacts = torch.where((age == 2) | (age == 3), factor["contacts at 20-39"][:, None], one[:, None])
-    contacts = contacts * torch.where(age == len(AGE_BANDS) - 1, factor["contacts of the old"][:, None], one[:, None])
+    contacts = contacts * torch.where(
+        age == len(study.ages.names) - 1, factor["contacts of the old"][:, None], one[:, None]
+    )
     place = torch.where(district == DISTRICT, factor["importation of one district"][:, None], one[:, None])
     some = torch.where(of_age == 1, factor["susceptibility of one age"][:, None], one[:, None])
     return Rates(
@@ -128,7 +131,7 @@ def _host(log_clearance: Tensor) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=2)
 def _mixing(people: Population) -> Tensor:
     """`[G, G]`: 35 % of contacts in the own age band, 5 % in other districts, the rest by size."""
-    ages, districts = len(AGE_BANDS), len(DISTRICTS)
+    ages, districts = len(study.ages.names), len(study.region.names)
     size = torch.as_tensor(people.group_size, dtype=torch.float64).reshape(districts, ages)
     share = size / size.sum(1, keepdim=True)
     by_age = 0.35 * torch.eye(ages, dtype=torch.float64)[:, None] + 0.65 * share[None]
