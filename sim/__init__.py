@@ -14,3 +14,5 @@ from sim.rates import HOUSEHOLD as HOUSEHOLD
 from sim.rates import PERIOD as PERIOD
 from sim.rates import VENUES as VENUES
 from sim.rates import Rates as Rates
+
+__project__ = "posterity"
