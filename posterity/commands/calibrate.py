@@ -170,7 +170,7 @@ def command_of(study: str) -> Callable[..., None]:
     def command(**options: Any) -> None:
         main(study, **options)
 
-    signature = inspect.signature(main)
+    signature = inspect.signature(main, eval_str=True)
     kept = [p for name, p in signature.parameters.items() if name != "study"]
     command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     command.__annotations__ = {k: v for k, v in inspect.get_annotations(main, eval_str=True).items() if k != "study"}

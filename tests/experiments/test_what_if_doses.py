@@ -92,7 +92,7 @@ def test_without_doses_it_is_the_study(tiny, theta, problem):
         "wt,ptra->pwr", tiny.full.observation.week, run.infections.sum(2) * tiny.full.observation.people
     )
     torch.testing.assert_close(weekly, expected["infections_district"])
-    torch.testing.assert_close(levelled.weekly(nothing, at, 11).sum(1), expected.admissions_age.sum(1))
+    torch.testing.assert_close(levelled.weekly(nothing, at, 11).sum(1), expected["admissions_age"].sum(1))
     assert ((levelled.level > 0.7) & (levelled.level < 1.3)).all()
 
 
