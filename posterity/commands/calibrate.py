@@ -79,6 +79,13 @@ def main(
         str | None,
         typer.Option(help="local (default: by the emulator), reverse or forward.", rich_help_panel=INFERENCE),
     ] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(
+            help="Of derivatives: removals (default on a CPU), local-score (default on a GPU) or auto.",
+            rich_help_panel=INFERENCE,
+        ),
+    ] = None,
     flow: Annotated[
         str | None, typer.Option(help="gaussian (default), gaussian-nsf, nsf, maf, ...", rich_help_panel=INFERENCE)
     ] = None,
@@ -126,7 +133,8 @@ def main(
     with one_sentence(console):
         given = {
             "signals": streams, "synthetic": synthetic, "scale": scale, "level_scale": level_scale, "balance": balance, "seed": seed,
-            "gradient": gradient, "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
+            "gradient": gradient, "estimator": estimator,
+            "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
             "average": average, "max_steps": max_steps, "max_seconds": max_seconds, "draws": draws, "jacobian_draws": jacobian_draws,
             "scores_only": scores_only or None, "figures": str(data) if data else None,
         }  # fmt: skip
