@@ -18,6 +18,7 @@ from calib._config import FitError as FitError
 from calib._config import FitResult as FitResult
 from calib._config import Interrupted as Interrupted
 from calib._config import Progress as Progress
+from calib._continue import continue_calibration as continue_calibration
 from calib._dgsm import DerivativeSensitivity as DerivativeSensitivity
 from calib._dgsm import GradientDesign as GradientDesign
 from calib._dgsm import Gradients as Gradients
@@ -96,6 +97,7 @@ from calib._stopping import smooth as smooth
 from calib._truncated import TruncatedNormal as TruncatedNormal
 from calib._unmoved import PriorDistance as PriorDistance
 from calib._unmoved import prior_distance as prior_distance
+from calib._update import update as update
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._verify import Verification as Verification

@@ -22,6 +22,7 @@ from torch import Tensor
 from calib._anneal import LogDensity, anneal
 from calib._chart import Chart
 from calib._config import BudgetError, FitError
+from calib._deadline import NEVER, Deadline
 from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
 from calib._local_model import LocalModel, Runs
@@ -154,7 +155,7 @@ class ReuseConfig:
     tolerance: float = 0.05
 
 
-Stop = Literal["settled", "budget"]
+Stop = Literal["settled", "budget", "max_seconds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +171,7 @@ class Reuse:
         simulations: spent, a gradient counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"` or `"budget"`.
+        stopped_because: `"settled"`, `"budget"` or `"max_seconds"`.
         low: whether the last round found a run where draws are, and the model had said there are none.
     """
 
@@ -217,13 +218,37 @@ def first_weight(value: Tensor, trust: float) -> float:
     return min(1.0, trust / max(apart, 1e-12))
 
 
-def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None] | None = None) -> Reuse:
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Runs of a former call.
+
+    Attributes:
+        runs: in the same chart.
+        scale: `[D, D]` of the local model.
+        weight: of the likelihood at the end.
+    """
+
+    runs: Runs
+    scale: Tensor
+    weight: float
+
+
+def reuse(
+    source: Source,
+    config: ReuseConfig,
+    progress: Callable[[Round], None] | None = None,
+    *,
+    known: Known | None = None,
+    deadline: Deadline = NEVER,
+) -> Reuse:
     """Draw from a posterior with few simulations.
 
     Args:
         source: the simulator.
         config: settings.
         progress: called after each round.
+        known: runs of a former call, in place of a pilot; `simulations` and `calls` count new ones alone.
+        deadline: after which no round begins.
 
     Returns:
         Draws and what they rest on.
@@ -237,14 +262,19 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     least = dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2
     pilot = max(least, min(total // 10, LARGEST_PILOT))
     batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
+    if known is not None:
+        least = pilot = 0
     if total < pilot + 2 * batch:
         smallest = source.cost * (least + 2 * (2 * dim + 4))
         raise BudgetError(config.budget, smallest, f"for {dim} parameters")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
     x = chart.sample_prior(max(config.population, pilot), generator)
-    runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
-    used, dropped = pilot, int((~good).sum())
+    if known is None:
+        runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
+        used, dropped = pilot, int((~good).sum())
+    else:
+        runs, used, dropped = known.runs, 0, 0
     if len(runs) < 2:
         raise FitError(
             f"{len(runs)} of {pilot} simulations at draws of the prior were finite; check the simulator and the priors."
@@ -255,15 +285,20 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
             "widen the likelihood, move the priors, or check the units of data and outputs."
         )
     x = x[: config.population]
-    weight = first_weight(source.value(runs.outputs), config.trust)
+    scale = _spread(x) if known is None else known.scale
+    weight = first_weight(source.value(runs.outputs), config.trust) if known is None else known.weight
     rounds: list[Round] = []
     quiet, stopped, low = 0, "budget", False
     while used + dim + 2 <= total:
-        model = source.model(runs, _spread(x))
+        if deadline.passed():
+            stopped = "max_seconds"
+            break
+        model = source.model(runs, scale)
         target = posterior(source, model, weight * config.loss_weight)
         stages: list[Tensor] = []
         start = chart.sample_prior(config.population, generator)
         x = anneal(start, chart.log_prior, target, sweeps=3, generator=generator, stages=stages)
+        scale = _spread(x)
         aside = batch // ASIDE
         points = _some(x, min(batch, total - used) - aside, generator)
         way = _some(torch.cat(stages), min(aside, total - used - len(points)), generator)
@@ -285,7 +320,6 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
             break
         trusted = config.trust / max(config.loss_weight * found.error, 1e-12)
         weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
-    scale = _spread(x)
     target = posterior(source, source.model(runs, scale), weight * config.loss_weight)
     start = chart.sample_prior(config.draws, generator)
     fresh = anneal(start, chart.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)

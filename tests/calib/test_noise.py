@@ -13,7 +13,7 @@ import calib._noise_pilot
 import calib._replicates
 import calib._tempered_importance
 from calib import Parameter, ParameterSpace, calibrate
-from calib._calibrate import _choose
+from calib._plan import choose
 from calib._iterated_regression import NoisyRuns, adjust, iterated_regression, log_mixture, rounds_for
 from calib._learned_summary import Features, differences
 from calib._noise_pilot import Pilot, run_noise_pilot, simulate_apart
@@ -180,7 +180,7 @@ def test_features_leave_out_what_is_constant_and_know_counts():
 
 def test_regression_where_all_data_are_constant_gives_back_the_prior():
     z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    runs = NoisyRuns(z, torch.zeros(300, 3, dtype=torch.float64), log_mixture([(1, None)], z), 0)
+    runs = NoisyRuns(z, torch.zeros(300, 3, dtype=torch.float64), log_mixture([(1, None)], z), 0, ((300, None),))
     found = adjust(runs, lambda o, g: o, torch.zeros(3), runs.weight, torch.Generator().manual_seed(0), network=False)
     torch.testing.assert_close(found.mean, torch.zeros(2, dtype=torch.float64), atol=0.2, rtol=0)
     torch.testing.assert_close(found.sd, torch.ones(2, dtype=torch.float64), atol=0.15, rtol=0)
@@ -313,7 +313,7 @@ def test_direct_on_a_noisy_simulator_is_not_believed():
 )  # fmt: skip
 def test_auto_chooses_by_the_noise(sd, dim, gradient, can_draw, method):
     pilot = Pilot(sd > 0, False, sd, sd, 35, torch.zeros(1, 1))
-    assert _choose("auto", dim, gradient, pilot, can_draw, False) == method
+    assert choose("auto", dim, gradient, pilot, can_draw, False) == method
 
 
 def test_a_noisy_log_likelihood_is_weighed():
