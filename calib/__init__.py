@@ -6,6 +6,7 @@ from calib._atomic import atomic_write_csv as atomic_write_csv
 from calib._atomic import atomic_write_json as atomic_write_json
 from calib._atomic import atomic_write_text as atomic_write_text
 from calib._baseline import baseline_quantiles as baseline_quantiles
+from calib._brings_jacobian import BringsJacobian as BringsJacobian
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
 from calib._checkpoint import CheckpointError as CheckpointError
@@ -64,6 +65,7 @@ from calib._pyro import flow_guide as flow_guide
 from calib._pyro import log_likelihood as log_likelihood
 from calib._pyro import run_particles as run_particles
 from calib._pyro import space_from_pyro as space_from_pyro
+from calib._reporter import Spent as Spent
 from calib._reuse import Reuse as Reuse
 from calib._reuse import ReuseConfig as ReuseConfig
 from calib._reuse import Round as Round

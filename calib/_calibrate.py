@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from calib._arguments import check_names, one_of, positive, whole_number
 from calib._baselines_sbi import BASELINES
+from calib._brings_jacobian import BringsJacobian
 from calib._calibration import Calibration
 from calib._carry_out import carry_out
 from calib._executor import Workers
@@ -20,6 +21,7 @@ from calib._observed import FirstColumn, Likelihood
 from calib._plan import FEW, LEAST_BUDGET, MANY, METHODS, Method, choose, make_plan
 from calib._problem import GRADIENTS, Gradient
 from calib._pyro_density import PyroDensity
+from calib._reporter import Reporter
 from calib._reuse import Round
 from calib._run_store import RunStore
 
@@ -79,18 +81,19 @@ def calibrate(
             the output is the log likelihood with derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations
             tells whether outputs scatter: then "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up
             to 12 parameters, then "climb", or "direct" without derivatives.
-        gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
-            1 + D for a Jacobian ("reuse"), if None.
+        gradient_cost: what a run with derivatives counts, in simulations. If None: 1 for `BringsJacobian`, else 4 for a gradient
+            ("direct"), the larger of 4 and 1 + D for a Jacobian ("reuse").
         replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
             The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
         executor: where the simulator runs, a task for every `draws_per_task` draws; any `concurrent.futures.Executor`. Outputs then
-            carry no derivatives. A simulator of one draw at a time is wrapped by `EachDraw`.
+            carry no derivatives but those of `BringsJacobian`. A simulator of one draw at a time is wrapped by `EachDraw`.
         draws_per_task: draws of a task. Each task has its own seed, so results do not depend on the number of workers.
         task_timeout: seconds that a task may run; its draws then count as failed.
         folder: where every simulation is kept as it is made, so that a call that was killed goes on with `resume=True` and the same
             arguments. Steps of "direct" with derivatives, and chains, are not kept.
         resume: whether the runs that the folder holds are used.
-        progress: called after each round (`Round`, or weighted draws) or step (`Progress`).
+        progress: called after each round (`Round`, or weighted draws) or step (`Progress`), and before and between rounds after each
+            call of the simulator, or task of the executor (`Spent`).
 
     Returns:
         The calibration; `.verdict` says whether it can be believed: `.verdict.state` is "good", "usable", "poor" or "unfinished".
@@ -130,13 +133,20 @@ def calibrate(
     if executor is not None:
         timeout = None if task_timeout is None else positive("task_timeout", task_timeout)
         workers = Workers(executor, whole_number("draws_per_task", draws_per_task, least=1), timeout)
-        if prior is None or gradient in ("reverse", "forward"):
+        if prior is None or (gradient in ("reverse", "forward") and not isinstance(model, BringsJacobian)):
             raise ValueError(
-                "outputs of an executor carry no derivatives: use gradient='score', and no executor for a Pyro model."
+                "outputs of an executor carry no derivatives: use gradient='score' or BringsJacobian, and no executor for a Pyro model."
             )
     started = time.perf_counter()
     space, data, rows, value = understand(model, prior, data, likelihood)
     rows.workers = workers
+    if progress is not None:
+        progress = Reporter(progress, budget)
+        rows.report = progress.simulated
+    if isinstance(model, BringsJacobian):
+        if gradient == "forward":
+            raise ValueError("gradient='forward' was given with BringsJacobian: use 'reverse', or 'auto'.")
+        gradient_cost = 1 if gradient_cost is None else gradient_cost
     if folder is not None:
         if prior is None:
             raise ValueError("a folder keeps simulations, and a Pyro model makes none: leave folder= out.")

@@ -13,12 +13,12 @@ import calib._noise_pilot
 import calib._replicates
 import calib._tempered_importance
 from calib import Parameter, ParameterSpace, calibrate
-from calib._plan import choose
 from calib._iterated_regression import NoisyRuns, adjust, iterated_regression, log_mixture, rounds_for
 from calib._learned_summary import Features, differences
 from calib._noise_pilot import Pilot, run_noise_pilot, simulate_apart
 from calib._noisy import blurred, is_bent
 from calib._noisy_verdict import NoiseEvidence, judge_noisy
+from calib._plan import choose
 from calib._replicates import MeanLikelihood, log_mean_bias
 from calib._tempered_importance import temper
 from calib._verdict import Evidence
