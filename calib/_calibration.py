@@ -30,7 +30,7 @@ from calib._pyro_density import PyroDensity
 from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
-from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
+from calib._verdict import FAILED, CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,7 +133,8 @@ class Calibration:
             return flat[torch.randint(len(flat), (count,), generator=generator)]
         if corrected is None:
             evidence = self.verdict.evidence
-            corrected = self.runs is not None and not fit_passes(evidence) and corrected_passes(evidence)
+            as_they_are = fit_passes(evidence) and evidence.failed <= FAILED
+            corrected = self.runs is not None and not as_they_are and corrected_passes(evidence)
         if not corrected:
             return self.flow.sample(count, generator)
         if self.source is None or self.runs is None:

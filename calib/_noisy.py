@@ -127,7 +127,7 @@ def fit_noisy(task: Task, name: str, pilot: Pilot, likelihood: Likelihood | None
     else:
         draws, method = regression, "abc-regression"
     made = runs.tried - (earlier.tried if earlier is not None else 0)
-    told = {
+    told: dict[str, Any] = {
         "weight": 1.0, "simulations": made, "calls": made, "dropped": runs.dropped,
         "stopped_because": "max_seconds" if made < task.budget else "trained", "rounds": [],
     }  # fmt: skip

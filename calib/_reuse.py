@@ -11,6 +11,7 @@ and nothing was found on the way, the rest of the budget is not spent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -82,7 +83,7 @@ class Source:
         good = torch.isfinite(outputs).all(1)
         if jacobian is not None:
             good &= torch.isfinite(jacobian).flatten(1).all(1)
-        return Runs(x, outputs, jacobian).take(good), good
+        return Runs(x, outputs, jacobian, x[~good].detach()).take(good), good
 
     def value(self, outputs: Tensor) -> Tensor:
         """Log likelihood `[P]`, minus infinity where it is not a number."""
@@ -188,7 +189,7 @@ class Reuse:
 
 
 def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -> LogDensity:
-    """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power."""
+    """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power; none where runs fail."""
 
     def target(x: Tensor) -> Tensor:
         prior = source.chart.log_prior(x)
@@ -197,6 +198,7 @@ def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -
         if inside.any():
             with torch.no_grad():
                 value[inside] += weight * source.value(model(x[inside]))
+                value[~model.reachable(x)] = -math.inf
         return value
 
     return target

@@ -209,7 +209,9 @@ def reweighted(origin: Origin, plan: Plan, weighted: Weighted, few: int, seed: i
     z = weighted.z[systematic(weighted.weight, DRAWN, generator)]
     fitted, task = origin.fitted, plan.task
     flow = flow_at("gaussian" if task.flow == "auto" and fitted.flow.name == "gaussian" else task.flow, z, task.seed)
-    told = {key: fitted.told[key] for key in ("weight", "form", "sampler", "mode", "baseline") if key in fitted.told}
+    told: dict[str, Any] = {
+        key: fitted.told[key] for key in ("weight", "form", "sampler", "mode", "baseline") if key in fitted.told
+    }
     told |= {
         "simulations": -(-weighted.simulations // plan.replicates), "calls": weighted.simulations, "dropped": 0, "rounds": [],
         "stopped_because": "settled",

@@ -39,7 +39,7 @@ class Evidence:
         stretch: largest factor between a standard deviation with and without these weights.
         missed: share of the posterior found outside the fit, by fresh simulations at draws of the prior.
         noise: standard deviation of the log likelihood between runs at the same parameters, nats.
-        model_error: mean absolute error of the emulator's log likelihood, nats; None without an emulator.
+        model_error: mean absolute error of the emulator's log likelihood where runs gave outputs, nats; None without an emulator.
         corrected_share: effective share of draws corrected by the emulator; None without one.
         corrected_shift: as `shift`, of corrected draws.
         corrected_stretch: as `stretch`, of corrected draws.
