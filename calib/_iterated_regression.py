@@ -30,6 +30,9 @@ from calib._learned_summary import Features, differences
 from calib._mixture import Mixture, fit_mixture
 from calib._noise import derive_seed
 
+MEMBERS = (
+    3  # networks of the last round, whose mean is taken: one alone moves means by a fifth of an sd from start to start
+)
 COPIES = 8  # noisy data of each run
 WIDER = 2.0  # times the posterior's covariance, of the draws of the next round
 LEAST_RUNS = 40  # finite runs without which nothing is regressed
@@ -139,9 +142,11 @@ def iterated_regression(
     Raises:
         FitError: fewer than 40 runs were finite.
     """
+    planned = budget + (0 if earlier is None else earlier.tried)
 
     def estimate(runs: NoisyRuns, learning: Tensor, generator: torch.Generator) -> Adjusted:
-        return adjust(runs, draw_data, data, learning, generator, network=network)
+        members = MEMBERS if network and runs.tried >= planned else 1
+        return adjust(runs, draw_data, data, learning, generator, network=network, members=members)
 
     return in_rounds(simulate, estimate, dim, budget, seed, progress, earlier, deadline)
 
@@ -224,6 +229,7 @@ def adjust(
     generator: torch.Generator,
     *,
     network: bool = True,
+    members: int = 1,
 ) -> Adjusted:
     """Learn a summary of noisy data of the runs, regress the parameters on it, move the residuals to the data.
 
@@ -234,13 +240,17 @@ def adjust(
         learning: weights of the runs in learning the summary, normalised, `[N]`.
         generator: of noisy data, folds and batches.
         network: as in `iterated_regression`.
+        members: summaries that are learnt and averaged; folds, starts and batches of a network are each one's own.
 
     Returns:
         The draws, one for each run and noise copy within the window.
     """
     noisy = torch.stack([draw_data(runs.outputs, generator).double() for _ in range(COPIES)], 1)
     features = Features.of(noisy[:, 0], data.double())
-    apart = differences(features(noisy), features(data.double()), runs.z, learning, generator, network)
+    inputs, seen = features(noisy), features(data.double())
+    apart = torch.stack([differences(inputs, seen, runs.z, learning, generator, network) for _ in range(members)]).mean(
+        0
+    )
     weight = runs.weight[:, None].expand(-1, COPIES) / COPIES
     return _local(runs.z, apart, weight)
 
