@@ -281,7 +281,7 @@ def test_little_noise_is_weighed_exactly():
     assert found.report["simulations"] <= 2000
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_strong_noise_is_regressed(shared):
     found = run(1.0, 2000, shared=shared)
     error, factor = off(found, 1.0)
