@@ -75,13 +75,14 @@ def calibrate(
             imply (`reuse`; at most some dozen parameters and outputs that hardly scatter); "climb" lets a flow climb linearised
             runs and goes on with new ones where those do not carry it (`climb`; many parameters, needs a Jacobian); "direct"
             makes new runs for every update of the flow (`fit`); "multifidelity" samples an emulator of the mean outputs with the
-            noise of one run in its error (`calib.multifidelity`; stochastic simulators, with Jacobian or without); "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws
-            of the data, with a flow fitted to what they give. For a simulator with noise, "abc-regression" regresses parameters on
-            noisy simulated data in rounds around the posterior (`_iterated_regression`), and "importance" weighs single runs by
-            p(y | run) (`_tempered_importance`); both are computed on the same runs. "auto" takes "hmc" for a Pyro model, or where
-            the output is the log likelihood with derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations
-            tells whether outputs scatter: then "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up
-            to 12 parameters, then "climb", or "direct" without derivatives.
+            noise of one run in its error (`calib.multifidelity`; stochastic simulators, with Jacobian or without); "npe", "nle",
+            "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give. For a simulator
+            with noise, "abc-regression" regresses parameters on noisy simulated data in rounds around the posterior
+            (`_iterated_regression`), and "importance" weighs single runs by p(y | run) (`_tempered_importance`); both are
+            computed on the same runs. "auto" takes "hmc" for a Pyro model, or where the output is the log likelihood with
+            derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations tells whether outputs scatter: then
+            "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up to 12 parameters, then "climb", or
+            "direct" without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations. If None: 1 for `BringsJacobian`, else 4 for a gradient
             ("direct"), the larger of 4 and 1 + D for a Jacobian ("reuse").
         replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
