@@ -24,8 +24,6 @@ class Variant:
 
 VARIANTS: dict[str, Variant] = {
     "local-score": Variant("local-score", taped=False),
-    "local-score, 1 ghost": Variant("local-score", EstimatorOptions(ghosts=1), taped=False),
-    "local-score, 4 ghosts": Variant("local-score", EstimatorOptions(ghosts=4), taped=False),
     "straight-through": Variant("straight-through"),
     "gumbel-softmax, hard": Variant("gumbel-softmax", EstimatorOptions(temperature=0.5)),
     "gumbel-softmax, soft": Variant("gumbel-softmax", EstimatorOptions(temperature=0.5, hard=False)),
