@@ -9,10 +9,11 @@ from calib.multifidelity._refine import MAX_EXTRAPOLATED
 MAX_SHIFT = 0.4
 """Of a mean, posterior standard deviations."""
 MAX_STRETCH = 1.5
+MAX_SKEWNESS = 1.0
 MAX_RATIO = 1.5
 """Root mean square of fresh runs about the emulator, over what it states."""
 MAX_R_HAT = 1.05
-MAX_NOISE = 0.5
+MAX_NOISE = 0.25
 """Share of a posterior variance that is due to chance in the simulator: above it the answer rests on the model of that chance, log-normal
 (or normal) residuals of one covariance, and not on the likelihood alone."""
 
@@ -47,6 +48,8 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
         wrong.append("The emulator's held-out error is large.")
     if found.stretch > MAX_STRETCH:
         wrong.append(f"Chance moves a mean by {found.stretch:.2f} times as much, or as little, as the emulator states.")
+    if found.skewness > MAX_SKEWNESS:
+        wrong.append(f"Chance is skewed (skewness {found.skewness:.1f}), and the emulator takes it for normal.")
     if wrong:
         return verdict("poor", wrong, "Raise the budget, or take another method.")
     if r_hat > MAX_R_HAT:

@@ -58,7 +58,7 @@ def test_a_layout_flattens_and_splits(made_up):
 
 def test_the_jacobian_is_that_of_differences_in_what_is_observed(made_up):
     z = 0.1 * torch.randn(1, made_up.space.dim, generator=torch.Generator().manual_seed(2))
-    value, slopes = made_up.simulator.jacobian(z, 7)
+    _, slopes = made_up.simulator.jacobian(z, 7)
     for name in ("ascertainment_tests", "severity_level", "severity_age"):
         at = made_up.space.slice_of(name).start
         step = torch.zeros_like(z)
@@ -263,9 +263,10 @@ def test_a_stream_of_the_users_own():
     run = simulator.bind(1)(median(simulator, sick_days=2.0))
     torch.testing.assert_close(run["absence_age"].sum(-1), 2 * run["infections_county"].sum(-1))
     wrong = replace(stream, expected=lambda theta, epidemic, setting: torch.zeros(3))
+    bad = build(replace(study, streams=(*study.streams, wrong)))
+    simulate, theta = bad.bind(1), median(bad)
     with pytest.raises(epi.StudyError, match="Stream 'absence_age': its function gave"):
-        bad = build(replace(study, streams=(*study.streams, wrong)))
-        bad.bind(1)(median(bad))
+        simulate(theta)
 
 
 def test_delays_keep_their_mean_and_their_mass():
