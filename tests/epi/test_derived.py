@@ -58,7 +58,7 @@ def test_the_reproduction_number_of_constant_growth(growth):
     wanted = 1 / float((profile * torch.exp(-growth * (1 + day[:5]))).sum())
     assert np.allclose(renewal(infections, profile, week), wanted)
     # too few infections before to say
-    assert torch.isnan(renewal(0.001 * infections, profile, week)).all()
+    assert torch.isnan(renewal(1e-5 * infections, profile, week)).all()
 
 
 def test_constant_growth_in_a_study(fuller):

@@ -64,7 +64,7 @@ def test_early_growth_shows_the_number(made_up):
     """Without households and small venues: Rt after the seeding is R0 times the share still susceptible."""
     simulator = build(study, made_up.data, scale=1.0, last=date(2030, 4, 6))
     theta = simulator.space.to_theta(torch.zeros(6, simulator.space.dim, dtype=torch.float64))
-    for layer in ("household", "school", "workplace"):
+    for layer in study.layers[:1] + study.layers[2:]:
         theta[f"transmission_{layer}"] = torch.full_like(theta[f"transmission_{layer}"], 1e-4)
     theta["transmission_community"] = torch.full_like(theta["transmission_community"], 1.8)
     number = reproduction_number(simulator, {n: x[:1] for n, x in theta.items()}).item()
