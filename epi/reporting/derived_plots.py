@@ -121,7 +121,14 @@ def plot_infections(
     _band(left, infections, ACCENT, "infections (estimate)")
     known = cases.dropna()
     left.plot(known.index, known, "o", color=INK, markersize=3.2, label="reported cases")
-    left.set_ylim(0, max(float(infections.q75.max()) * 1.3, float(known.max() if len(known) else 0.0)) * 1.05)
+    left.set_ylim(
+        0,
+        max(
+            min(1.6 * float(infections.q75.max()), float(infections.q975.max())),
+            float(known.max() if len(known) else 0.0),
+        )
+        * 1.05,
+    )
     left.set_title(f"{whole[:1].upper()}{whole[1:]}: people a week")
     left.legend(loc="upper right")
     thousands(left)
