@@ -67,13 +67,16 @@ def put(a: Attempts, n: int, source: int, target: int, age: int, channel: int, h
 
 
 @lean
-def contacts(c: People, w: Past, i: int, order: int, day: int, before: int, source: int, a: Attempts, n: int) -> int:
+def contacts(
+    c: People, w: Past, i: int, order: int, day: int, before: int, source: int, removed: int, a: Attempts, n: int
+) -> int:
     """Contacts of an infection of agent i, as in the reference (`before` < 0: none), put from n on; the number of attempts then.
 
-    `source`: the spell in the run, for contacts that infected nobody there and may elsewhere; NO_SPELL for those of another world.
+    `source`: the spell in the run, for contacts that infected nobody there and may elsewhere; NO_SPELL for those of another world, where
+    `removed` is 1 + the spell that it lacks.
     """
     T, D, k, g0, h = len(w.importation), w.rho.shape[1], c.archetype[i], c.group[i], c.household[i]
-    key, count = clock(w, CONTACT, i, order, day), 1
+    key, count = clock(w, CONTACT, i, order, day, removed), 1
     gap = exponential(key, count)
     for age in range(D):
         now, then, rho = day + 1 + age, before + 1 + age, w.rho[k, age]
@@ -191,7 +194,7 @@ def supports(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int
     for e in range(found):
         total += b.hazard[e]
     total += community * w.pressure[day, g]
-    key, count, part = clock(w, SUPPORT, i, s - w.first[i], 0), 1, 0
+    key, count, part = clock(w, SUPPORT, i, s - w.first[i], 0, 0), 1, 0
     gap = -np.log1p(unit(key, count) * np.expm1(-total))
     if gap < outside:
         n = put(a, n, OUTSIDE, i, day, OUTSIDE, gap, s)
@@ -232,7 +235,7 @@ def supports(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int
 def later(c: People, w: Past, s: int, a: Attempts, n: int) -> int:
     """Attempts from outside on the agent of its first spell s after it, put from n on; the number of attempts then."""
     i, g = w.agent[s], c.group[w.agent[s]]
-    key, count = clock(w, LATER, i, 0, 0), 1
+    key, count = clock(w, LATER, i, 0, 0, 0), 1
     gap, again = exponential(key, count), w.reinfection.shape[1] > 0
     for t in range(w.day[s] + 1, len(w.importation)):
         low = unused(c, w, OUTSIDE, t, i) if again else 0.0
@@ -251,7 +254,7 @@ def of_spell(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int
     """All attempts drawn for spell s, put from n on; the number of attempts then."""
     i = w.agent[s]
     order = s - w.first[i]
-    n = contacts(c, w, i, order, w.day[s], -1, s, a, supports(c, w, s, b, a, n))
+    n = contacts(c, w, i, order, w.day[s], -1, s, 0, a, supports(c, w, s, b, a, n))
     return later(c, w, s, a, n) if order == 0 else n
 
 

@@ -221,10 +221,11 @@ def unused(c: People, w: Past, channel: int, t: int, i: int) -> float:
 
 
 @lean
-def clock(w: Past, purpose: int, agent: int, spell: int, day: int) -> np.uint64:
-    """Key of the random numbers of one (purpose, agent, spell, day); as `_removals_reference.Clock`."""
+def clock(w: Past, purpose: int, agent: int, spell: int, day: int, removed: int) -> np.uint64:
+    """Key of the random numbers of one (purpose, agent, spell, day, alternative); as `_removals_reference.Clock`."""
     state = mixed((w.key[0] ^ mixed(np.uint64(purpose))) + np.uint64(agent + 1) * STEP)
-    return mixed(state + np.uint64((spell << 16) + day + 1) * STEP)
+    state = mixed(state + np.uint64((spell << 16) + day + 1) * STEP)
+    return mixed(state + np.uint64(removed) * STEP)
 
 
 @lean

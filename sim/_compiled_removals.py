@@ -13,8 +13,9 @@ import numpy as np
 
 from sim._compiled_attempts import NO_SPELL, Attempts, contacts, empty
 from sim._compiled_day import jit, lean
-from sim._compiled_people import Past, People, after, last_before, level
+from sim._compiled_people import Past, People, after, clock, last_before, level, unit
 from sim._compiled_web import Web, time_of
+from sim._removals_reference import TURN
 
 CHECK, FROM_OTHERS, MOVED, FRESH, IN_RUN = 0, 1, 2, 3, 4
 """What an event is about: a spell that lost an attempt, an attempt on a changed agent, one of a changed agent, a new one, an infection of
@@ -33,7 +34,7 @@ class Work(NamedTuple):
         undo: spells whose `left` was changed. cell, sign: infections that the run has more (1) or less (-1), as day * G + group.
         today: agents. more: `[R]` infections of the day in the world less those in the run; change: `[R]` of the memory.
         touched: `[R]` regions where something differs.
-        made: room for contacts.
+        made: room for contacts. turn: `[1]` by how much heights are turned in this world.
     """
 
     number: np.ndarray
@@ -56,6 +57,7 @@ class Work(NamedTuple):
     change: np.ndarray
     touched: np.ndarray
     made: Attempts
+    turn: np.ndarray
 
 
 @jit
@@ -83,6 +85,7 @@ def new_work(c: People, w: Past, web: Web, size: int) -> Work:
         np.zeros(R),
         np.zeros(R, dtype=np.int32),
         empty(size),
+        np.zeros(1),
     )
 
 
@@ -185,7 +188,7 @@ def immune(w: Past, m: Work, j: int, t: int) -> bool:
 
 
 @lean
-def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int) -> None:
+def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int, x: int) -> None:
     """Infect a changed agent on day t: its attempts move with it, and it makes those that the rates of the time add."""
     n, T = m.state[i] - 1, len(w.importation)
     order = m.infections[n]
@@ -201,7 +204,7 @@ def infect(c: People, w: Past, a: Attempts, web: Web, m: Work, i: int, t: int) -
     before = w.day[s] if known else -1
     if known and w.steady and t >= before:
         return
-    number, made = contacts(c, w, i, order, t, before, NO_SPELL, m.made, 0), m.made
+    number, made = contacts(c, w, i, order, t, before, NO_SPELL, x + 1, m.made, 0), m.made
     if full(m, number, len(made.source) + 1):
         return
     for e in range(number):
@@ -221,24 +224,52 @@ def consider(c: People, w: Past, m: Work, t: int, j: int, channel: int, height: 
 
 
 @lean
+def turned(c: People, w: Past, a: Attempts, web: Web, m: Work, e: int) -> float:
+    """Height of an attempt in this world, as `_removals_reference.turned`."""
+    if len(web.share) == 0 or web.share[e] < 0.0:
+        return a.height[e]
+    share, response = web.share[e], w.response[time_of(w, a, e), c.region_of_group[c.group[a.target[e]]]]
+    if a.spell[e] != NO_SPELL:
+        return (share / response + m.turn[0]) % 1.0 * response / share * a.height[e] if share > 0.0 else 0.0
+    return (
+        (response + ((share - response) / (1.0 - response) + m.turn[0]) % 1.0 * (1.0 - response)) / share * a.height[e]
+    )
+
+
+@lean
+def first_from(web: Web, low: int, high: int, place: float) -> int:
+    """The first of the attempts `low..high` of a bin at a place or later."""
+    while low < high:
+        middle = (low + high) // 2
+        if web.place[middle] < place:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@lean
 def respond(w: Past, a: Attempts, web: Web, m: Work, t: int, r: int) -> None:
     """Attempts of a day on a region that infect in the run and not in the world, or the other way about."""
-    n = t * len(m.more) + r
-    memory = w.memory[t, r] + m.change[r]
-    if m.change[r] > 0.0:
-        for p in range(web.cut[n], web.bin_first[n + 1]):
-            if web.limit[p] > memory:
-                break
-            e = web.bins[p]
-            if m.state[a.target[e]] == 0 and not moved(w, m, a.source[e]) and lose(m, a.spell[e]):
-                note(m, a.target[e], False)
-    else:
-        for p in range(web.cut[n] - 1, web.bin_first[n] - 1, -1):
-            if web.limit[p] <= memory:
-                break
-            e = web.bins[p]
-            if m.state[a.target[e]] == 0 and not moved(w, m, a.source[e]):
+    n, turn = t * len(m.more) + r, m.turn[0]
+    more = m.change[r] < 0.0
+    low, high = (web.bin_first[n], web.cut[n]) if more else (web.cut[n], web.bin_first[n + 1])
+    if low == high:
+        return
+    kept, response = np.exp(-w.aversion * m.change[r]), w.response[t, r]
+    # turned, those that change are the first in place (more) or the last (fewer)
+    at = first_from(web, low, high, 1.0 - turn)
+    for step in range(high - low):
+        p = low + (at - low + (step if more else high - low - 1 - step)) % (high - low)
+        place = (web.place[p] + turn) % 1.0
+        if (place >= response * (kept - 1.0) / (1.0 - response)) if more else place < kept:
+            break
+        e = web.bins[p]
+        if m.state[a.target[e]] == 0 and not moved(w, m, a.source[e]):
+            if more:
                 note(m, a.target[e], True)
+            elif lose(m, a.spell[e]):
+                note(m, a.target[e], False)
 
 
 @lean
@@ -262,7 +293,7 @@ def touch(c: People, m: Work, i: int) -> None:
 
 
 @lean
-def follow(c: People, w: Past, m: Work, a: Attempts, t: int) -> None:
+def follow(c: People, w: Past, a: Attempts, web: Web, m: Work, t: int) -> None:
     """Events of a day."""
     e = m.head[t]
     m.head[t] = -1
@@ -277,7 +308,7 @@ def follow(c: People, w: Past, m: Work, a: Attempts, t: int) -> None:
             enter(c, m, t, n, 1)
             touch(c, m, n)
         elif kind == MOVED or not moved(w, m, a.source[n]):
-            consider(c, w, m, t, a.target[n], a.channel[n], a.height[n])
+            consider(c, w, m, t, a.target[n], a.channel[n], turned(c, w, a, web, m, n))
         e = m.next[e]
 
 
@@ -291,6 +322,7 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int) -> None:
     for n in range(len(m.number)):
         m.number[n] = 0
     m.number[LATEST] = start
+    m.turn[0] = unit(clock(w, TURN, w.agent[x], x - w.first[w.agent[x]], 0, 0), 1)
     diverge(c, w, a, web, m, w.agent[x], start, x - w.first[w.agent[x]], last_before(w, w.agent[x], start))
     enter(c, m, start, w.agent[x], 1)
     touch(c, m, w.agent[x])
@@ -304,7 +336,7 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int) -> None:
                     respond(w, a, web, m, t, m.touched[n])
         elif m.head[t] < 0:
             continue
-        follow(c, w, m, a, t)
+        follow(c, w, a, web, m, t)
         for n in range(m.number[TODAY]):
             j = m.today[n]
             infects = m.mark[j] == 2
@@ -321,7 +353,7 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int) -> None:
                     enter(c, m, t, j, 1)
                     touch(c, m, j)
             if infects and m.state[j] > 0:
-                infect(c, w, a, web, m, j, t)
+                infect(c, w, a, web, m, j, t, x)
                 touch(c, m, j)
         m.number[TODAY] = 0
     for n in range(m.number[TODAY]):

@@ -19,8 +19,9 @@ class Web(NamedTuple):
         out_first, out: attempts of each spell. into_first, into: attempts on each agent, of agents once infected alone where
             nobody is infected again.
         supports: `[M]` attempts that infected, by spell.
-        bin_first, bins: attempts outside households by (day, region of the target): first those that behaviour kept from infecting, then
-            those that infected, each by `limit`: the memory up to which they infect. cut: where the second kind begins.
+        share: `[E]` height as a share of what would infect if behaviour did not respond, or -1 where it does not decide.
+        bin_first, bins: attempts with a share by (day, region of the target): first those that behaviour kept from infecting, then those that
+            infected; each by `place`, in 0..1 of the shares of its kind. cut: where the second kind begins.
     """
 
     out_first: np.ndarray
@@ -28,9 +29,10 @@ class Web(NamedTuple):
     into_first: np.ndarray
     into: np.ndarray
     supports: np.ndarray
+    share: np.ndarray
     bin_first: np.ndarray
     bins: np.ndarray
-    limit: np.ndarray
+    place: np.ndarray
     cut: np.ndarray
 
 
@@ -70,34 +72,26 @@ def weave(c: People, w: Past, a: Attempts) -> Web:
         if a.spell[e] != NO_SPELL:
             supports[a.spell[e]] += 1
     into_first, into = sorted_into(key, N)
-    bins, cut = np.empty(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    bin_first, limit = np.zeros(1, dtype=np.int64), np.empty(0)
+    bins, cut, share = np.empty(0, dtype=np.int32), np.zeros(0, dtype=np.int64), np.empty(0)
+    bin_first, place = np.zeros(1, dtype=np.int64), np.empty(0)
     if w.aversion > 0.0:
-        highest = np.empty(E)
+        share, where = np.full(E, -1.0), np.empty(E)
         for e in range(E):
             j, t = a.target[e], time_of(w, a, e)
             key[e] = -1
             if a.channel[e] >= COMMUNITY:
-                free = after(c, w, t, j, last_before(w, j, t)) * level(c, w, a.channel[e], t, j, 1.0)
+                free, r = (
+                    after(c, w, t, j, last_before(w, j, t)) * level(c, w, a.channel[e], t, j, 1.0),
+                    c.region_of_group[c.group[j]],
+                )
                 if a.height[e] < free:
-                    highest[e] = np.log(free / a.height[e]) / w.aversion if a.height[e] > 0.0 else np.inf
-                    key[e] = t * R + c.region_of_group[c.group[j]]
-        bin_first, bins = sorted_into(key, len(w.importation) * R)
-        cut = bin_first[1:].copy()
-        for n in range(len(cut)):
-            part = bins[bin_first[n] : bin_first[n + 1]]
-            rank = np.empty(len(part))
-            for p in range(len(part)):
-                rank[p] = highest[part[p]]
-            part[:] = part[np.argsort(rank, kind="mergesort")]
-            kept = part.copy()
-            at = bin_first[n]
-            for infects in range(2):
-                if infects:
-                    cut[n] = at
-                for e in kept:
-                    if (a.spell[e] != NO_SPELL) == (infects == 1):
-                        bins[at] = e
-                        at += 1
-        limit = highest[bins]
-    return Web(out_first, out, into_first, into, supports, bin_first, bins, limit, cut)
+                    share[e], key[e] = a.height[e] / free, 2 * (t * R + r) + (a.spell[e] != NO_SPELL)
+                    response = w.response[t, r]
+                    where[e] = share[e] / response if key[e] % 2 else (share[e] - response) / (1.0 - response)
+        halves, bins = sorted_into(key, 2 * len(w.importation) * R)
+        for n in range(len(halves) - 1):
+            part = bins[halves[n] : halves[n + 1]]
+            if len(part) > 1:
+                part[:] = part[np.argsort(where[part], kind="mergesort")]
+        place, bin_first, cut = where[bins], halves[::2].copy(), halves[1::2].copy()
+    return Web(out_first, out, into_first, into, supports, share, bin_first, bins, place, cut)

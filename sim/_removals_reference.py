@@ -29,8 +29,8 @@ run = _reference.run
 
 OUTSIDE = -1
 """Source and channel of an infection from outside."""
-SUPPORT, CONTACT, LATER = 1, 2, 3
-"""Purposes of random numbers: attempts on the day of an infection, contacts of an infection, attempts from outside after it."""
+SUPPORT, CONTACT, LATER, TURN = 1, 2, 3, 4
+"""Purposes of random numbers: attempts on the day of an infection, its contacts, attempts from outside after it, its alternative."""
 
 
 class Attempt(NamedTuple):
@@ -51,9 +51,10 @@ class Attempt(NamedTuple):
 class Clock:
     """Exponential gaps and uniform numbers of one (stream, purpose, agent, spell, day), counted."""
 
-    def __init__(self, key: int, purpose: int, agent: int, spell: int = 0, day: int = 0) -> None:
+    def __init__(self, key: int, purpose: int, agent: int, spell: int = 0, day: int = 0, removed: int = 0) -> None:
         state = splitmix((key ^ splitmix(purpose)) + (agent + 1) * GOLDEN)
-        self.key, self.count = splitmix(state + ((spell << 16) + day + 1) * GOLDEN), 0
+        state = splitmix(state + ((spell << 16) + day + 1) * GOLDEN)
+        self.key, self.count = splitmix(state + removed * GOLDEN), 0
 
     def uniform(self) -> float:
         self.count += 1
@@ -183,13 +184,17 @@ def slots(
     return hits, max(gap - (end - at), 0.0)
 
 
-def contacts(w: World, agent: int, spell: int, day: int, before: int | None, in_run: bool = False) -> Iterator[Attempt]:
+def contacts(w: World, agent: int, spell: int, day: int, before: int | None, removed: int | None) -> Iterator[Attempt]:
     """Contacts of an infection on a day, as if nobody were immune and behaviour did not respond.
 
     With `before`, those alone that it makes on this day and would not, at the same age, after an infection on day `before`: where the
-    rates of the time are higher. `in_run`: those alone that infected nobody in the run and may elsewhere. Sources are left out.
+    rates of the time are higher. `removed`: of an alternative; None: of the run, those alone that infected nobody there. Sources are left
+    out.
     """
-    top, clock = float(w.susceptible.max()), Clock(w.key, CONTACT, agent, spell, day)
+    top, clock = (
+        float(w.susceptible.max()),
+        Clock(w.key, CONTACT, agent, spell, day, 0 if removed is None else removed + 1),
+    )
     gap, small = clock.gap(), list(groups_of(w, agent))
     mixing = w.mixing[:, w.c.group[agent]] / float(w.c.group_size[w.c.group[agent]])
     for age in range(w.rho.shape[1]):
@@ -201,7 +206,7 @@ def contacts(w: World, agent: int, spell: int, day: int, before: int | None, in_
             low = w.transmission[channel, then] * top if then < w.days else 0.0
             if high <= low:
                 continue
-            height = partial(_floor, w, channel, now, low, high) if in_run else _none
+            height = partial(_floor, w, channel, now, low, high) if removed is None else _none
             if members is None:
                 pieces = [(mixing[g], np.flatnonzero(w.c.group.numpy() == g)) for g in range(len(mixing))]
             else:
@@ -282,16 +287,41 @@ def attempts(w: World) -> list[Attempt]:
     found = []
     for s, (agent, day) in enumerate(zip(w.agent.tolist(), w.day.tolist(), strict=True)):
         found += supports(w, s)
-        made = contacts(w, agent, s - int(w.first[agent]), day, None, in_run=True)
+        made = contacts(w, agent, s - int(w.first[agent]), day, None, None)
         found += [x._replace(source=s) for x in made if x.target != agent]
     for agent in np.unique(w.agent):
         found += later(w, int(agent))
     return found
 
 
+def turn_of(w: World, removed: int) -> float:
+    """By how much heights are turned in an alternative."""
+    agent = int(w.agent[removed])
+    return Clock(w.key, TURN, agent, removed - int(w.first[agent])).uniform()
+
+
+def turned(w: World, x: Attempt, turn: float) -> float:
+    """Height of an attempt in an alternative, where behaviour decides whether it infects.
+
+    Among the heights that infected in the run, and among those that behaviour kept from it, all are alike: each alternative turns both
+    by an angle of its own. With the same heights, all alternatives would hit the same attempts, and their errors add up.
+    """
+    day = x.age if x.source == OUTSIDE else int(w.day[x.source]) + 1 + x.age
+    relative = w.relative(x.target, day, w.last(x.target, day))
+    free = relative * w.level(x.channel, day, x.target, np.ones(w.memory.shape[1]))
+    if x.channel < COMMUNITY or x.height >= free or w.aversion == 0:
+        return x.height
+    response = float(w.response(w.memory[day])[w.c.region_of_group[w.c.group[x.target]]])
+    share = x.height / free
+    if share < response:
+        return (share / response + turn) % 1.0 * response * free
+    return (response + ((share - response) / (1.0 - response) + turn) % 1.0 * (1.0 - response)) * free
+
+
 def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.ndarray:
     """Incidence `[T, G]` from the attempts alone, without those on the agent of spell `removed` on its day; None: the run again."""
-    start = w.begins if removed is None else int(w.day[removed])
+    start, turn = (w.begins, 0.0) if removed is None else (int(w.day[removed]), turn_of(w, removed))
+    found = [x._replace(height=turned(w, x, turn)) for x in found]
     source, age = np.array([x.source for x in found], dtype=int), np.array([x.age for x in found], dtype=int)
     when = np.append(
         np.where(w.day < start, w.day, w.days), -1
@@ -317,7 +347,8 @@ def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.nda
             spell, known = int(count[i]), w.first[i] + count[i] < w.first[i + 1]
             if known:
                 when[w.first[i] + spell] = t
-            for x in contacts(w, i, spell, t, int(w.day[w.first[i] + spell]) if known else None):
+            before = int(w.day[w.first[i] + spell]) if known else None
+            for x in contacts(w, i, spell, t, before, -1 if removed is None else removed):
                 if x.target != i:
                     fresh.setdefault(t + 1 + x.age, []).append(x)
             last[i], count[i] = t, count[i] + 1
