@@ -5,3 +5,5 @@ from epi.study import *  # noqa: F403
 from epi.study import __all__ as _names
 
 __all__ = ["StudyError", *_names]
+
+__project__ = "posterity"

@@ -25,3 +25,5 @@ from ode._severity import waned as waned
 from ode._treatment import Treatment as Treatment
 from ode._within_host import WithinHost as WithinHost
 from ode._within_host import within_host as within_host
+
+__project__ = "posterity"

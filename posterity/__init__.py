@@ -15,7 +15,13 @@ from typing import Any
 
 __all__ = ["Calibration", "Run", "Study", "__version__", "calibrate", "open_run"]
 
-_PLACES = {"Calibration": "calib", "calibrate": "calib", "Run": "posterity._run", "Study": "posterity._study", "open_run": "posterity._run"}
+_PLACES = {
+    "Calibration": "calib",
+    "calibrate": "calib",
+    "Run": "posterity._run",
+    "Study": "posterity._study",
+    "open_run": "posterity._run",
+}
 
 
 def _version() -> str:

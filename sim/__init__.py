@@ -16,3 +16,5 @@ from sim.rates import PERIOD as PERIOD
 from sim.rates import VENUES as VENUES
 from sim.rates import Rates as Rates
 from sim.start import InfectedBefore as InfectedBefore
+
+__project__ = "posterity"

@@ -11,7 +11,8 @@ ALLOWED = {
     "sim": {"sim"},
     "calib": {"calib"},
     "epi": {"ode", "sim", "calib", "epi"},
-    "experiments": {"ode", "sim", "calib", "epi", "experiments"},
+    "posterity": {"ode", "sim", "calib", "epi", "posterity"},
+    "experiments": {"ode", "sim", "calib", "epi", "posterity", "experiments"},
 }
 FILES = [(package, path) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -44,7 +45,19 @@ def test_packages_are_typed(package):
 
 
 EPI = [p for package, p in FILES if package == "epi"]
-ORDER = ["errors", "study", "data", "population", "model", "inference", "outputs", "reporting", "scenarios", "sensitivity"]
+ORDER = [
+    "errors",
+    "study",
+    "data",
+    "population",
+    "model",
+    "inference",
+    "outputs",
+    "reporting",
+    "scenarios",
+    "sensitivity",
+    "calibration",
+]
 """Parts of `epi` in the order in which they import; reporting and scenarios do not import one another."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from experiments.what_if.questions import QUESTIONS
 from typer.testing import CliRunner
 
 from calib._idata import save_inference_data, to_inference_data
@@ -26,7 +27,6 @@ from epi.scenarios.scenario import Question, check_world, choose, plus, to
 from epi.scenarios.summary import averted, curves, peak_in_hospital
 from epi.scenarios.worlds import run_looped, run_together
 from experiments.what_if import __main__ as command
-from experiments.what_if.questions import QUESTIONS
 from tests.experiments import nz
 from tests.experiments.conftest import SCALE, double_precision
 
@@ -56,7 +56,7 @@ def folder(tmp_path_factory, tiny):
             expected = tiny.full.bind(0)(theta)
     weeks = [str(w.date()) for w in nz.CALENDAR.weeks()]
     groups = {
-        "posterior": {name: value.numpy()[None] for name, value in theta.items()},
+        "forecast_draws": {name: value.numpy()[None] for name, value in theta.items()},
         "posterior_predictive": {"infections_district": expected["infections_district"].numpy()[None]},
     }
     dims = {"infections_district": ["week", "district"]} | {

@@ -1,0 +1,202 @@
+"""`posterity allocate-restrictions`: the weekly stringency that minimises expected admissions under a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+import xarray as xr
+from rich.console import Console
+
+from calib._atomic import atomic_path, atomic_write_csv
+from calib._noise import derive_seed
+from calib._runfolder import RunFolder
+from epi.errors import StudyError
+from epi.inference.recorder import steps as progress
+from epi.outputs.reload import rebuild
+from epi.outputs.run_files import RunFiles
+from epi.scenarios.allocation.constraints import Constraints
+from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
+from epi.scenarios.allocation.policy_check import check_gradient
+from epi.scenarios.allocation.policy_plots import draw
+from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.run import prepare
+from posterity.commands.errors import one_sentence
+
+console = Console(stderr=True)
+
+
+def main(
+    source: Annotated[Path, typer.Option("--from", help="Folder of the calibrated run.")] = Path(
+        "results/nz_calibration"
+    ),
+    output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_policy"),
+    budget: Annotated[
+        float, typer.Option(help="Total stringency, in layers closed for a week times their cost.")
+    ] = 2.0,
+    first: Annotated[str, typer.Option(help="First day of the policy.")] = "2022-02-14",
+    last: Annotated[str, typer.Option(help="Last day of the policy.")] = "2022-05-08",
+    until: Annotated[
+        str, typer.Option(help="Sunday on which the simulation ends: admissions to then count.")
+    ] = "2022-06-26",
+    most: Annotated[float, typer.Option(help="Largest stringency of a layer in a week, 0 to 1.")] = 0.5,
+    least: Annotated[float, typer.Option(help="Smallest stringency of a layer in a week, 0 to 1.")] = 0.0,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Cost of a layer closed for a week, as school=1; default 1 each.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 12,
+    draws: Annotated[int, typer.Option(help="Posterior draws of a step, and of each evaluation of the others.")] = 8,
+    judges: Annotated[
+        int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
+    ] = 32,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="greedy, cobyla, evolution or none; default the first three.")
+    ] = None,
+    limit: Annotated[
+        float, typer.Option(help="Simulations of a derivative-free search, in those of the gradient search.")
+    ] = 2.0,
+    scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.01,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    check: Annotated[int, typer.Option(help="Print the gradient beside differences over so many seeds, and stop.")] = 0,
+) -> None:
+    """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
+    with one_sentence(console):
+        begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
+        costs, rivals = _costs(cost or []), chosen_rivals(rival)
+        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        # dates and constraints are judged before anything is built
+        calendar = RunFiles(source).study.calendar
+        if (stop - calendar.last_week).days % 7 or stop < calendar.last_week:
+            raise StudyError(
+                f"The simulation was asked to end on {stop}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
+            )
+        mondays = policy_weeks(calendar, begin, end, calendar.days_until(stop))
+        shape = (len(mondays), len(LAYERS))
+        constraints = Constraints(torch.full(shape, least), torch.full(shape, most), costs, budget)
+        for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):
+            if value < 2:
+                raise StudyError(f"Option {name} is {value}; give at least 2.")
+        fitted = rebuild(source, scale=scale, device=device, last=stop)
+        if check and draws > fitted.draws:
+            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
+        asked = prepare(fitted, None, seed)
+        problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
+        if check:
+            _print_check(problem, draws, check, seed)
+            return
+        enough_draws(fitted.draws, draws, judges)
+        configuration = {
+            "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
+            "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
+        }  # fmt: skip
+        run = RunFolder.create(output, "what_if_policy", configuration, seed, device)
+        with run.running():
+            seen, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
+            found = _search(run, seen, constraints, rivals, steps, draws, limit, seed)
+            data = _judge(run, unseen, constraints, found, judges, seed)
+            with atomic_path(run.file("policy.nc")) as temporary:
+                data.to_netcdf(temporary, engine="h5netcdf")
+            table = compare(data)
+            atomic_write_csv(run.file("policy.csv"), table)
+            draw(run.path, data, table)
+            for line in told(table):
+                console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> None:
+    if seeds < 2:
+        raise StudyError(f"Option check is {seeds}; give at least 2 seeds.")
+    with progress(console, "check", 3 * draws * seeds) as advance:
+        rows = check_gradient(problem, draws=draws, seeds=seeds, seed=seed, advance=advance)
+    for row in rows:
+        (g, g_error), (d, d_error) = row.gradient, row.difference
+        print(
+            f"{row.cell}, admissions {row.period}: gradient {g:,.0f} +- {g_error:,.0f}, differences {d:,.0f} +- {d_error:,.0f}"
+        )
+
+
+def _day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise StudyError(f"Option {name} is {text!r}; give a day as 2022-02-14.") from error
+
+
+def _costs(given: Sequence[str]) -> torch.Tensor:
+    costs = dict.fromkeys(LAYERS, 1.0)
+    for entry in given:
+        layer, _, number = entry.partition("=")
+        if layer not in costs:
+            raise StudyError(f"A cost of {layer!r} was given; the layers are {', '.join(LAYERS)}.")
+        try:
+            costs[layer] = float(number)
+        except ValueError as error:
+            raise StudyError(f"The cost {entry!r} is no number; give it as school=1.") from error
+    return torch.tensor(list(costs.values()), dtype=torch.float64)
+
+
+def _search(
+    run: RunFolder,
+    problem: Expectation,
+    constraints: Constraints,
+    rivals: Sequence[str],
+    steps: int,
+    draws: int,
+    limit: float,
+    seed: int,
+) -> list[Found]:
+    with run.phase("gradient"), progress(console, "gradient", (steps + 8) * draws) as advance:
+        found = [projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance)]
+    run.count("gradient", found[0].simulations)
+    allowed = int(limit * found[0].cost)
+    for name in rivals:
+        with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
+            if name == "greedy":
+                new = greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)
+            else:
+                new = derivative_free(
+                    problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance
+                )
+        run.count(name, new.simulations)
+        found.append(new)
+    equal = constraints.equal_shares()
+    return [named("nothing", torch.zeros_like(equal)), named("equal shares", equal), *found]
+
+
+def _judge(
+    run: RunFolder, problem: Expectation, constraints: Constraints, found: Sequence[Found], judges: int, seed: int
+) -> xr.Dataset:
+    """Admissions of every policy and of the points on the way to it, at draws and seeds that no search saw."""
+    at = torch.arange(judges) * (problem.draws // judges)
+    with run.phase("judge"), progress(console, "compare", judged_runs(found, judges)) as advance:
+        weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "policy-judge"), advance)
+    run.count("judge", judged_runs(found, judges))
+    weeks = [str(w.date()) for w in problem.simulator.base.observation.weeks]
+    return xr.Dataset(
+        {
+            "stringency": (("policy", "monday", "layer"), np.stack([f.policy.numpy() for f in found])),
+            "admissions": (("policy", "draw", "week"), weekly),
+            "simulations": (("policy",), np.array([f.cost for f in found])),
+            "spent": (("policy",), np.array([constraints.spent(f.policy) for f in found])),
+            "cost": (("layer",), constraints.cost[0].numpy()),
+            **curves,
+        },
+        {
+            "policy": [f.method for f in found],
+            "monday": [str(m) for m in problem.first],
+            "layer": list(LAYERS),
+            "week": weeks,
+            "draw": at.numpy(),
+        },
+        {"budget": constraints.budget, "weeks_end": [str(m + timedelta(days=6)) for m in problem.first]},
+    )

@@ -1,0 +1,51 @@
+"""How commands end: one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from calib import CheckpointError, FitError, RankLost, RunFolderError, RunInterrupted, SensitivityError, WriteError
+from epi.errors import StudyError
+
+USER_ERRORS = (
+    StudyError,
+    RunFolderError,
+    CheckpointError,
+    FitError,
+    WriteError,
+    SensitivityError,
+    FileNotFoundError,
+    PermissionError,
+)
+WRONG_USE, INTERRUPTED = 2, 3
+
+
+@contextmanager
+def one_sentence(console: Console) -> Iterator[None]:
+    """End with a sentence and exit code 2 for wrong use or data, 3 for a run that was interrupted and can be resumed."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        if int(os.environ.get("RANK", "0")) and not isinstance(error, RankLost):
+            raise typer.Exit(WRONG_USE) from None  # the same as rank 0 says
+        # one line however long, so that paths in it can be copied
+        console.print(sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(WRONG_USE) from None
+    except RunInterrupted as error:
+        console.print(
+            f"The run was {error}. Run the same command with --resume to go on from where it was.",
+            style="yellow", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def sentence(text: str) -> str:
+    """A message with a capital and a full stop; a path that leads it is left as it is."""
+    first = text.split(" ", 1)[0]
+    text = text if "/" in first or "." in first or "_" in first else text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."

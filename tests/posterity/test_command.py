@@ -1,0 +1,123 @@
+"""The command line and the public package, on the study that `posterity new` writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import posterity
+from posterity._packages import claim_packages
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+SMALL = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2")
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "posterity", *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a new study, and a file `sim.py` of the user's own in the way."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "sim.py").write_text("raise RuntimeError('the file of the user was imported')\n")
+    made = run("new", "my_study", cwd=folder)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    done = run("calibrate", "my_study", *SMALL, "-o", "run", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place / "run", json.loads(done.stdout)
+
+
+def test_help_lists_commands_and_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from posterity._app import build; build([]); print('torch' in sys.modules, 'epi' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False", "False"]
+    for flag in ("--help", "-h"):
+        text = run(flag, cwd=tmp_path)
+        assert text.returncode == 0
+        assert "calibrate" in text.stdout
+    wrong = run("calibrat", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "calibrate" in wrong.stderr
+
+
+def test_a_new_study_is_valid(place):
+    found = run("validate", "my_study", cwd=place)
+    assert found.returncode == 0, found.stderr
+    assert "fit together" in found.stdout
+    again = run("new", "my_study", cwd=place)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    (place / "other" / "data").mkdir(parents=True)
+    broken = run("validate", "my_study", "--data", "other/data", cwd=place)
+    assert broken.returncode == 2
+    assert "Traceback" not in broken.stderr
+
+
+def test_a_new_study_is_calibrated_at_once_whatever_is_called_sim(finished):
+    folder, said = finished
+    assert said["status"] == "complete"
+    assert (folder / "report.html").stat().st_size > 10_000
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["study"] == "my_study"
+
+
+def test_commands_on_a_finished_run(finished):
+    folder, _ = finished
+    place = folder.parent
+    shown = run("forecast", "run", "--json", cwd=place)
+    assert shown.returncode == 0, shown.stderr
+    rows = json.loads(shown.stdout)["rows"]
+    assert all(r["low_95"] <= r["median"] <= r["high_95"] for r in rows)
+    compared = run("compare", "run", "run", cwd=place)
+    assert compared.returncode == 0, compared.stderr
+    assert "0 of " in compared.stdout
+    assert run("verify", "run", cwd=place).returncode == 0
+    (folder / "scores.json").write_text((folder / "scores.json").read_text() + " ")
+    changed = run("verify", "run", cwd=place)
+    assert changed.returncode == 1
+    assert "changed: scores.json" in changed.stdout
+    absent = run("report", "nowhere", cwd=place)
+    assert absent.returncode == 2
+    assert "Traceback" not in absent.stderr
+
+
+def test_the_public_package(finished):
+    assert set(posterity.__all__) <= set(dir(posterity))
+    opened = posterity.open_run(finished[0])
+    assert opened.status == "complete"
+    assert len(opened.forecast.table)
+    assert opened.forecast.plot().axes
+    with pytest.raises(AttributeError, match="it has Calibration"):
+        posterity.nothing  # noqa: B018
+
+
+def test_simulate_draws_of_the_prior():
+    simulated = posterity.Study.load("posterity.template.study").simulate(scale=0.2, draws=3)
+    assert simulated["cases_county"].shape == (3, 11, 2)
+    assert float(simulated["cases_county"].min()) >= 0
+
+
+def test_a_foreign_package_gives_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ode", type(sys)("ode"))
+    with pytest.raises(ImportError, match="another project's of the same name"):
+        claim_packages()
+    monkeypatch.delitem(sys.modules, "ode")
+    with pytest.raises(ImportError, match="is missing"):
+        claim_packages(tmp_path)
