@@ -1,5 +1,9 @@
 """From parameters to rates, and from infections to expected observations: the parts of a study composed."""
 
+from epi.model.derived import Derived as Derived
+from epi.model.derived import Quantity as Quantity
+from epi.model.derived import derive as derive
+from epi.model.derived import quantities as quantities
 from epi.model.distributions import observation_distribution as observation_distribution
 from epi.model.distributions import variance as variance
 from epi.model.epidemic import Epidemic as Epidemic

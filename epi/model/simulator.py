@@ -13,6 +13,7 @@ import sim
 from calib import ParameterSpace, attach_jacobian
 from epi.data import Layout
 from epi.errors import StudyError
+from epi.model.derived import derive, flatten
 from epi.model.epidemic import Epidemic
 from epi.model.observation import Observation, epidemic_of, expected, observe
 from epi.model.pyro_model import Simulate
@@ -73,8 +74,8 @@ class Simulator:
             home, here = theta["transmission_household"], self.observation.week
             batch = torch.broadcast_shapes(*(theta[n].shape[: theta[n].dim() - len(e)] for n, e in events.items()))
             flat = {n: theta[n].expand((*batch, *e)).reshape(-1, *e).to(here) for n, e in events.items()}
-            found, _ = self.simulate(flat, seed, None if streams is None else streams.expand(batch).reshape(-1))
-            counted = {name: x.to(home) for name, x in found.items()}
+            expected = self._expected(flat, seed, None if streams is None else streams.expand(batch).reshape(-1))
+            counted = {name: x.to(home) for name, x in expected.items()}
             return {name: x.unflatten(0, batch) if batch else x[0] for name, x in counted.items()}
 
         return simulate
@@ -118,6 +119,20 @@ class Simulator:
         rates, good = usable(make_rates(flat, hosts := host_tables(flat, self.context), self.context), hosts)
         found = epidemic_of(flat, hosts, self._incidence(rates, seed, streams), self.observation)
         return failed(expected(found), good), found
+
+    def with_derived(
+        self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Flat expected observations `[P, M]` and derived quantities `[P, Q]` (`epi.model.derived.flatten`) at parameters `[P]`."""
+        both = self._both(theta, seed, streams).to(theta["transmission_household"])
+        return both[:, : self.layout.size], both[:, self.layout.size :]
+
+    def _both(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Tensor:
+        counts, epidemic = self.simulate(theta, seed, streams)
+        return torch.cat([self.layout.flat(counts), flatten(self.study, derive(epidemic))], -1)
+
+    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
+        return self.simulate(theta, seed, streams)[0]
 
     def _incidence(self, rates: Rates, seed: int, streams: Tensor | None) -> Tensor:
         """`[P, T, G]`; up to the state, if there is one, what it says."""

@@ -38,7 +38,7 @@ from epi.inference.setup import Study
 from epi.inference.synthetic import recovery
 from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
-from epi.outputs.derived import derive, flatten, write_derived
+from epi.outputs.derived import write_derived
 from epi.outputs.posterior_file import fitted_weeks, of_chains, of_independent_draws, save_posterior
 from epi.outputs.stream_information import taught
 
@@ -56,11 +56,9 @@ def simulate_draws(
 
     def simulate(part: Tensor, start: int) -> Tensor:
         streams = torch.arange(start, start + len(part))
-        counts, epidemic = study.full.simulate(study.space.to_theta(part), seed, streams)
-        flat = study.full.layout.flat(counts)
         if derived:
-            flat = torch.cat([flat, flatten(study.declared, derive(epidemic))], -1)
-        return flat.to(part)
+            return torch.cat(study.full.with_derived(study.space.to_theta(part), seed, streams), -1)
+        return study.full.layout.flat(study.full.bind(seed, streams)(study.space.to_theta(part)))
 
     with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
 

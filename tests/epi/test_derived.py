@@ -10,9 +10,10 @@ import torch
 import xarray as xr
 
 import epi
+from epi.model.derived import derive, flatten, quantities, renewal, split
 from epi.model.epidemic import Epidemic
 from epi.model.transmission import host_tables
-from epi.outputs.derived import derive, flatten, quantities, renewal, split, summarise, write_derived
+from epi.outputs.derived import summarise, write_derived
 from tests.epi.conftest import build
 from tests.made_up.study import study
 

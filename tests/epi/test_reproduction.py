@@ -9,8 +9,7 @@ import torch
 
 import sim
 from epi.errors import StudyError
-from epi.model import next_generation, reproduction_number
-from epi.outputs.derived import derive
+from epi.model import derive, next_generation, reproduction_number
 from tests.epi.conftest import build
 from tests.made_up.study import study
 from tests.sim.worlds import small_population, some_rates
