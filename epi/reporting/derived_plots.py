@@ -153,7 +153,7 @@ def plot_attack_rates(parts: dict[str, pd.DataFrame], whole: float, until: str) 
     figure = blank(8.6, 0.24 * longest + 1.6)
     for axes, (by, rows) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
         y = np.arange(len(rows))[::-1]
-        axes.axvline(whole, color=GREY, linewidth=0.9, label="all people")
+        axes.axvline(whole, color=GREY, linewidth=0.9)
         axes.hlines(y, rows.q025, rows.q975, color=ACCENT, alpha=0.45, linewidth=1.6)
         axes.hlines(y, rows.q25, rows.q75, color=ACCENT, linewidth=3.4)
         axes.plot(rows["median"], y, "o", color="white", markeredgecolor=ACCENT, markersize=4.2)
@@ -162,6 +162,5 @@ def plot_attack_rates(parts: dict[str, pd.DataFrame], whole: float, until: str) 
         axes.set_xlim(left=0)
         axes.set_title(f"By {by}")
         axes.set_xlabel("infections for each 100 people")
-        axes.legend(loc="lower right", fontsize=7.5)
-    heading(figure, f"Attack rate to {until} (median, 50 % and 95 % interval)")
+    heading(figure, f"Attack rate to {until} (median, 50 % and 95 % interval; line: all people)")
     return figure
