@@ -34,7 +34,7 @@ class Simulator:
 
     Attributes:
         population: the agents. context, observation: fixed parts of rates and reports. space: the parameters.
-        backend: of `sim`.
+        backend: of `sim`. estimator: of derivatives, "removals" or "local-score" or "auto" (`sim.epidemic`).
         state: infections up to a date, from which it starts anew (`state_at`); None to start at day 0 with nobody infected.
 
     Parameters and counts come and go on the caller's device and in its dtype; the epidemic runs on the simulator's own.
@@ -45,6 +45,7 @@ class Simulator:
     observation: Observation
     space: ParameterSpace
     backend: str = "auto"
+    estimator: str = "removals"
     state: State | None = None
 
     @property
@@ -137,7 +138,9 @@ class Simulator:
     def _incidence(self, rates: Rates, seed: int, streams: Tensor | None) -> Tensor:
         """`[P, T, G]`; up to the state, if there is one, what it says."""
         if self.state is None:
-            return sim.epidemic(self.population, rates, seed, streams=streams, backend=self.backend)
+            return sim.epidemic(
+                self.population, rates, seed, streams=streams, backend=self.backend, estimator=self.estimator
+            )
         first = self.state.first_day(self.study, rates.days)
         rest = sim.epidemic(
             self.population,
@@ -146,6 +149,7 @@ class Simulator:
             streams=streams,
             start=self.state.infected,
             backend=self.backend,
+            estimator=self.estimator,
         )
         return torch.cat([self.state.known(self.population, first, rest), rest], 1)
 
@@ -154,11 +158,13 @@ class Simulator:
     ) -> tuple[Tensor, Tensor]:
         """`_incidence` and its tangents `[P, T, G, Q]`."""
         if self.state is None:
-            return sim.jacobian(self.population, rates, tangents, seed, streams=streams, backend=self.backend)
+            return sim.jacobian(
+                self.population, rates, tangents, seed, streams=streams, backend=self.backend, estimator=self.estimator
+            )
         first = self.state.first_day(self.study, rates.days)
         rest, moved = sim.jacobian(
             self.population, rates.between(first, rates.days), tangents.between(first, rates.days), seed,
-            streams=streams, start=self.state.infected, backend=self.backend,
+            streams=streams, start=self.state.infected, backend=self.backend, estimator=self.estimator,
         )  # fmt: skip
         known = self.state.known(self.population, first, rest)
         still = moved.new_zeros(*known.shape, moved.shape[-1])
