@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sim._columns import Columns
-from sim._reference import Epidemic
+from sim._reference import Epidemic, Start
 from sim.rates import Rates
 
 Result = TypeVar("Result")
@@ -19,18 +19,19 @@ Result = TypeVar("Result")
 class Kernels(Protocol):
     """What a backend's module offers; see `sim._reference`."""
 
-    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic: ...
+    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic: ...
 
     def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates: ...
 
     def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor: ...
 
 
-def run(kernels: Kernels, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+def run(kernels: Kernels, c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
     """`kernels.run`, in batches where memory runs out."""
 
     def work(batch: slice) -> Epidemic:
-        return kernels.run(c, rates.map(lambda x: x[batch]), seed, streams[batch])
+        some = None if start is None else Start(start.on[batch], start.before[batch], start.first_day)
+        return kernels.run(c, rates.map(lambda x: x[batch]), seed, streams[batch], some)
 
     def join(first: Epidemic, second: Epidemic) -> Epidemic:
         rows = second.reinfections.clone()
@@ -98,5 +99,10 @@ def _part(epidemic: Epidemic, batch: slice) -> Epidemic:
     rows = rows[(rows[:, 0] >= batch.start) & (rows[:, 0] < batch.stop)].clone()
     rows[:, 0] -= batch.start
     return Epidemic(
-        epidemic.incidence[batch], epidemic.infected_on[batch], epidemic.memory[batch], rows, epidemic.key[batch]
+        epidemic.incidence[batch],
+        epidemic.infected_on[batch],
+        epidemic.memory[batch],
+        rows,
+        epidemic.key[batch],
+        epidemic.before[batch],
     )

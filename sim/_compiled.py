@@ -24,18 +24,21 @@ from sim._columns import Columns, Packed
 from sim._compiled_day import new_day, settle, spread
 from sim._compiled_uninfected import begin_anew, enter
 from sim._random import day_key, stream_key, stream_keys
-from sim._reference import NEVER, Epidemic, first_infection
+from sim._reference import Epidemic, Start, first_infection, nobody_before, remembered
 from sim.rates import Rates
 
 
-def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+def run(c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
     """As `_reference.run`."""
     p, arrays = c.packed, _arrays(rates)
-    P, T, N = rates.particles, rates.days, len(p.place)
-    keys = np.array([[day_key(stream_key(seed, int(s)), t) for t in range(T)] for s in streams], dtype=np.uint64)
-    on = np.full((P, N), NEVER, dtype=np.int16)
+    P, T = rates.particles, rates.days
+    start = start or nobody_before(c, rates)
+    days = range(start.first_day, start.first_day + T)
+    keys = np.array([[day_key(stream_key(seed, int(s)), t) for t in days] for s in streams], dtype=np.uint64)
+    on = start.on.numpy().copy()
     incidence = np.zeros((P, T, len(p.group_size)))
     memory = np.zeros((P, T, len(p.region_size)))
+    memory[:, 0] = _double(remembered(c, rates.map(Tensor.double), start.before.double())[0][:, -1])
 
     def walk(q: int, pool: ThreadPoolExecutor, parts: int) -> np.ndarray:
         past = (keys[q], on[q], incidence[q], memory[q])
@@ -50,6 +53,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
         torch.from_numpy(memory).to(like),
         torch.from_numpy(np.concatenate(rows)),
         stream_keys(seed, streams),
+        start.before.clone(),
     )
 
 
@@ -57,10 +61,10 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     """As `_reference.vjp`."""
     p, arrays, bar = c.packed, _arrays(rates), _no_adjoints(rates)
     incidence, on, memory = _double(epidemic.incidence), epidemic.infected_on.numpy().copy(), _double(epidemic.memory)
-    weights, (again, begin) = _double(cotangent), _by_day(epidemic, rates)
+    weights, (again, begin), slope = _double(cotangent), _by_day(epidemic, rates), _slope(c, rates, epidemic)
 
     def walk(q: int, pool: ThreadPoolExecutor, parts: int) -> None:
-        past = (incidence[q], on[q], memory[q], weights[q], again, begin[q], bar)
+        past = (incidence[q], on[q], memory[q], weights[q], again, begin[q], slope[q], bar)
         if parts == 1:
             back.vjp(p, arrays, q, *past)
         else:
@@ -75,7 +79,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
     p, arrays, directions = c.packed, _arrays(rates), _directions(rates, tangents)
     P, Q = rates.particles, tangents.mixing.shape[-1]
     incidence, on, memory = _double(epidemic.incidence), first_infection(epidemic).numpy(), _double(epidemic.memory)
-    again, begin = _by_day(epidemic, rates)
+    (again, begin), slope = _by_day(epidemic, rates), _slope(c, rates, epidemic)
     threads = kernel_threads()
     shares = [x for x in np.array_split(np.arange(Q), max(1, threads // P)) if len(x)]
     some = [tuple(np.ascontiguousarray(x[..., at[0] : at[-1] + 1]) for x in directions) for at in shares]
@@ -83,7 +87,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
     def walk(job: tuple[int, int]) -> None:
         q, n = job
-        tangent.jvp(p, arrays, some[n], q, incidence[q], on[q].copy(), memory[q], again, begin[q], out[n][q])
+        tangent.jvp(p, arrays, some[n], q, incidence[q], on[q].copy(), memory[q], again, begin[q], slope[q], out[n][q])
 
     with ThreadPoolExecutor(threads) as pool:
         _wait(pool.map(walk, [(q, n) for q in range(P) for n in range(len(shares))]))
@@ -117,7 +121,7 @@ def _run_together(
 
 def _vjp_together(
     p: Packed, rates: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray, cotangent: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, bar: tuple, pool: ThreadPoolExecutor, parts: int,
+    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple, pool: ThreadPoolExecutor, parts: int,
 ) -> None:  # fmt: skip
     """`back.vjp` by several threads."""
     day, w = new_day(p, rates, q, parts), back.new_back(p, rates, q, parts)
@@ -143,7 +147,7 @@ def _vjp_together(
         back.fold(p, rates, q, t, memory[t], day, w, bar)
         _wait(pool.map(lambda a, t=t: back.infectious(p, rates, q, t, on, day, w, a), range(parts)))
         back.recentre(w)
-    back.finish(p, q, w, bar)
+    back.finish(p, q, on, slope, w, bar)
 
 
 def kernel_threads() -> int:
@@ -182,6 +186,11 @@ def _by_day(epidemic: Epidemic, rates: Rates) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(code, kind="stable")
     begin = np.searchsorted(code[order], np.arange(rates.particles)[:, None] * rates.days + np.arange(rates.days + 1))
     return np.ascontiguousarray(rows[order, 1:]), begin
+
+
+def _slope(c: Columns, rates: Rates, epidemic: Epidemic) -> np.ndarray:
+    """`[P, R]` derivative of the memory of day 0 by forgetting."""
+    return _double(remembered(c, rates.map(Tensor.double), epidemic.before.double())[1])
 
 
 def _double(x: Tensor) -> np.ndarray:

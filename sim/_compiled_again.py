@@ -8,6 +8,7 @@ import numpy as np
 
 from sim._columns import Packed
 from sim._compiled_day import BLOCK, CELL, HOME, SECTIONS, Day, infected_between, inner, jit, period
+from sim._reference import NEVER
 from sim.rates import HOUSEHOLD
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def waned(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: 
     cells, sections, sigmaG, againG = w.cells[2, a], w.sections[2, a], w.sigmaG[a, s], w.againG[a]
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
     for block in range(first, last, BLOCK):
-        for e in range(infected_between(on, block, min(block + BLOCK, last), np.int64(0), t - 1 - D, chosen)):
+        for e in range(infected_between(on, block, min(block + BLOCK, last), np.int64(-NEVER), t - 1 - D, chosen)):
             i = chosen[e]
             h, c = place[i, HOME], place[i, CELL]
             k, since = archetype[c], min(t - 1 - on[i], after.shape[1] - 1)

@@ -259,8 +259,8 @@ def of_spell(c: People, w: Past, s: int, b: Bearing, a: Attempts, n: int) -> int
 
 
 @jit
-def draw(c: People, w: Past, start: int, stop: int, limit: int) -> Attempts:
-    """Attempts on and by the spells `start..stop`; none at all if there were more than `limit`."""
+def draw(c: People, w: Past, start: int, stop: int, limit: int) -> tuple[Attempts, bool]:
+    """Attempts on and by the spells `start..stop`, and whether they are at most `limit`; none at all if not."""
     widest, layers = 1, c.venue.shape[1]
     for v in range(len(c.venue_weight)):
         widest = max(widest, w.venue_first[v + 1] - w.venue_first[v])
@@ -274,9 +274,9 @@ def draw(c: People, w: Past, start: int, stop: int, limit: int) -> Attempts:
     for s in range(start, stop):
         put_to = of_spell(c, w, s, b, a, n)
         if put_to > limit:
-            return empty(0)
+            return empty(0), False
         if put_to > len(a.source):  # the same numbers again, where there is room
             a = copied(a, n, 2 * put_to)
             put_to = of_spell(c, w, s, b, a, n)
         n = put_to
-    return copied(a, n, n)
+    return copied(a, n, n), True

@@ -168,7 +168,7 @@ def push(
     for s in range(first, stop):
         i, t, x = w.agent[s], w.day[s], parts(c, w, s, venues)
         scale = np.expm1(x.hazard)
-        if scale == np.inf:
+        if scale == np.inf or t < w.begins:
             continue
         g, k = c.group[i], c.archetype[i]
         r = c.region_of_group[g]

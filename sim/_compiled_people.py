@@ -42,7 +42,7 @@ class Past(NamedTuple):
         cohort, cohort_spell: `[G * T + 1]` and spells by group and day. infectious: `[T, G]` sum of infectiousness in a group.
         pressure: `[T, G]` what reaches a group from all. reach: `[G, G + 1]` running sum over the groups whom an infectious agent
             of a group meets. response: `[T, R]`. best: `[2 + V]` highest rate of each channel. own: `[K]` highest susceptibility.
-        top: the highest of all. steady: whether no rate of a channel changes in time.
+        top: the highest of all. steady: whether no rate of a channel changes in time. begins: the day before which infections are given.
     """
 
     key: np.ndarray
@@ -70,6 +70,7 @@ class Past(NamedTuple):
     own: np.ndarray
     top: float
     steady: bool
+    begins: int
 
 
 _CACHE: WeakKeyDictionary[Columns, People] = WeakKeyDictionary()
@@ -110,7 +111,14 @@ def _people(c: Columns) -> People:
 
 @jit
 def past(
-    c: People, rates: tuple, q: int, key: np.ndarray, memory: np.ndarray, agent: np.ndarray, day: np.ndarray
+    c: People,
+    rates: tuple,
+    q: int,
+    key: np.ndarray,
+    memory: np.ndarray,
+    agent: np.ndarray,
+    day: np.ndarray,
+    begins: int,
 ) -> Past:
     """A particle's run, from the memory `[T, R]` and its spells in order of agent and day; `rates` as in `_compiled._arrays`."""
     rho, susceptible, beta, mixing, importation, aversion, forgetting, reinfection = rates
@@ -170,7 +178,7 @@ def past(
     return Past(
         key, rho[q], susceptible[q], beta[q], mixing[q], importation[q], aversion[q], forgetting[q], reinfection[q], memory,
         np.exp(-aversion[q] * memory), agent, day, first, venue_first, venue_spell, cohort, cohort_spell, infectious, pressure,
-        reach, best, own, own.max(), steady,
+        reach, best, own, own.max(), steady, begins,
     )  # fmt: skip
 
 

@@ -372,6 +372,8 @@ def changes(
 ) -> None:
     """Into `out` `[M]`, of every `step`-th spell from `first` on: what the run has more than the world without it, by a cotangent `[T * G]`."""
     for x in range(first, len(w.agent), step):
+        if w.day[x] < w.begins:
+            continue
         remove(c, w, a, web, m, x)
         while m.number[FULL] > 0:
             m = new_work(c, w, web, 4 * len(m.code))
@@ -388,6 +390,9 @@ def entries(
     begin = np.zeros(stop - first + 1, dtype=np.int64)
     cell, sign = np.empty(64 * (stop - first) + 64, dtype=np.int32), np.empty(64 * (stop - first) + 64, dtype=np.int8)
     for x in range(first, stop):
+        if w.day[x] < w.begins:
+            begin[x - first + 1] = begin[x - first]
+            continue
         remove(c, w, a, web, m, x)
         while m.number[FULL] > 0:
             m = new_work(c, w, web, 4 * len(m.code))

@@ -71,11 +71,12 @@ class Back(NamedTuple):
 @jit
 def vjp(
     p: Packed, rates: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray, cotangent: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, bar: tuple,
+    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple,
 ) -> None:  # fmt: skip
     """Walk a particle from its last day to its first by one thread, which takes `on` back to the beginning.
 
-    `again` `[L, 3]`: reinfections (agent, day, day of the infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
+    `again` `[L, 3]`: reinfections (agent, day, day of the infection before) ordered by day; `begin` `[T + 1]`: where each day begins;
+    `slope` `[R]`: derivative of the memory of day 0 by forgetting.
     """
     alone = np.int64(0)  # a literal would be compiled for itself
     day, w = new_day(p, rates, q, alone + 1), new_back(p, rates, q, alone + 1)
@@ -93,7 +94,7 @@ def vjp(
         fold(p, rates, q, t, memory[t], day, w, bar)
         infectious(p, rates, q, t, on, day, w, alone)
         recentre(w)
-    finish(p, q, w, bar)
+    finish(p, q, on, slope, w, bar)
 
 
 @jit
@@ -368,11 +369,13 @@ def among_kin(p: Packed, beta: np.ndarray, i: int, h: int, day: Day, w: Back) ->
 
 
 @jit
-def finish(p: Packed, q: int, w: Back, bar: tuple) -> None:
-    """What the uninfected add to the gradient of susceptibility through venues, then the sum over parts."""
+def finish(p: Packed, q: int, on: np.ndarray, slope: np.ndarray, w: Back, bar: tuple) -> None:
+    """What the uninfected add to the gradient of susceptibility through venues, the memory of day 0, then the sum over parts."""
+    for r in range(len(slope)):
+        bar[6][q] += w.AG[r] * slope[r]
     for h in range(len(w.WG)):
         for i in range(p.household_start[h], p.household_start[h + 1]):
-            for v in range(SECTIONS, p.place.shape[1]):
+            for v in range(SECTIONS, p.place.shape[1] if on[i] == NEVER else SECTIONS):
                 m = p.place[i, v]
                 bar[1][q, 0, p.cell_archetype[p.place[i, CELL]]] -= w.WG[h] * w.Y[m] + w.Z[m]
     for a in range(len(w.sigmaG)):

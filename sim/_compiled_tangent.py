@@ -60,12 +60,12 @@ class Scores(NamedTuple):
 @jit
 def jvp(
     p: Packed, rates: tuple, tangents: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, out: np.ndarray,
+    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Walk a particle from its first day to its last by one thread; writes the tangents `out` `[T, G, Q]` of its incidence.
 
     `on` `[N]`: day of each agent's first infection, brought forward in place. `again` `[L, 3]`: reinfections (agent, day, day of the
-    infection before) ordered by day; `begin` `[T + 1]`: where each day begins.
+    infection before) ordered by day; `begin` `[T + 1]`: where each day begins; `slope` `[R]`: derivative of the memory of day 0 by forgetting.
     """
     R, Z, lasting = len(p.region_size), out.shape[2], rates[7].shape[2] > 0
     day, s = new_day(p, rates, q, np.int64(1)), nobody(p, rates, tangents, q, on, Z)
@@ -75,6 +75,9 @@ def jvp(
     dreach, loud = np.zeros((len(p.section_venue) + 1, Z)), np.zeros(len(p.section_venue) + 1, dtype=np.bool_)
     hit, reached = np.zeros(len(on) if lasting else 0, dtype=np.bool_), np.zeros(len(s.E), dtype=np.bool_)
     chosen = np.empty(BLOCK + 8, dtype=np.int32)
+    for r in range(R):
+        for z in range(Z):
+            dA[r, z] = slope[r] * tangents[6][q, z]
     for t in range(len(out)):
         rows = again[begin[t] : begin[t + 1]]
         if starts(rates, t):
@@ -115,7 +118,7 @@ def nobody(p: Packed, rates: tuple, tangents: tuple, q: int, on: np.ndarray, Z: 
         np.zeros(len(p.household_weight), dtype=np.bool_),
     )  # fmt: skip
     for i in range(len(p.place)):
-        s.free[p.place[i, CELL]] += 1.0
+        s.free[p.place[i, CELL]] += 1.0 if on[i] >= 0 else 0.0
     count(p, rates[1][q, 0], tangents[1][q, 0], np.int64(0), on, s)
     return s
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from sim import _reference, _removals, _removals_reference
 from sim._batches import Kernels
+from sim._before import in_front, periods_before, with_days, with_days_before, without_days
 from sim._columns import Columns
 from sim._estimators import AUTO, LOCAL_SCORE
-from sim._reference import Epidemic
+from sim._reference import Epidemic, Start
 from sim.rates import Rates
 
 STEPS = 500
@@ -28,17 +29,25 @@ class Removals:
 
     plain: ModuleType
 
-    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
-        past: Epidemic = self.plain.run(c, rates, seed, streams)
+    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
+        past: Epidemic = self.plain.run(c, rates, seed, streams, start)
         return past
 
     def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
+        days, longer = periods_before(epidemic), with_days_before(c, rates, epidemic)
+        return without_days(self._vjp(c, with_days(rates, days), longer, in_front(cotangent, days, 1)), days)
+
+    def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
+        days, longer = periods_before(epidemic), with_days_before(c, rates, epidemic)
+        return self._jvp(c, with_days(rates, days), with_days(tangents, days), longer)[:, days:]
+
+    def _vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
         if self._in_python(rates):
             return _removals_reference.vjp(c, rates, epidemic, cotangent)
         bar = _removals.vjp(c, rates.map(Tensor.cpu), Epidemic(*(x.cpu() for x in epidemic)), cotangent.cpu())
         return bar.map(lambda x: x.to(cotangent.device))
 
-    def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
+    def _jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
         if self._in_python(rates):
             return _removals_reference.jvp(c, rates, tangents, epidemic)
         there = rates.map(Tensor.cpu), tangents.map(Tensor.cpu), Epidemic(*(x.cpu() for x in epidemic))
@@ -54,8 +63,8 @@ class Cheaper:
 
     plain: ModuleType
 
-    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
-        past: Epidemic = self.plain.run(c, rates, seed, streams)
+    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
+        past: Epidemic = self.plain.run(c, rates, seed, streams, start)
         return past
 
     def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:

@@ -16,6 +16,7 @@ from sim._columns import columns
 from sim._draws import bernoulli, score_function
 from sim.population import Population
 from sim.rates import Rates
+from sim.start import InfectedBefore
 
 __all__ = ["AUTO", "ESTIMATORS", "LOCAL_SCORE", "REMOVALS", "EstimatorOptions"]
 
@@ -150,7 +151,9 @@ ESTIMATORS: dict[str, Estimator] = {
 """By name; those of the primitive itself (`TAPELESS`) are not among them."""
 
 
-def check(estimator: str, backend: str, rates: Rates, options: EstimatorOptions) -> None:
+def check(
+    estimator: str, backend: str, rates: Rates, options: EstimatorOptions, start: InfectedBefore | None = None
+) -> None:
     """Refuse an unknown estimator, and one that the backend or the rates do not go with.
 
     Raises:
@@ -159,6 +162,10 @@ def check(estimator: str, backend: str, rates: Rates, options: EstimatorOptions)
     names = (*TAPELESS, *ESTIMATORS)
     if estimator not in names:
         raise ValueError(f"estimator is {estimator!r}; choose one of {', '.join(names)}.")
+    if start is not None and estimator in ESTIMATORS:
+        raise ValueError(
+            f"start gives infections before day 0, which estimator {estimator!r} does not take; use estimator='removals' or 'local-score'."
+        )
     taped = estimator in ESTIMATORS and ESTIMATORS[estimator].taped
     if taped and backend not in ("auto", "reference"):
         raise ValueError(

@@ -14,11 +14,12 @@ from sim._batches import Kernels
 from sim._columns import Columns, columns
 from sim._derivatives import kernels_for
 from sim._estimators import ESTIMATORS, REMOVALS, EstimatorOptions
-from sim._reference import Epidemic
+from sim._reference import NEVER, Epidemic, Start
 from sim.population import Population
 from sim.rates import Rates
+from sim.start import InfectedBefore
 
-__all__ = ["BACKENDS", "epidemic", "jacobian"]
+__all__ = ["BACKENDS", "epidemic", "jacobian", "state_after"]
 
 BACKENDS = ("auto", "reference", "compiled", "triton")
 """`reference` (plain tensors, any device), `compiled` (numba, CPU), `triton` (fused kernels, CUDA). `auto`: compiled on the CPU,
@@ -31,6 +32,7 @@ def epidemic(
     seed: int,
     *,
     streams: Tensor | None = None,
+    start: InfectedBefore | None = None,
     backend: str = "auto",
     estimator: str = REMOVALS,
     options: EstimatorOptions | None = None,
@@ -51,6 +53,7 @@ def epidemic(
         seed: names all randomness together with the stream.
         streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
             (common random numbers).
+        start: infections before day 0; None for nobody. Not on GPU kernels, nor for estimators "for comparison".
         backend: one of `BACKENDS`.
         estimator: `removals`; `local-score`, biased where an outbreak depends on few cases (docs/gradient_audit.md); `auto`, all removals
             unless they cost much more than the local score, the choice told to the log `sim`. For comparison: `straight-through`,
@@ -75,11 +78,13 @@ def epidemic(
         )
     options = options or EstimatorOptions()
     kernels = _backend(backend, rates.mixing.device)
-    _estimators.check(estimator, backend, rates, options)
+    _estimators.check(estimator, backend, rates, options, start)
     if estimator in ESTIMATORS:
         other = ESTIMATORS[estimator].incidence
         return other(population, rates, seed, streams.cpu(), kernels, options)
-    incidence, *_ = _Primitive.apply(population, kernels_for(estimator, kernels), seed, streams.cpu(), *rates.tensors())
+    begun = None if start is None else start.start(population, rates)
+    chosen = kernels_for(estimator, kernels)
+    incidence, *_ = _Primitive.apply(population, chosen, seed, streams.cpu(), begun, *rates.tensors())
     return incidence
 
 
@@ -90,6 +95,7 @@ def jacobian(
     seed: int,
     *,
     streams: Tensor | None = None,
+    start: InfectedBefore | None = None,
     backend: str = "auto",
     estimator: str = REMOVALS,
     options: EstimatorOptions | None = None,
@@ -102,6 +108,7 @@ def jacobian(
         tangents: the directions: the tensors of `rates`, each with one more trailing axis of size Q.
         seed: as for `epidemic`.
         streams: as for `epidemic`.
+        start: as for `epidemic`.
         backend: as for `epidemic`.
         estimator: as for `epidemic`.
         options: as for `epidemic`.
@@ -121,14 +128,54 @@ def jacobian(
     options = options or EstimatorOptions()
     kernels = _backend(backend, rates.mixing.device)
     streams = torch.arange(rates.particles) if streams is None else streams
-    _estimators.check(estimator, backend, rates, options)
+    _estimators.check(estimator, backend, rates, options, start)
     if estimator in ESTIMATORS:
         return _estimators.jacobian(population, rates, tangents, seed, streams.cpu(), kernels, estimator, options)
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
         chosen = kernels_for(estimator, kernels)
-        past = _batches.run(chosen, c, rates, seed, streams.cpu())
+        past = _batches.run(
+            chosen, c, rates, seed, streams.cpu(), None if start is None else start.start(population, rates)
+        )
         return past.incidence, _forward(chosen, c, rates, tangents, past)
+
+
+def state_after(
+    population: Population,
+    rates: Rates,
+    seed: int,
+    *,
+    streams: Tensor | None = None,
+    start: InfectedBefore | None = None,
+    backend: str = "auto",
+) -> InfectedBefore:
+    """Who was infected when, at the end of the days of the rates: where another epidemic can start.
+
+    `epidemic(..., rates.between(t, T), start=state_after(..., rates.between(0, t)))` with the same seed and streams is the same
+    epidemic as one of T days, if t is a whole number of periods of `rates.waning` or there is none.
+
+    Args:
+        population: as for `epidemic`.
+        rates: as for `epidemic`.
+        seed: as for `epidemic`.
+        streams: as for `epidemic`.
+        start: as for `epidemic`.
+        backend: as for `epidemic`.
+
+    Returns:
+        The state, on the CPU.
+
+    Raises:
+        ValueError: as for `epidemic`.
+    """
+    rates.check(population)
+    rates, kernels = rates.map(lambda x: x.detach()), _backend(backend, rates.mixing.device)
+    streams = torch.arange(rates.particles) if streams is None else streams
+    begun = None if start is None else start.start(population, rates)
+    past = _batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams.cpu(), begun)
+    on, first = past.infected_on.cpu(), 0 if start is None else start.first_day
+    on = torch.where(on == NEVER, on, on - rates.days).to(torch.int16)
+    return InfectedBefore(on, torch.cat([past.before, past.incidence], 1).cpu(), first + rates.days)
 
 
 class _Primitive(torch.autograd.Function):
@@ -136,14 +183,14 @@ class _Primitive(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        population: Population, kernels: Kernels, seed: int, streams: Tensor, *tensors: Tensor
+        population: Population, kernels: Kernels, seed: int, streams: Tensor, start: Start | None, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         rates = Rates(*(x.detach() for x in tensors))
-        return tuple(_batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams))
+        return tuple(_batches.run(kernels, columns(population, rates.mixing.device), rates, seed, streams, start))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.population, ctx.kernels, _, _, *tensors = inputs
+        ctx.population, ctx.kernels, _, _, _, *tensors = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*tensors, *output)
         ctx.save_for_forward(*tensors, *output)
@@ -155,12 +202,12 @@ class _Primitive(torch.autograd.Function):
             cotangent = cotangents[0].contiguous()
             bad = ~torch.isfinite(cotangent).flatten(1).all(1)
             bar = _batches.vjp(ctx.kernels, c, rates, past, _zeroed(cotangent, bad))
-        return (None, None, None, None, *bar.map(lambda x: _marked(x, bad)).tensors())
+        return (None, None, None, None, None, *bar.map(lambda x: _marked(x, bad)).tensors())
 
     @staticmethod
     def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
-        pairs = zip(inputs[4:], rates.tensors(), strict=True)
+        pairs = zip(inputs[5:], rates.tensors(), strict=True)
         tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
         return _forward(ctx.kernels, c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
 

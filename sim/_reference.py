@@ -27,7 +27,8 @@ class Epidemic(NamedTuple):
 
     incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of the last infection or NEVER; memory `[P, T, R]` remembered
     incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced;
-    key `[P]` int64, the key of each particle's random numbers (`sim._random.stream_key`), from which more are drawn.
+    key `[P]` int64, the key of each particle's random numbers (`sim._random.stream_key`), from which more are drawn;
+    before `[P, B, G]` infections of the B days before day 0 (`sim.InfectedBefore`): their days are negative in `infected_on`.
     """
 
     incidence: Tensor
@@ -35,6 +36,7 @@ class Epidemic(NamedTuple):
     memory: Tensor
     reinfections: Tensor
     key: Tensor
+    before: Tensor
 
 
 def first_infection(epidemic: Epidemic) -> Tensor:
@@ -45,6 +47,18 @@ def first_infection(epidemic: Epidemic) -> Tensor:
         rows = before == day
         out[particle[rows], agent[rows]] = day
     return out
+
+
+class Start(NamedTuple):
+    """What a run knows of the days before day 0.
+
+    on `[P, N]` int16: negative day of the last infection, or NEVER; before `[P, B, G]`: infections of the B days before, oldest first;
+    first_day: number of day 0 in the names of random numbers.
+    """
+
+    on: Tensor
+    before: Tensor
+    first_day: int
 
 
 class _Day(NamedTuple):
@@ -70,17 +84,19 @@ class _Day(NamedTuple):
     hazard: Tensor
 
 
-def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
+def run(c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
     """Simulate every day forward."""
     P, T, N = rates.particles, rates.days, len(c.group)
-    infected_on = torch.full((P, N), NEVER, dtype=torch.int16, device=c.group.device)
+    start = start or nobody_before(c, rates)
+    infected_on = start.on.clone()
     incidence = rates.mixing.new_zeros(P, T, len(c.group_size))
     memory = rates.mixing.new_zeros(P, T, len(c.region_size))
+    memory[:, 0] = remembered(c, rates, start.before)[0][:, -1]
     agents, keys = torch.arange(N, device=c.group.device), [stream_key(seed, int(s)) for s in streams]
     reinfections = [_NONE.to(infected_on.device)]
     for t in range(T):
         day = _pressures(c, rates, t, infected_on, memory[:, t])
-        draw = torch.stack([uniform(day_key(key, t), agents) for key in keys])
+        draw = torch.stack([uniform(day_key(key, start.first_day + t), agents) for key in keys])
         infected = draw < -torch.expm1(-day.hazard)
         again = (infected & (infected_on != NEVER)).nonzero()
         before = infected_on[again[:, 0], again[:, 1]]
@@ -91,14 +107,31 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
     rows = torch.cat(reinfections)
     rows = rows[rows[:, 0].argsort(stable=True)]
-    return Epidemic(incidence, infected_on, memory, rows, stream_keys(seed, streams))
+    return Epidemic(incidence, infected_on, memory, rows, stream_keys(seed, streams), start.before.clone())
+
+
+def nobody_before(c: Columns, rates: Rates) -> Start:
+    """The start of an epidemic before which nobody was infected."""
+    P, device = rates.particles, c.group.device
+    on = torch.full((P, len(c.group)), NEVER, dtype=torch.int16, device=device)
+    return Start(on, rates.mixing.new_zeros(P, 0, len(c.group_size)), 0)
+
+
+def remembered(c: Columns, rates: Rates, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Memory `[P, B + 1, R]` of the B days before day 0 and of day 0, and its derivative by forgetting on day 0 `[P, R]`."""
+    f, memory = rates.forgetting[:, None], [rates.mixing.new_zeros(rates.particles, len(c.region_size))]
+    slope = torch.zeros_like(memory[0])
+    for percent in _percent(c, before.transpose(1, 2)).unbind(2):
+        slope = (1 - f) * slope + percent - memory[-1]
+        memory.append(memory[-1] + f * (percent - memory[-1]))
+    return torch.stack(memory, 1), slope
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions."""
     infected_on, T, groups = first_infection(epidemic), rates.days, len(c.group_size)
     W = tangents.mixing.new_zeros(rates.particles, len(c.household_region), tangents.mixing.shape[-1])
-    dA = W.new_zeros(rates.particles, len(c.region_size), W.shape[-1])
+    dA = remembered(c, rates, epidemic.before)[1][..., None] * tangents.forgetting[:, None]
     out = W.new_zeros(rates.particles, T, groups, W.shape[-1])
     region = c.region_of_group[c.group]
     for t in range(T):
@@ -213,6 +246,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         carried = _sum(day.I * (sendG - kinG), c.household, households)
         WG = WG + carried
         centre = centre - _sum(carried, c.household_region, centre.shape[1]) / c.households_in_region
+    bar.forgetting.add_((AG * remembered(c, rates, epidemic.before)[1]).sum(1))
     susceptibilityG, waningG = rates.susceptible_adjoint(sigmaG)
     return replace(bar, susceptibility=susceptibilityG, waning=waningG)
 

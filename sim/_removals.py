@@ -103,7 +103,7 @@ def _past(folk: People, arrays: tuple[np.ndarray, ...], epidemic: Epidemic, q: i
         agent, day = agent[order], day[order]
     key = epidemic.key[q : q + 1].numpy().view(np.uint64)
     memory = _double(epidemic.memory[q])
-    w: Past = past(folk, arrays, q, key, memory, agent.astype(np.int64), day)
+    w: Past = past(folk, arrays, q, key, memory, agent.astype(np.int64), day, epidemic.before.shape[1])
     return w
 
 
@@ -122,12 +122,12 @@ def _attempts(folk: People, w: Past, pool: ThreadPoolExecutor, parts: int) -> tu
         found[a] = draw(folk, w, int(edges[a]), int(edges[a + 1]), limit)
 
     _together(share, pool, parts)
-    if any(len(x.source) == 0 and edges[a] < edges[a + 1] for a, x in enumerate(found)):
+    if not all(within for _, within in found):
         raise ValueError(
             f"The rates make more than {limit:,} contacts that may infect for {number:,} infections, more than estimator 'removals' follows; "
             "lower rates.transmission, or choose estimator='local-score'."
         )
-    together = Attempts(*(np.concatenate(x) for x in zip(*found, strict=True)))
+    together = Attempts(*(np.concatenate(x) for x in zip(*(x for x, _ in found), strict=True)))
     return together, weave(folk, w, together)
 
 

@@ -2,7 +2,8 @@
 
 The derivation is in docs/gradient.md. An *attempt* is a contact that may infect. Its *height* decides: it infects where the height lies
 below the hazard per unit of contact that holds in a world on its day. A run and each alternative are the same function of the attempts,
-so an alternative is `replay` without the attempts on one agent on one day. It is slow, and it is the definition that the compiled kernels
+so an alternative is `replay` without the attempts on one agent on one day. Infections before the epidemic are given, on days put in front
+(`_before`): they make attempts and are not removed. It is slow, and it is the definition that the compiled kernels
 are tested against: same random numbers, same attempts, same alternatives.
 """
 
@@ -81,6 +82,7 @@ class World:
     agent: np.ndarray  # [M] of each spell
     day: np.ndarray  # [M] of each spell
     first: np.ndarray  # [N + 1] first spell of each agent
+    begins: int  # day before which infections are given
 
     @property
     def days(self) -> int:
@@ -136,6 +138,7 @@ def world(c: Columns, rates: Rates, epidemic: Epidemic, p: int) -> World:
         c, int(epidemic.key[p]) & MASK, plain(rates.infectiousness), plain(rates.susceptible()), plain(rates.transmission),
         plain(rates.mixing), plain(rates.importation), float(rates.aversion[p]), float(rates.forgetting[p]),
         plain(rates.reinfection), plain(epidemic.memory), agent, day, np.searchsorted(agent, np.arange(len(on) + 1)),
+        epidemic.before.shape[1],
     )  # fmt: skip
 
 
@@ -317,7 +320,7 @@ def turned(w: World, x: Attempt, turn: float) -> float:
 
 def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.ndarray:
     """Incidence `[T, G]` from the attempts alone, without those on the agent of spell `removed` on its day; None: the run again."""
-    start, turn = (0, 0.0) if removed is None else (int(w.day[removed]), turn_of(w, removed))
+    start, turn = (w.begins, 0.0) if removed is None else (int(w.day[removed]), turn_of(w, removed))
     found = [x._replace(height=turned(w, x, turn)) for x in found]
     source, age = np.array([x.source for x in found], dtype=int), np.array([x.age for x in found], dtype=int)
     when = np.append(
@@ -361,7 +364,7 @@ def differences(c: Columns, rates: Rates, epidemic: Epidemic) -> Iterator[tuple[
     for p in range(rates.particles):
         w = world(c, rates, epidemic, p)
         found, incidence = attempts(w), epidemic.incidence[p].double().numpy()
-        for s in range(len(w.day)):
+        for s in np.flatnonzero(w.day >= w.begins).tolist():
             yield p, int(w.agent[s]), int(w.day[s]), incidence - replay(w, found, s)
 
 
@@ -370,10 +373,10 @@ def hazards(c: Columns, rates: Rates, epidemic: Epidemic) -> tuple[Tensor, list[
     on, memory = first_infection(epidemic), torch.zeros_like(epidemic.memory[:, 0])
     values, where = [], []
     for t in range(rates.days):
-        day = _reference._pressures(c, rates, t, on, memory)
         infected = _reference._infected(epidemic, on, t)
-        values.append(day.hazard[infected])
-        where += [(p, i, t) for p, i in infected.nonzero().tolist()]
+        if t >= epidemic.before.shape[1]:
+            values.append(_reference._pressures(c, rates, t, on, memory).hazard[infected])
+            where += [(p, i, t) for p, i in infected.nonzero().tolist()]
         on[infected] = t
         step = _reference._percent(c, epidemic.incidence[:, t]) - memory
         memory = memory + rates.forgetting[:, None] * step

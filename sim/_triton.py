@@ -18,7 +18,7 @@ from sim import _triton_forward as fore
 from sim import _triton_reverse as back
 from sim._columns import Columns
 from sim._random import day_key, stream_key, stream_keys
-from sim._reference import NEVER, Epidemic
+from sim._reference import NEVER, Epidemic, Start
 from sim._triton_jvp import tangent
 from sim._triton_layout import Layout, layout
 from sim._triton_state import EVENTS, State, by_group, everywhere, infected_before, power, repeat, replay, single
@@ -28,8 +28,16 @@ COPIES = 16
 """Of the adjoint of reinfection, so that atomics wait less for each other."""
 
 
-def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
-    """As `_reference.run`."""
+def run(c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | None = None) -> Epidemic:
+    """As `_reference.run`.
+
+    Raises:
+        ValueError: infections before day 0.
+    """
+    if start is not None:
+        raise ValueError(
+            "start gives infections before day 0, which the GPU kernels do not take; use backend='reference', or rates on the CPU."
+        )
     with torch.cuda.device_of(c.group):
         return forward(layout(c), rates, seed, streams)
 
@@ -114,7 +122,8 @@ def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -
     )
     like = rates.mixing.dtype
     key = stream_keys(seed, streams)
-    return Epidemic(by_group(a, s.counts.to(like)), infected_on, memory.to(like), _rows(s, event_before), key)
+    rows, before = _rows(s, event_before), memory.new_zeros(P, 0, G, dtype=like)
+    return Epidemic(by_group(a, s.counts.to(like)), infected_on, memory.to(like), rows, key, before)
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -102,6 +102,31 @@ class Rates:
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors in the order of the fields."""
         return tuple(getattr(self, f.name) for f in fields(self))
+
+    def between(self, first: int, last: int) -> Rates:
+        """The rates (or tangents of rates) of the days `first..last - 1`, which become days 0 and later.
+
+        A new period of waning takes the value of the old one in which its middle lies; they are the same where `first` is a whole number
+        of periods.
+
+        Raises:
+            ValueError: there are no such days.
+        """
+        days = self.transmission.shape[2]  # tangents have one more axis
+        if not 0 <= first < last <= days:
+            raise ValueError(
+                f"days {first}..{last - 1} were asked for, and the rates cover 0..{days - 1}; name some of them."
+            )
+        waning = self.waning
+        if waning.shape[2]:
+            middles = torch.arange(first, last, PERIOD, device=waning.device) + min(PERIOD // 2, last - 1 - first)
+            waning = waning[:, :, (middles // PERIOD).clamp_max(waning.shape[2] - 1)]
+        return replace(
+            self,
+            transmission=self.transmission[:, :, first:last],
+            importation=self.importation[:, first:last],
+            waning=waning,
+        )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rates:
         """Apply a function to each tensor."""

@@ -38,15 +38,25 @@ class SpreadSimulator(Simulator):
         assert self.alone is not None
         object.__setattr__(self, "_forward", self.team.split(self._rows_to_counts))
         object.__setattr__(self, "_with_jacobian", self.team.split(self._z_to_jacobian))
+        object.__setattr__(self, "_derived", self.team.split(self._rows_to_both))
 
     def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
         """As the simulator's own, its particles split over the ranks."""
+        rows, own = self._rows(theta, streams)
+        flat: Tensor = self._forward(rows, seed, own)  # type: ignore[attr-defined]
+        return self.layout.split(flat)
+
+    def _both(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Tensor:
+        """As the simulator's own, its particles split over the ranks."""
+        rows, own = self._rows(theta, streams)
+        flat: Tensor = self._derived(rows, seed, own)  # type: ignore[attr-defined]
+        return flat
+
+    def _rows(self, theta: Mapping[str, Tensor], streams: Tensor | None) -> tuple[Tensor, Tensor]:
         rows = torch.cat(
             [theta[p.name].reshape(len(theta["transmission_household"]), -1) for p in self.space.parameters], 1
         )
-        own = torch.arange(len(rows)) if streams is None else streams
-        flat: Tensor = self._forward(rows, seed, own)  # type: ignore[attr-defined]
-        return self.layout.split(flat)
+        return rows, torch.arange(len(rows)) if streams is None else streams
 
     def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As the simulator's own, its particles split over the ranks."""
@@ -56,14 +66,21 @@ class SpreadSimulator(Simulator):
         return both[..., 0].contiguous(), both[..., 1:].contiguous()
 
     def _rows_to_counts(self, rows: Tensor, seed: int, streams: Tensor) -> Tensor:
+        assert self.alone is not None
+        return self.layout.flat(self.alone._expected(self._theta(rows), seed, streams))
+
+    def _rows_to_both(self, rows: Tensor, seed: int, streams: Tensor) -> Tensor:
+        assert self.alone is not None
+        return self.alone._both(self._theta(rows), seed, streams)
+
+    def _theta(self, rows: Tensor) -> dict[str, Tensor]:
         here = self.observation.week
         theta, start = {}, 0
         for p in self.space.parameters:
             size = math.prod(p.shape)
             theta[p.name] = rows[:, start : start + size].reshape(len(rows), *p.shape).to(here)
             start += size
-        assert self.alone is not None
-        return self.layout.flat(self.alone._expected(theta, seed, streams))
+        return theta
 
     def _z_to_jacobian(self, z: Tensor, seed: int, streams: Tensor) -> Tensor:
         assert self.alone is not None

@@ -25,6 +25,8 @@ __all__ = [
     "Observation",
     "ages_within",
     "by_day",
+    "epidemic_of",
+    "expected",
     "fatality",
     "infected_kinds",
     "kinds_by_age",
@@ -195,6 +197,14 @@ def observe(theta: Theta, hosts: HostTables, incidence: Tensor, o: Observation) 
         incidence: `[*batch, T, G]` infections in agents.
         o: the fixed part.
     """
-    infections = incidence.unflatten(-1, o.setting.sizes) * o.people
-    epidemic = Epidemic(theta, hosts, infections, o)
-    return {name: part.expected(theta, epidemic) for name, part in o.streams.items()}
+    return expected(epidemic_of(theta, hosts, incidence, o))
+
+
+def epidemic_of(theta: Theta, hosts: HostTables, incidence: Tensor, o: Observation) -> Epidemic:
+    """The epidemic as streams see it; arguments as for `observe`."""
+    return Epidemic(theta, hosts, incidence.unflatten(-1, o.setting.sizes) * o.people, o)
+
+
+def expected(epidemic: Epidemic) -> dict[str, Tensor]:
+    """Expected weekly observations of an epidemic, as `observe` gives them."""
+    return {name: part.expected(epidemic.theta, epidemic) for name, part in epidemic.fixed.streams.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import date
 
 import torch
 from torch import Tensor
@@ -11,8 +12,12 @@ from torch import Tensor
 import sim
 from calib import ParameterSpace, attach_jacobian
 from epi.data import Layout
-from epi.model.observation import Observation, observe
+from epi.errors import StudyError
+from epi.model.derived import derive, flatten
+from epi.model.epidemic import Epidemic
+from epi.model.observation import Observation, epidemic_of, expected, observe
 from epi.model.pyro_model import Simulate
+from epi.model.state import State, day_after
 from epi.model.transmission import Context, HostTables, host_tables, make_rates
 from epi.study import Study
 from sim import Population, Rates
@@ -30,6 +35,7 @@ class Simulator:
     Attributes:
         population: the agents. context, observation: fixed parts of rates and reports. space: the parameters.
         backend: of `sim`. estimator: of derivatives, "removals" or "local-score" or "auto" (`sim.epidemic`).
+        state: infections up to a date, from which it starts anew (`state_at`); None to start at day 0 with nobody infected.
 
     Parameters and counts come and go on the caller's device and in its dtype; the epidemic runs on the simulator's own.
     """
@@ -40,6 +46,7 @@ class Simulator:
     space: ParameterSpace
     backend: str = "auto"
     estimator: str = "removals"
+    state: State | None = None
 
     @property
     def study(self) -> Study:
@@ -74,18 +81,100 @@ class Simulator:
 
         return simulate
 
+    def starting_from(self, state: State) -> Simulator:
+        """The simulator that starts anew on the day after a state, whose infections are given.
+
+        Streams see the infections before as well: cases reported later, people still in hospital.
+
+        Raises:
+            StudyError: the state ends outside the simulated days, or is of another population.
+        """
+        state.first_day(self.study, self.observation.setting.days)
+        if state.infected.infected_on.shape[1] != self.population.agents:
+            raise StudyError(
+                f"The state holds {state.infected.infected_on.shape[1]:,} agents and the population {self.population.agents:,}; make it on "
+                "this population, or from counts."
+            )
+        return replace(self, state=state)
+
+    def state_at(self, theta: Mapping[str, Tensor], until: date, seed: int, streams: Tensor | None = None) -> State:
+        """Who was infected when, up to and with a date, in runs at parameters `[P]`; seed and streams as for `bind`.
+
+        `starting_from(state)` with the same seed and streams goes on as these runs did, up to rounding `until` to whole periods of waning.
+        """
+        flat, first = {n: x.to(self.observation.week) for n, x in theta.items()}, 0
+        rates, _ = usable(make_rates(flat, hosts := host_tables(flat, self.context), self.context), hosts)
+        stop, start = day_after(self.study, until, first + 1, rates.days), None
+        if self.state is not None:
+            first, start = self.state.first_day(self.study, rates.days), self.state.infected
+        found = sim.state_after(
+            self.population, rates.between(first, stop), seed, streams=streams, start=start, backend=self.backend
+        )
+        return State(until, found)
+
+    def simulate(
+        self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Epidemic]:
+        """Expected observations at parameters `[P]`, and the epidemics behind them, on the simulator's device."""
+        flat = {n: x.to(self.observation.week) for n, x in theta.items()}
+        rates, good = usable(make_rates(flat, hosts := host_tables(flat, self.context), self.context), hosts)
+        found = epidemic_of(flat, hosts, self._incidence(rates, seed, streams), self.observation)
+        return failed(expected(found), good), found
+
+    def with_derived(
+        self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Flat expected observations `[P, M]` and derived quantities `[P, Q]` (`epi.model.derived.flatten`) at parameters `[P]`."""
+        both = self._both(theta, seed, streams).to(theta["transmission_household"])
+        return both[:, : self.layout.size], both[:, self.layout.size :]
+
+    def _both(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> Tensor:
+        counts, epidemic = self.simulate(theta, seed, streams)
+        return torch.cat([self.layout.flat(counts), flatten(self.study, derive(epidemic))], -1)
+
+    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
+        return self.simulate(theta, seed, streams)[0]
+
+    def _incidence(self, rates: Rates, seed: int, streams: Tensor | None) -> Tensor:
+        """`[P, T, G]`; up to the state, if there is one, what it says."""
+        if self.state is None:
+            return sim.epidemic(
+                self.population, rates, seed, streams=streams, backend=self.backend, estimator=self.estimator
+            )
+        first = self.state.first_day(self.study, rates.days)
+        rest = sim.epidemic(
+            self.population,
+            rates.between(first, rates.days),
+            seed,
+            streams=streams,
+            start=self.state.infected,
+            backend=self.backend,
+            estimator=self.estimator,
+        )
+        return torch.cat([self.state.known(self.population, first, rest), rest], 1)
+
+    def _incidence_jacobian(
+        self, rates: Rates, tangents: Rates, seed: int, streams: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """`_incidence` and its tangents `[P, T, G, Q]`."""
+        if self.state is None:
+            return sim.jacobian(
+                self.population, rates, tangents, seed, streams=streams, backend=self.backend, estimator=self.estimator
+            )
+        first = self.state.first_day(self.study, rates.days)
+        rest, moved = sim.jacobian(
+            self.population, rates.between(first, rates.days), tangents.between(first, rates.days), seed,
+            streams=streams, start=self.state.infected, backend=self.backend, estimator=self.estimator,
+        )  # fmt: skip
+        known = self.state.known(self.population, first, rest)
+        still = moved.new_zeros(*known.shape, moved.shape[-1])
+        return torch.cat([known, rest], 1), torch.cat([still, moved], 1)
+
     def bind_forward(self, z: Tensor, seed: int, streams: Tensor | None = None) -> Simulate:
         """As `bind`, with the Jacobian at `z [P, D]` by forward mode, attached: `J_f g_q`."""
         flat, jacobian = self.jacobian(z.detach(), seed, streams)
         attached = attach_jacobian(z, flat, jacobian)
         return lambda theta: self.layout.split(attached)
-
-    def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
-        rates, good = usable(make_rates(theta, hosts := host_tables(theta, self.context), self.context), hosts)
-        incidence = sim.epidemic(
-            self.population, rates, seed, streams=streams, backend=self.backend, estimator=self.estimator
-        )
-        return failed(observe(theta, hosts, incidence, self.observation), good)
 
     def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Expected counts and their Jacobian with respect to z, by forward mode, no tape.
@@ -157,9 +246,7 @@ class Simulator:
         number = int(active.sum())
         tangents = (next(found) if x.numel() else x.new_zeros(*x.shape, number) for x in rates.tensors())
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
-        incidence, moved = sim.jacobian(
-            self.population, rates, clean, seed, streams=streams, backend=self.backend, estimator=self.estimator
-        )
+        incidence, moved = self._incidence_jacobian(rates, clean, seed, streams)
         dincidence = moved.new_zeros(*incidence.shape, len(active))
         dincidence[..., active] = moved
 

@@ -99,6 +99,18 @@ class RunFiles:
         return self._table("signals.csv", ("option", "fitted", "quantity", "sd", "sd_other", "wider", "shown"))
 
     @cached_property
+    def derived(self) -> pd.DataFrame:
+        """`derived.csv`.
+
+        Raises:
+            NotKept: the run is of a version that wrote none.
+        """
+        if not (self.folder / "derived.csv").is_file():
+            raise NotKept(f"{self.folder} has no derived quantities; calibrate again with this version.")
+        columns = ("quantity", "unit", "by", "place", "week", "q025", "q25", "median", "q75", "q975")
+        return self._table("derived.csv", columns)
+
+    @cached_property
     def forecast(self) -> pd.DataFrame:
         """`forecast.csv`."""
         return self._table(

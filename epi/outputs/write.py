@@ -38,6 +38,7 @@ from epi.inference.setup import Study
 from epi.inference.synthetic import recovery
 from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
+from epi.outputs.derived import write_derived
 from epi.outputs.posterior_file import fitted_weeks, of_chains, of_independent_draws, save_posterior
 from epi.outputs.stream_information import taught
 
@@ -47,12 +48,16 @@ FEWEST_WEEKS = 3
 """Known weeks from which the baseline of a score can be made."""
 
 
-def simulate_draws(study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str) -> Tensor:
-    """Expected counts `[S, M]` to the last week at draws `z [S, D]`, one run each."""
+def simulate_draws(
+    study: Study, z: Tensor, run: RunFolder, console: Console, *, purpose: str, derived: bool = False
+) -> Tensor:
+    """Expected counts `[S, M]` to the last week at draws `z [S, D]`, one run each; after them derived quantities if asked for."""
     seed = derive_seed(study.config.seed, 0, f"simulate-{purpose}")
 
     def simulate(part: Tensor, start: int) -> Tensor:
         streams = torch.arange(start, start + len(part))
+        if derived:
+            return torch.cat(study.full.with_derived(study.space.to_theta(part), seed, streams), -1)
         return study.full.layout.flat(study.full.bind(seed, streams)(study.space.to_theta(part)))
 
     with run.phase(purpose), torch.no_grad(), steps(console, purpose.replace("_", " "), len(z)) as advance:
@@ -143,10 +148,11 @@ def conclude(
     with torch.no_grad():
         log_q = flow.log_prob(z)
     country = replace(study, full=study.country_full or study.full)
-    flat = simulate_draws(country, z, run, console, purpose="forecast")
+    flat = simulate_draws(country, z, run, console, purpose="forecast", derived=True)
+    flat, more = flat.split([study.full.layout.size, flat.shape[1] - study.full.layout.size], 1)
     good = torch.isfinite(flat).all(1)
     report_failed(good, run, "posterior draws")
-    z, log_q, flat = z[good], log_q[good], flat[good]
+    z, log_q, flat, more = z[good], log_q[good], flat[good], more[good]
     if posterior is not None and posterior.emulator.quadratic is not None:
         run.update(held_out=held_out(posterior, z, study.short.layout.flat(fitted_weeks(study, flat))))
     if not config.scores_only:
@@ -159,6 +165,7 @@ def conclude(
             kept_posterior = of_chains(study, posterior, errors, chains)
         save_posterior(study, z, kept_posterior, predicted, prior[0], observations(study, *prior, "prior"), run)
         scores = score_unseen(study, predicted, run)
+        write_derived(study.full.observation, more, run.path)
     if not config.scores_only:
         with run.phase("sensitivity"):
             _sensitivity(study, run)

@@ -26,6 +26,7 @@ from calib.storage import FORECAST_DRAWS
 from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
+from epi.reporting.derived_plots import attack_rates, infections_and_cases, reproduction_numbers
 from epi.reporting.sentences import stop_words
 from epi.study import Admissions, Cases, Cohort, Deaths, Occupancy, Stream, Study, Wastewater
 
@@ -348,6 +349,9 @@ ALL: dict[str, Callable[[RunFiles], Figure]] = {
     "forecast_deaths": forecast_deaths,
     "forecast_occupancy": forecast_occupancy,
     "forecast_wastewater": forecast_wastewater,
+    "reproduction_numbers": reproduction_numbers,
+    "infections_and_cases": infections_and_cases,
+    "attack_rates": attack_rates,
     "signals_taught": signals_taught,
     "scores": scores,
     "parameters_forest": parameters_forest,

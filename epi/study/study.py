@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from epi.study.ages import AgeBands
 from epi.study.data_streams import ALL, Infections, Stream
 from epi.study.dates import Calendar
 from epi.study.families import BetaBinomial, check_log_normal
+from epi.study.importation import Seeding
 from epi.study.measures import Measures
 from epi.study.parameter import Parameter
 from epi.study.printed_names import LABELS
@@ -129,6 +131,21 @@ class Study:
         """States of vaccination; one without a name where nobody is vaccinated."""
         vaccination = self.part(Vaccination)
         return ("doses_0",) if vaccination is None else vaccination.states
+
+    def starting_on(self, day: date) -> Study:
+        """The study with a calendar that starts later, for an epidemic that starts from infections before (`epi.model.State`).
+
+        The first week is the first that lies in it whole. Seeding that has ended by then is left out, and its parameters with it.
+
+        Raises:
+            StudyError: no week up to the forecast date is left.
+        """
+        old = self.calendar
+        weeks = max(0, -(-((day - old.first_week).days + 6) // 7))
+        opened = old.opened if old.opened > day else None
+        calendar = replace(old, start=day, first_week=old.first_week + timedelta(weeks=weeks), open_from=opened)
+        parts = tuple(p for p in self.parts if not (isinstance(p, Seeding) and p.last_day(self) <= day))
+        return replace(self, calendar=calendar, parts=parts)
 
     # axes and streams
 

@@ -39,8 +39,15 @@ def test_the_made_up_study_is_calibrated_and_reported(tmp_path):
     assert np.isfinite(scores["cases_county"]["overall"]["1-4"]["wis"])
     assert "forecast_districts" in figures
     assert "forecast_wastewater" not in figures  # the study has none
+    assert {"reproduction_numbers", "infections_and_cases", "attack_rates"} <= set(figures)
     files = RunFiles(run.path)
     assert files.study.name == "made_up"
+    infections = files.derived[(files.derived.quantity == "infections") & (files.derived.by == "county")]
+    drawn = np.median(files.predicted("infections_county")[::2], 0)  # each draw is there for two observations
+    assert np.allclose(infections["median"].to_numpy().reshape(11, 2), drawn)
+    assert set(files.derived.quantity) == {
+        "infections", "attack rate", "infections per 100,000", "Rt", "ascertainment", "infection-hospitalisation ratio",
+    }  # fmt: skip
     assert files.groups["posterior"]["county_effect"].dims[-1] == "county"
     page = (run.path / "report.html").read_text()
     assert "A made-up epidemic in two counties" in page

@@ -81,9 +81,9 @@ class Cramped:
             raise self.error
         self.batches.append(rates.particles)
 
-    def run(self, c, rates, seed, streams):
+    def run(self, c, rates, seed, streams, start=None):
         self._admit(rates)
-        return _compiled.run(c, rates, seed, streams)
+        return _compiled.run(c, rates, seed, streams, start)
 
     def vjp(self, c, rates, epidemic, cotangent):
         self._admit(rates)

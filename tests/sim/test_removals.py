@@ -49,8 +49,8 @@ def everything(particles: int, again: bool) -> Rates:
     return rates.map(lambda x: x.expand(particles, *x.shape).contiguous())
 
 
-def enumerated(population: Population, rates: Rates, weights: torch.Tensor) -> list[torch.Tensor]:
-    """Gradient of the expected weighted incidence, by every sequence of who is infected on which day."""
+def enumerated(population: Population, rates: Rates, weights: torch.Tensor, start=None) -> list[torch.Tensor]:
+    """Gradient of the expected weighted incidence, by every sequence of who is infected on which day, after `sim.InfectedBefore`."""
     c, subsets = columns(population, CPU), list(product([False, True], repeat=population.agents))
     paths = torch.tensor(list(product(range(len(subsets)), repeat=DAYS)))
     infected = torch.tensor(subsets)[paths]
@@ -58,6 +58,10 @@ def enumerated(population: Population, rates: Rates, weights: torch.Tensor) -> l
     each = leaves.map(lambda x: x.expand(len(paths), *x.shape[1:]))
     on = torch.full((len(paths), population.agents), _reference.NEVER, dtype=torch.int16)
     memory, log_p = torch.zeros(len(paths), population.regions), torch.zeros(len(paths))
+    if start is not None:
+        begun = start.start(population, rates)
+        on, before = begun.on.expand(len(paths), -1), begun.before.expand(len(paths), -1, -1)
+        memory = _reference.remembered(c, each, before)[0][:, -1]
     value, possible = torch.zeros(len(paths)), torch.ones(len(paths), dtype=torch.bool)
     for t in range(DAYS):
         hazard, today = _reference._pressures(c, each, t, on, memory).hazard, infected[:, t]
