@@ -82,7 +82,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
 def _composition(work: Work) -> Tensor:
     """`[G, K]` agents by community group and kind."""
     s = work.simulator
-    groups, kinds = s.population.groups, s.context.archetypes.count
+    groups, kinds = s.population.groups, s.observation.share.shape[-1]
     cell = s.population.group.astype(np.int64) * kinds + s.population.archetype.astype(np.int64)
     return torch.as_tensor(np.bincount(cell, minlength=groups * kinds).reshape(groups, kinds)).to(s.observation.week)
 

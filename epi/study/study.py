@@ -38,7 +38,7 @@ class Study:
         ages: age bands.
         calendar: days and weeks.
         disease: `WithinHost`, `NaturalHistory`, or a disease of the user's own.
-        parts: venues, behaviour, variants, effects of regions, importation, vaccination, reporting, severity, fatality.
+        parts: venues, behaviour, variants, effects of regions, importation, vaccination, prior infection, reporting, severity, fatality.
         streams: data streams, in the order of the outputs. New infections by region are added at the end if they are not among them.
         transmission_walk: random walk of transmission outside the home, or None.
         fit_to: options of the streams that the likelihood uses unless a run says otherwise; empty for all.
@@ -225,6 +225,11 @@ class Study:
         first = list(self.disease.parameters(self))
         others = [p for p in every if p.name not in {q.name for q in first}]
         return (*first, *(p for p in others if not p.labels), *(p for p in others if p.labels))
+
+    def host_parameters(self) -> tuple[Parameter, ...]:
+        """Those on which the tables of hosts depend: the disease's, and those of parts that change them."""
+        others = [p for part in self.parts if getattr(part, "changes_hosts", False) for p in part.parameters(self)]
+        return (*self.disease.parameters(self), *others)
 
     @property
     def hierarchy(self) -> dict[str, str]:
