@@ -39,9 +39,7 @@ class PriorInfectionModel:
 
     def protection(self, theta: Theta) -> Tensor:
         """`[*batch, S, A]` protection of people infected before, by period."""
-        now = theta["prior_protection"][..., None, None].expand(
-            *theta["prior_protection"].shape, *self.since.shape
-        )
+        now = theta["prior_protection"][..., None, None].expand(*theta["prior_protection"].shape, *self.since.shape)
         if self.part.half_life is None:
             return now
         return now * torch.exp2(-self.since / theta["prior_half_life"][..., None, None])

@@ -105,11 +105,7 @@ def prior_infections(source: Source) -> pd.DataFrame:
         cells *= columns * rows.sum() / columns.sum() / cells.sum(0)
     days = (sums["days"] / sums["cases"]).round(1)
     return pd.DataFrame(
-        [
-            (d, a, int(cells[i, j].round()), days.iloc[i])
-            for i, d in enumerate(DISTRICTS)
-            for j, a in enumerate(BANDS)
-        ],
+        [(d, a, int(cells[i, j].round()), days.iloc[i]) for i, d in enumerate(DISTRICTS) for j, a in enumerate(BANDS)],
         columns=["district", "age_band", "cases", "days"],
     )
 
@@ -172,9 +168,7 @@ def vaccination(source: Source) -> pd.DataFrame:
     first, second, third = (x / number for x in had)
     states = np.stack([1 - first, first - second, second - third, third], -1).round(4)
     states[..., 2] = (1 - states[..., [0, 1, 3]].sum(-1)).round(4)
-    rows = [
-        (d, a, *(f"{x:.4f}" for x in states[i, j])) for i, d in enumerate(DISTRICTS) for j, a in enumerate(BANDS)
-    ]
+    rows = [(d, a, *(f"{x:.4f}" for x in states[i, j])) for i, d in enumerate(DISTRICTS) for j, a in enumerate(BANDS)]
     return pd.DataFrame(rows, columns=["district", "age_band", "doses_0", "doses_1", "doses_2", "doses_3"])
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import epi.study as epi
 from epi.study import LogitNormal, LogNormal, Normal
-from experiments.nz_calibration.study import REPORT, outbreaks, scatter
 from experiments.nz_calibration.study import study as first
 
 HERE = Path(__file__).parent
