@@ -41,3 +41,34 @@ def test_files_stay_readable(path):
 @pytest.mark.parametrize("package", ALLOWED)
 def test_packages_are_typed(package):
     assert (ROOT / package / "py.typed").exists()
+
+
+EPI = [p for package, p in FILES if package == "epi"]
+ORDER = ["errors", "study", "data", "population", "model", "inference", "outputs", "reporting", "scenarios", "sensitivity"]
+"""Parts of `epi` in the order in which they import; reporting and scenarios do not import one another."""
+
+
+@pytest.mark.parametrize("path", EPI, ids=lambda p: str(p.relative_to(ROOT)))
+def test_epi_imports_in_its_order(path):
+    own = path.relative_to(ROOT / "epi").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("epi."):
+            other = node.module.split(".")[1]
+            assert ORDER.index(other) <= ORDER.index(own), f"{path} imports {node.module}"
+
+
+@pytest.mark.parametrize("path", EPI, ids=lambda p: str(p.relative_to(ROOT)))
+def test_epi_names_no_region_date_or_variant(path):
+    """Facts are values of a study: no district, area, country, variant or date of New Zealand's stands in the machinery."""
+    from experiments.nz_calibration.study import study
+
+    text = path.read_text()
+    names = [*study.region.names, *study.region.areas, study.country, "Omicron", "BA.1", "BA.2"]
+    # a district may have the name of a word or of an author
+    found = [name for name in names if name in text and name not in ("Southern", "Lakes", "Wellington")]
+    assert not found
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "date":
+            assert not any(isinstance(a, ast.Constant) for a in node.args), f"{path}:{node.lineno} holds a date"

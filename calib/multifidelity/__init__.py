@@ -41,6 +41,7 @@ from calib.multifidelity._run import sample as sample
 from calib.multifidelity._saved_runs import saved_runs as saved_runs
 from calib.multifidelity._settings import Settings as Settings
 from calib.multifidelity._shared_error import SharedError as SharedError
+from calib.multifidelity._shared_error import WithErrors as WithErrors
 from calib.multifidelity._start import FILE as WARM_START_FILE  # noqa: F401
 from calib.multifidelity._start import load_warm_start as load_warm_start
 from calib.multifidelity._start import warm_start as warm_start

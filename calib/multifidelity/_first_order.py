@@ -18,12 +18,16 @@ class Correction:
     Attributes:
         shift: of a mean if the emulator were corrected by the mean of the fresh runs, posterior standard deviations.
         stretch: factor between what single runs move a mean by and what the emulator's residuals say; above 1 whichever is larger.
+        skewness: largest of what single runs move a mean by, in directions in which chance matters; 0 of normal residuals.
         noise: largest share of a posterior variance that is due to chance in the simulator, and so to the model of that chance.
+        misfit: variance of what the emulator misses, chance left out, over that of chance and data, mean over outputs.
     """
 
     shift: float
     stretch: float
+    skewness: float
     noise: float
+    misfit: float = 0.0
 
 
 def correction(
@@ -38,7 +42,7 @@ def correction(
         posterior: by the emulator.
         errors: that the observations share.
         drawn: `[N, D]` posterior draws.
-        z: `[S, D]` where fresh runs were made.
+        z: `[S, D]` where fresh runs were made; the second half repeats the first, so that pairs show chance alone.
         outputs: `[S, M]` those runs.
     """
     fitted, problem = posterior.fitted, posterior.problem
@@ -59,4 +63,11 @@ def correction(
     noticed = stated > 0.05  # less chance than this matters to no parameter
     ratio = (moved.std(0) / stated.clamp_min(1e-12))[noticed]
     stretch = float(ratio.log().abs().max().exp()) if bool(noticed.any()) else 1.0
-    return Correction(float(moved.mean(0).abs().max()), stretch, float(stated.square().max()))
+    unit = ((moved - moved.mean(0)) / moved.std(0).clamp_min(1e-12))[:, stated > 0.3]
+    skewness = float((unit**3).mean(0).abs().max()) if unit.shape[1] else 0.0
+    first, second = off.chunk(2)
+    chance = 0.5 * (first - second).square().mean(0)
+    data = total.diagonal() - one.diagonal() * share.square()
+    missed = (off.square().mean(0) - chance).clamp_min(0.0)
+    misfit = float((missed / (chance + data)).mean())
+    return Correction(float(moved.mean(0).abs().max()), stretch, skewness, float(stated.square().max()), misfit)

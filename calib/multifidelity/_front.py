@@ -94,7 +94,8 @@ def by_multifidelity(task: Task, noise: Pilot | None) -> tuple[Fitted, Calibrati
 
 def _differentiated(source: Source, z: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Outputs `[P, M]` and Jacobian `[P, M, D]`, NaN where a run failed."""
-    runs, good = source.run(z, seed)
+    with torch.enable_grad():
+        runs, good = source.run(z, seed)
     assert runs.jacobian is not None
     value, slope = (x.new_full((len(z), *x.shape[1:]), torch.nan, dtype=z.dtype) for x in (runs.outputs, runs.jacobian))
     value[good], slope[good] = runs.outputs.to(z), runs.jacobian.to(z)

@@ -85,10 +85,12 @@ def sample(problem: Problem, settings: Settings, recorder: Recorder | None = Non
     drawn = draw(posterior, flow, settings, recorder, None if pool is None else (warm, pool))
     dim = problem.space.dim
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, 0, "held-out"))
-    z = drawn.chains.draws(settings.held_out_runs, generator)[:, :dim]
+    # twice at each draw: pairs show chance alone
+    z = drawn.chains.draws(settings.held_out_runs // 2, generator)[:, :dim].repeat(2, 1)
     values = problem.values(z, derive_seed(settings.seed, 0, "held-out-runs"))
     good = torch.isfinite(values).all(1)
     recorder.failed(good, "held-out runs")
+    good = (good[: len(z) // 2] & good[len(z) // 2 :]).repeat(2)
     if not problem.observations.integrates_error:
         move_flow(flow, drawn.chains.z.flatten(0, 1)[:, :dim])
     level = 0 if problem.jacobian is None else warm.value_simulations

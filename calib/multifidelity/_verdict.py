@@ -9,12 +9,15 @@ from calib.multifidelity._refine import MAX_EXTRAPOLATED
 MAX_SHIFT = 0.4
 """Of a mean, posterior standard deviations."""
 MAX_STRETCH = 1.5
+MAX_SKEWNESS = 1.0
 MAX_RATIO = 1.5
 """Root mean square of fresh runs about the emulator, over what it states."""
 MAX_R_HAT = 1.05
-MAX_NOISE = 0.5
-"""Share of a posterior variance that is due to chance in the simulator: above it the answer rests on the model of that chance, log-normal
-(or normal) residuals of one covariance, and not on the likelihood alone."""
+SOME_NOISE, MAX_NOISE = 0.25, 0.5
+"""Shares of a posterior variance that are due to chance in the simulator: above the first the answer rests on the model of that chance too,
+log-normal (or normal) residuals of one covariance, above the second mostly."""
+MAX_MISFIT = 0.5
+"""Variance of what the emulator misses over that of chance and data together."""
 
 
 def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int) -> CalibrationVerdict:
@@ -47,17 +50,23 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
         wrong.append("The emulator's held-out error is large.")
     if found.stretch > MAX_STRETCH:
         wrong.append(f"Chance moves a mean by {found.stretch:.2f} times as much, or as little, as the emulator states.")
+    if found.skewness > MAX_SKEWNESS:
+        wrong.append(f"Chance is skewed (skewness {found.skewness:.1f}), and the emulator takes it for normal.")
+    if found.misfit > MAX_MISFIT:
+        wrong.append("The emulator takes for chance what two runs at the same parameters have in common.")
+    chance = (
+        f"{found.noise:.0%} of a posterior variance is due to chance in the simulator, which is taken to be normal."
+    )
+    if found.noise > MAX_NOISE:
+        wrong.append(chance)
     if wrong:
-        return verdict("poor", wrong, "Raise the budget, or take another method.")
+        return verdict("poor", wrong, "Raise the budget, or take another method: abc-regression where chance is large.")
     if r_hat > MAX_R_HAT:
         return verdict("unfinished", [f"The chains have not mixed: R-hat is {r_hat:.2f}."], "Raise the budget.")
     if extrapolated > MAX_EXTRAPOLATED:
         return verdict(
             "unfinished", [f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."], "Raise the budget."
         )
-    if found.noise > MAX_NOISE:
-        text = (
-            f"{found.noise:.0%} of a posterior variance is due to chance in the simulator, which is taken to be normal."
-        )
-        return verdict("usable", [text], "Compare with method='abc-regression'.")
+    if found.noise > SOME_NOISE:
+        return verdict("usable", [chance], "Compare with method='abc-regression'.")
     return verdict("good", [], "Use the draws.")

@@ -15,7 +15,7 @@ from calib.multifidelity import (
     observe,
 )
 from epi.data import Data, Layout
-from epi.errors import StudyError
+from epi.inference.surveys import Survey, SurveyObservations
 from epi.model import Simulator
 from epi.model.distributions import SMALLEST_MEAN
 from epi.study import BetaBinomial
@@ -75,20 +75,27 @@ def make_problem(
     )
 
 
-def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> StreamObservations:
-    """The observations that the likelihood takes in, each with its place among the expected counts (`Layout.flat`).
-
-    Raises:
-        StudyError: a stream is beta-binomial.
-    """
-    study, streams = layout.study, []
+def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> StreamObservations | SurveyObservations:
+    """The observations that the likelihood takes in, each with its place among the expected counts (`Layout.flat`)."""
+    study, streams, surveys = layout.study, [], []
+    parameters = {p.name: p for p in space.parameters}
     for name in data.signals:
         own, series = study.stream(name), data.counts[name]
         relative_sd = study.dispersion(name)
-        if isinstance(own.family, BetaBinomial) or relative_sd is None:
-            raise StudyError(
-                f"Stream {name!r} is beta-binomial, which fits by an emulator do not take in yet; leave it out with --signals."
+        if isinstance(own.family, BetaBinomial):
+            seen = data.seen[name].flatten()
+            surveys.append(
+                Survey(
+                    own,
+                    layout.slices[name].start + seen.nonzero()[:, 0],
+                    series.flatten()[seen],
+                    data.tested[name].flatten()[seen],
+                    None if relative_sd is None else space.slice_of(relative_sd).start,
+                    None if relative_sd is None else parameters[relative_sd],
+                )
             )
+            continue
+        assert relative_sd is not None
         streams.append(
             Stream(
                 layout.slices[name],
@@ -98,7 +105,8 @@ def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> Stream
                 study.overdispersion(name),
             )
         )
-    return observe(space, streams, floor=SMALLEST_MEAN)
+    found = observe(space, streams, floor=SMALLEST_MEAN) if streams else None
+    return SurveyObservations(found, surveys) if surveys or found is None else found
 
 
 def compared(data: Data, layout: Layout) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -173,8 +173,8 @@ def _(part: NaturalHistory, setting: Setting) -> SeirModel:
     features = (x.repeat_interleave(classes, -1) for x in base.features(torch.zeros((), dtype=torch.float64)))
     kinds = ode.Archetypes(*features).to(setting.device, setting.dtype)
     campaign = make_campaign(setting.data, setting.days, setting.device, setting.dtype)
-    by_class = (x.repeat_interleave(classes, -1) for x in (campaign.share, campaign.days))
-    campaign = Campaign(*by_class, campaign.since, campaign.dose)
+    share, days = (x.repeat_interleave(classes, -1) for x in (campaign.share, campaign.days))
+    campaign = replace(campaign, share=share, days=days)
     since = (kinds.days_since_last_dose + campaign.since[:, None]).clamp_min(0.0)
     profile = setting.real(generation_profile(part))
     return SeirModel(part, setting.study.dose_states, len(setting.study.ages), classes, profile, since, kinds, campaign)

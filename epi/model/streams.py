@@ -141,11 +141,12 @@ class _Wastewater:
 @prepare.register
 def _(part: Wastewater, setting: Setting) -> _Wastewater:
     study, inhabitants = setting.study, setting.data.population.sum(1).astype(float)
-    members = {
+    kinds: dict[str, list[tuple[str, ...]]] = {
         study.region.axis: [(name,) for name in study.region.names],
         "all": [study.region.names],
         study.region.area_axis: list(study.region.areas.values()),
-    }.get(part.by)
+    }
+    members = kinds.get(part.by)
     if members is None:
         raise StudyError(
             f"Stream {part.name!r} is by {part.by!r}, and wastewater comes from places; choose regions or areas."

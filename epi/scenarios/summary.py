@@ -45,7 +45,7 @@ def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
     for question in questions:
         for measure in MEASURES:
             pair = [data[measure].sel(world=w) for w in (reference(question), question.name)]
-            for level, place, before, after in _cells(*(x.sum("week") for x in pair), country_of(data)):
+            for level, place, before, after in _cells(pair[0].sum("week"), pair[1].sum("week"), country_of(data)):
                 number = quantiles(before - after)
                 share = quantiles((before - after) / np.maximum(before, 1e-9))
                 rows.append(

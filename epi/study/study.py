@@ -12,7 +12,7 @@ from epi.errors import StudyError
 from epi.study.ages import AgeBands
 from epi.study.data_streams import ALL, Infections, Stream
 from epi.study.dates import Calendar
-from epi.study.families import check_log_normal
+from epi.study.families import BetaBinomial, check_log_normal
 from epi.study.measures import Measures
 from epi.study.parameter import Parameter
 from epi.study.printed_names import LABELS
@@ -210,7 +210,7 @@ class Study:
         owners += [(s.name, check_log_normal(p, s.name)) for s, (p, _) in families if p is not None]
         for s, (_, p) in families:
             if p is not None:
-                owners.append((s.name, check_log_normal(p, s.name)))
+                owners.append((s.name, p if isinstance(s.family, BetaBinomial) else check_log_normal(p, s.name)))
         if self.transmission_walk is not None:
             owners += [("transmission_walk", p) for p in self.transmission_walk.parameters(self)]
         found: dict[str, tuple[str, Parameter]] = {}

@@ -99,5 +99,5 @@ def _expected(simulators: Simulators, z: Array, first: int, seed: int, weeks: We
     simulator = simulators.fitted if weeks == "fitted" else simulators.all
     with torch.no_grad():
         simulate = simulator.bind(seed, torch.arange(first, first + len(z)))
-        flat = simulate(simulator.space.to_theta(torch.tensor(z))).flat()
+        flat = simulator.layout.flat(simulate(simulator.space.to_theta(torch.tensor(z))))
     return np.asarray(flat.double().cpu().numpy())

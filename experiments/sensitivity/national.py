@@ -46,7 +46,7 @@ def main(
         torch.set_default_dtype(torch.float64)
         files = RunFiles(source)
         files.require()
-        labels = level_one.kept_labels(files.jacobian, files.forecast_from)
+        labels = level_one.kept_labels(files.jacobian, files.study, files.forecast_from)
         outputs = [make_output(text, labels) for text in Config(source=str(source)).outputs[:NUMBER]]
         centre = files.jacobian["z"].values.mean(0)
         rows: list[dict[str, Any]] = []

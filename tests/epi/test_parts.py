@@ -12,6 +12,7 @@ import epi
 from epi import LogitNormal, LogNormal, Normal
 from epi.data import load_data, observed
 from epi.errors import DataError
+from epi.inference.problem import observations_of
 from epi.model import design_effect, make_rates, observation_distribution, rogan_gladen
 from epi.model.community import reciprocal
 from epi.model.delays import delay_matrix
@@ -58,7 +59,7 @@ def test_a_layout_flattens_and_splits(made_up):
 
 def test_the_jacobian_is_that_of_differences_in_what_is_observed(made_up):
     z = 0.1 * torch.randn(1, made_up.space.dim, generator=torch.Generator().manual_seed(2))
-    value, slopes = made_up.simulator.jacobian(z, 7)
+    _, slopes = made_up.simulator.jacobian(z, 7)
     for name in ("ascertainment_tests", "severity_level", "severity_age"):
         at = made_up.space.slice_of(name).start
         step = torch.zeros_like(z)
@@ -263,9 +264,10 @@ def test_a_stream_of_the_users_own():
     run = simulator.bind(1)(median(simulator, sick_days=2.0))
     torch.testing.assert_close(run["absence_age"].sum(-1), 2 * run["infections_county"].sum(-1))
     wrong = replace(stream, expected=lambda theta, epidemic, setting: torch.zeros(3))
+    bad = build(replace(study, streams=(*study.streams, wrong)))
+    simulate, theta = bad.bind(1), median(bad)
     with pytest.raises(epi.StudyError, match="Stream 'absence_age': its function gave"):
-        bad = build(replace(study, streams=(*study.streams, wrong)))
-        bad.bind(1)(median(bad))
+        simulate(theta)
 
 
 def test_delays_keep_their_mean_and_their_mass():
@@ -296,3 +298,26 @@ def test_the_likelihood_uses_weeks_up_to_the_forecast(made_up):
     assert int(data.seen["cases_county"].sum()) == 7 * 2
     none = observed(made_up.data, study.calendar.weeks(), ("cases",))
     assert none.signals == ("cases_county",)
+
+
+@pytest.mark.parametrize("correlation", [None, LogitNormal(-3.0, 0.5)])
+@pytest.mark.parametrize("signals", [("serosurvey",), ("cases", "admissions", "serosurvey")])
+def test_the_emulator_takes_surveys_in_as_the_model_does(surveyed, correlation, signals):
+    declared = replace(study, streams=(*study.streams, survey(family=epi.BetaBinomial(correlation))), data=surveyed)
+    simulator = build(declared, last=study.calendar.forecast_from)
+    data = observed(simulator.context.setting.data, simulator.observation.weeks, signals)
+    observations = observations_of(simulator.space, data, simulator.layout)
+    z = 0.2 * torch.randn(2, simulator.space.dim, generator=torch.Generator().manual_seed(5))
+    flat, slopes = simulator.jacobian(z, 3)
+    theta, expected = simulator.space.to_theta(z), simulator.layout.split(flat)
+    wanted = torch.zeros(2)
+    for name in data.signals:
+        law = observation_distribution(declared.stream(name), expected[name], theta, tested=data.tested.get(name))
+        wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
+    mean = flat[:, observations.which]
+    torch.testing.assert_close(observations.log_likelihood(z, mean), wanted)
+    error = torch.full_like(mean, 0.1)
+    assert bool((observations.weight(z, mean.clamp_min(0.05)) > 0).all())
+    assert torch.isfinite(observations.log_likelihood(z, mean, error)).all()
+    information = observations.information(z, flat, slopes)
+    assert bool((torch.linalg.eigvalsh(information) > -1e-6).all())

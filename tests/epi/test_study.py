@@ -117,7 +117,7 @@ def test_age_bands_of_single_years():
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_end_with_one_sentence(make, words):
-    with pytest.raises(StudyError, match=".") as error:
+    with pytest.raises(StudyError) as error:
         make()
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from epi.study.calendar import LAST_WEEK
 
 from calib.multifidelity import WARM_START_FILE
+from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
 
 WARM_START = f"{WARM_START_FILE}.safetensors"
@@ -159,7 +159,7 @@ def test_a_table_that_is_not_there(tmp_path, tables):
     assert "work.csv was not found" in sentence
 
 
-@pytest.mark.parametrize(("drop", "missing"), [("first", "2022-02-06"), ("last", str(LAST_WEEK))])
+@pytest.mark.parametrize(("drop", "missing"), [("first", "2022-02-06"), ("last", str(nz.LAST_WEEK))])
 def test_tables_that_begin_late_or_end_early_are_not_filled_with_zeros(tmp_path, tables, drop, missing):
     def edit(table):
         return table[table["week_ending"] > missing] if drop == "first" else table[table["week_ending"] < missing]

@@ -78,7 +78,7 @@ def test_a_spread_simulator_is_the_simulator(tiny):
     gradients = []
     for simulator in (spread, tiny.short):
         leaf = z.clone().requires_grad_()
-        out = simulator.bind(5)(tiny.space.to_theta(leaf)).flat()
+        out = tiny.short.layout.flat(simulator.bind(5)(tiny.space.to_theta(leaf)))
         gradients.append((out.detach(), *torch.autograd.grad(out.sum(), leaf)))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)

@@ -13,6 +13,7 @@ from calib._baseline import baseline_quantiles
 from calib._runfolder import RunFolderError
 from calib._scores import weighted_interval_score
 from epi.errors import StudyError
+from epi.model import parameter_space
 from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
 from epi.reporting.plots import ALL, draw_all
@@ -94,7 +95,7 @@ def test_the_page_says_what_the_files_say(run_folder):
     assert "between 5 % (Northland) and 43 % (Southern)" in text
     table = pd.read_csv(run_folder / "sensitivity.csv")
     first = table[(table.output == HEADLINES[0]) & (table.measure == "derivative_share") & (table["rank"] == 1)]
-    assert label(first[first.level == "parameter"].parameter.iloc[0]) in text
+    assert nz.study.label(first[first.level == "parameter"].parameter.iloc[0]) in text
 
 
 def test_a_run_without_extras_still_reports(copy):

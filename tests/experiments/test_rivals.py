@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from calib._runfolder import RunFolder
 from epi.data.observations import observed
 from epi.errors import StudyError
-from epi.model.observation import Expected
 from epi.outputs.reload import rebuild
 from experiments.rivals.__main__ import main
 from experiments.rivals._count import spent, words
@@ -76,17 +75,18 @@ def test_figures_that_the_rivals_see(finished):
     assert len(target.observed) == sum(int(seen.seen[s].sum()) for s in seen.signals)
     assert torch.isfinite(target.observed).all()
     z = torch.zeros(3, study.space.dim)
-    flat = study.short.bind(0, torch.arange(3))(study.space.to_theta(z)).flat()
+    layout = study.short.layout
+    flat = layout.flat(study.short.bind(0, torch.arange(3))(study.space.to_theta(z)))
     flat[1] = torch.nan
     before = torch.get_rng_state()
-    drawn = target.drawn(study.space.to_theta(z), Expected.from_flat(flat, study.short.weeks), 5)
+    drawn = target.drawn(study.space.to_theta(z), layout.split(flat), 5)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.isfinite(drawn[[0, 2]]).all()
     assert torch.isnan(drawn[1]).all()
     counts = torch.expm1(drawn[0] * target.spread + target.middle)
     first = int(seen.seen["cases_district"].sum())
     torch.testing.assert_close(counts[:first], counts[:first].round(), atol=1e-6, rtol=1e-9)
-    deaths = logarithms(seen.counts, seen)[-1]
+    deaths = logarithms(seen.counts, seen, study.declared)[-1]
     torch.testing.assert_close(torch.expm1(deaths), seen.counts["deaths_age"][-1, -1])
     border = observed(study.figures, study.full.observation.weeks, ("cases", "border")).until(study.short.weeks)
     levels = logarithms(border.counts, border)[-1]

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from calib._jacobian_file import load_jacobian, save_jacobian
 from calib._runfolder import RunFolder
+from epi.data import Layout
 from epi.model import Simulator, parameter_space
 from epi.sensitivity import all_rates as level_two
 from epi.sensitivity import saved as kept
@@ -51,7 +52,7 @@ def made(tmp_path_factory):
     """A folder as a run of this version of the model leaves it, its Jacobians those of a log-linear toy."""
     folder = make_run(tmp_path_factory.mktemp("made") / "run")
     space, rng = parameter_space(nz.study), np.random.default_rng(0)
-    labels = labels_of(nz.CALENDAR.weeks(), "2022-03-20")
+    labels = labels_of(Layout(nz.study, nz.CALENDAR.weeks()), "2022-03-20")
     expected = rng.uniform(50, 100, (40, len(labels.signal)))
     slopes = expected[..., None] * (
         0.1 * rng.standard_normal(space.dim) + 0.02 * rng.standard_normal((40, 1, space.dim))
@@ -79,7 +80,7 @@ def work(tiny):
 
 @pytest.fixture
 def labels(tiny):
-    return labels_of(tiny.full.observation.weeks, "2022-03-20")
+    return labels_of(tiny.full.layout, "2022-03-20")
 
 
 def test_level_one_makes_no_simulation(made, tmp_path, monkeypatch):
@@ -233,9 +234,7 @@ def test_extra_inputs_are_factors_of_the_rates(work, tiny, labels):
 
 
 def small_reference(work, file, count=16):
-    outputs = [
-        make_output(text, labels_of(work.simulator.observation.weeks, "2022-03-20")) for text in ("cases", "timing")
-    ]
+    outputs = [make_output(text, labels_of(work.simulator.layout, "2022-03-20")) for text in ("cases", "timing")]
     columns = columns_of(("aversion", "drift[1]", "drift[2]"))
     at = [
         work.simulator.space.names.index("aversion"),
@@ -322,9 +321,7 @@ def test_workers_give_what_one_process_gives(finished, tmp_path):
     recipe = Recipe(str(finished), 0.001, 0, 2, 0)
     alone = recipe.build()
     z = np.random.default_rng(0).standard_normal((5, alone.dim))
-    output = make_output(
-        "infections@2022-02-06..2022-05-29", labels_of(alone.simulator.observation.weeks, "2022-03-20")
-    )
+    output = make_output("infections@2022-02-06..2022-05-29", labels_of(alone.simulator.layout, "2022-03-20"))
     with Workers(recipe, 2) as workers:
         shared = replace(alone, workers=workers)
         np.testing.assert_array_equal(alone.values(z, "a", 1), shared.values(z, "b", 1))

@@ -171,7 +171,9 @@ def test_mean_and_error_in_one_pass_for_some_outputs(truth, bent):
     noisy = (log_mean(z) + 0.1 * torch.randn(RUNS, M, generator=g)).exp()
     jacobian = noisy[:10, :, None] * torch.randn(M, D, generator=g)
     slopes = (z[:10], noisy[:10], jacobian) if bent == "slopes" else None
-    local = fit_emulator(z[:10], noisy[:10], jacobian, floor=1e-6, values=(z, noisy), bent=bool(bent), slopes=slopes)
+    local = fit_emulator(
+        z[:10], noisy[:10], jacobian, floor=1e-6, values=(z, noisy), quadratic=bool(bent), slopes=slopes
+    )
     which, new = torch.tensor([4, 0, 2]), torch.randn(7, D, generator=g).requires_grad_()
     mean, predictive, noise = local.of(which).predict_factors(new)
     found, wanted = (

@@ -1,0 +1,1 @@
+"""What the compiled parts of the emulator's likelihood earn."""
