@@ -27,6 +27,7 @@ from calib._dgsm import gradient_design as gradient_design
 from calib._distributed import RankLost as RankLost
 from calib._distributed import RemoteError as RemoteError
 from calib._distributed import Team as Team
+from calib._executor import EachDraw as EachDraw
 from calib._fit import fit as fit
 from calib._flows import FLOWS as FLOWS
 from calib._flows import Flow as Flow
@@ -36,13 +37,16 @@ from calib._gradients import attach_jacobian as attach_jacobian
 from calib._gradients import forward_attached as forward_attached
 from calib._gradients import forward_jacobian as forward_jacobian
 from calib._gradients import score_function as score_function
+from calib._hamiltonian import Chains as Chains
 from calib._hub import HUB_LEVELS as HUB_LEVELS
+from calib._hub import check_hub_rows as check_hub_rows
 from calib._hub import hub_rows as hub_rows
 from calib._hub import quantile_table as quantile_table
 from calib._idata import datasets_of as datasets_of
 from calib._idata import load_inference_data as load_inference_data
 from calib._idata import save_inference_data as save_inference_data
 from calib._idata import to_inference_data as to_inference_data
+from calib._idata import without_missing as without_missing
 from calib._importance import Draws as Draws
 from calib._importance import Importance as Importance
 from calib._importance import KHatVerdict as KHatVerdict
@@ -92,6 +96,9 @@ from calib._stopping import Settled as Settled
 from calib._stopping import StopRule as StopRule
 from calib._stopping import has_settled as has_settled
 from calib._stopping import smooth as smooth
+from calib._truncated import TruncatedNormal as TruncatedNormal
+from calib._unmoved import PriorDistance as PriorDistance
+from calib._unmoved import prior_distance as prior_distance
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._verify import Verification as Verification

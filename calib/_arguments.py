@@ -22,7 +22,7 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
         TypeError: it is a bool, a float or no number.
         ValueError: it is smaller than `least`.
     """
-    plain = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+    plain: Any = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
     kind = type(plain).__name__
     if kind in ("bool", "bool_", "float", "float16", "float32", "float64"):
         number = float(plain)
@@ -52,7 +52,7 @@ def positive(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name} is a {type(value).__name__}, expected a number above 0.") from None
     if not (math.isfinite(found) and found > 0):
-        raise ValueError(f"{name}={found} was given, expected a finite number above 0: 1 is Bayes' rule.")
+        raise ValueError(f"{name}={found} was given, expected a finite number above 0.")
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,15 +19,20 @@ from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
 from calib._chart import Chart
 from calib._flows import Flow
+from calib._hamiltonian import Chains
 from calib._idata import Tree, to_inference_data
 from calib._local_model import Runs
 from calib._noise import derive_seed
 from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
+from calib._pyro_density import PyroDensity
+from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
 from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from calib.diagnostics import Page
 
 SPARE = 3  # draws of the flow for each corrected draw
@@ -45,6 +52,8 @@ class Calibration:
         scale: `[D, D]`, of the local model of those runs.
         report: plain data: settings, simulations, rounds, k-hat, the verdict, failures by what was raised, seconds, versions.
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
+        chains: the draws, if chains made them; `sample` then takes from these, and the flow only gives `log_prob`.
+        density: the Pyro model; None for a simulator, and after `load`.
     """
 
     space: ParameterSpace
@@ -54,6 +63,8 @@ class Calibration:
     scale: Tensor | None = field(repr=False)
     report: dict[str, Any] = field(repr=False)
     source: Source | None = field(default=None, repr=False)
+    chains: Chains | None = field(default=None, repr=False)
+    density: PyroDensity | None = field(default=None, repr=False)
 
     @property
     def can_correct(self) -> bool:
@@ -76,12 +87,12 @@ class Calibration:
         """Draws of the parameters in their own units.
 
         Args:
-            count: number of draws, S.
+            count: number of draws, S; of chains none is taken twice unless they hold fewer.
             generator: source of randomness; one made from `seed` if None.
             seed: of the draws, where no generator is given.
             corrected: False: independent draws of the flow, whose density is `log_prob`. True: draws of the flow weighted
                 by what the kept simulations say of the posterior, resampled, and moved under it; no simulation is made.
-                None: corrected where the verdict asks for it.
+                None: corrected where the verdict asks for it. Draws of chains need no correction.
 
         Returns:
             Each parameter by name, `[S, *event]`.
@@ -103,6 +114,11 @@ class Calibration:
         count = whole_number("count", count, least=1)
         if generator is None:
             generator = torch.Generator().manual_seed(derive_seed(whole_number("seed", seed), 0, "sample"))
+        if self.chains is not None:
+            flat = self.chains.z.flatten(0, 1)
+            if count <= len(flat):
+                return self.chains.draws(count, generator)
+            return flat[torch.randint(len(flat), (count,), generator=generator)]
         if corrected is None:
             evidence = self.verdict.evidence
             corrected = self.runs is not None and not fit_passes(evidence) and corrected_passes(evidence)
@@ -130,8 +146,10 @@ class Calibration:
     def __getstate__(self) -> dict[str, Any]:
         """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
         state = dict(self.__dict__)
+        if self.source is not None:
+            state["source"] = replace(self.source, store=None)
         try:
-            pickle.dumps(self.source)
+            pickle.dumps(state["source"])
         except (pickle.PicklingError, AttributeError, TypeError):
             state["source"] = None
         return state
@@ -143,27 +161,71 @@ class Calibration:
             theta: every parameter by name, `[*batch, *event]`.
 
         Returns:
-            `[*batch]`, per unit of theta.
+            `[*batch]`, per unit of theta; minus infinity at and outside the bounds of a prior.
         """
         z = self.space.to_z(theta).to(self.flow.like)
+        inside = self.space.inside(theta) & torch.isfinite(z).all(-1)
+        z = torch.where(inside[..., None], z, 0.0)  # one row outside must not reach the others through the flow
         slope = sum(self.space.log_slope(z).values())
         with torch.no_grad():
             flat = z.reshape(-1, self.space.dim)
-            return self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
+            density = self.flow.log_prob(flat).reshape(z.shape[:-1]) - slope
+        return torch.where(inside, density, -math.inf)
 
-    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
-        """Posterior draws as ArviZ groups.
+    def summary(self, draws: int = 4000, *, seed: int = 0) -> pd.DataFrame:
+        """The posterior as a table.
 
         Args:
-            draws: number of draws.
+            draws: of the posterior.
+            seed: of the draws.
+
+        Returns:
+            One row a coordinate: mean, sd, 5 %, 50 % and 95 % quantiles, mean and sd of the prior, unit.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, 0, "summary-prior"))
+        flat = self.space.flatten(self.sample(draws, seed=seed)).double()
+        prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
+        low, median, high = flat.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), 0).tolist()
+        return pd.DataFrame(
+            {
+                "mean": flat.mean(0).tolist(), "sd": flat.std(0).tolist(), "5 %": low, "50 %": median, "95 %": high,
+                "prior mean": prior.mean(0).tolist(), "prior sd": prior.std(0).tolist(),
+                "unit": [p.unit for p in self.space.parameters for _ in range(p.size)],
+            },
+            index=pd.Index(self.space.names, name="parameter"),
+        )  # fmt: skip
+
+    def plot(self, draws: int = 2000, *, seed: int = 0) -> Figure:
+        """Posterior and prior of each coordinate and of pairs of them.
+
+        Args:
+            draws: of each.
+            seed: of the draws.
+
+        Returns:
+            The figure; `.savefig(path)` writes it.
+        """
+        from calib._figures_posterior import draw_pairs  # matplotlib takes seconds to import
+
+        generator = torch.Generator().manual_seed(derive_seed(seed, 0, "plot-prior"))
+        prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
+        return draw_pairs(self.space.flatten(self.sample(draws, seed=seed)), self.space.names, prior)
+
+    def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
+        """Posterior draws as ArviZ groups; chains are kept as chains, all their draws.
+
+        Args:
+            draws: number of draws; of the prior only, where there are chains.
             seed: of the draws.
             corrected: as in `sample`.
 
         Returns:
-            `InferenceData` (ArviZ 0.23) or `DataTree` (1.x) with groups posterior, prior, sample_stats (`log_q`, density of
-            the flow in z) and, if known, observed_data.
+            `InferenceData` with groups posterior, prior, sample_stats (`log_q`, density of
+            the flow in z; of chains `lp`, `energy`, `diverging`) and, if known, observed_data.
         """
         generator = torch.Generator().manual_seed(seed)
+        if self.chains is not None:
+            return self._chains_to_arviz(draws, generator)
         z = self.sample_z(draws, generator, corrected=corrected)
         with torch.no_grad():
             log_q = self.flow.log_prob(z.to(self.flow.like))
@@ -173,16 +235,53 @@ class Calibration:
             "prior": {name: value[None] for name, value in prior.items()},
             "sample_stats": {"log_q": log_q[None]},
         }
-        if self.data is not None:
+        return self._as_groups(groups)
+
+    def _chains_to_arviz(self, draws: int, generator: torch.Generator) -> Tree:
+        assert self.chains is not None
+        groups: dict[str, dict[str, Any]] = {
+            "posterior": self.space.to_theta(self.chains.z.transpose(0, 1)),
+            "sample_stats": {
+                "lp": self.chains.log_density.mT, "energy": self.chains.energy.mT, "diverging": self.chains.diverging.mT,
+            },
+        }  # fmt: skip
+        try:
+            prior = self.space.sample_prior(draws, generator, dtype=torch.float64)
+            groups["prior"] = {name: value[None] for name, value in prior.items()}
+        except ValueError:
+            pass  # an improper prior has no draws
+        return self._as_groups(groups)
+
+    def _as_groups(self, groups: dict[str, dict[str, Any]]) -> Tree:
+        if self.density is not None:
+            groups["observed_data"] = self.density.observed()
+        elif self.data is not None:
             groups["observed_data"] = {"data": self.data}
         coords = {f"{p.name}_entry": list(p.labels) for p in self.space.parameters if p.labels}
         dims = {p.name: [f"{p.name}_entry"] for p in self.space.parameters if p.labels}
         return to_inference_data(groups, coords=coords, dims=dims)
 
+    def predict(self, draws: int = 200, *, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run the Pyro model at draws of the posterior.
+
+        Args:
+            draws: number of draws, S.
+            seed: of draws and data.
+
+        Returns:
+            Data drawn anew, and values of `pyro.deterministic`, each by site, `[S, *site]`; masked data are NaN.
+
+        Raises:
+            ValueError: the calibration is not of a Pyro model, or was read from a file.
+        """
+        if self.density is None:
+            raise ValueError("this calibration holds no Pyro model to run: run the simulator at `sample(...)` instead.")
+        return self.density.predict(self.sample(draws, seed=seed), derive_seed(seed, 0, "predict"))
+
     def check(
         self,
-        simulator: Callable[[Mapping[str, Tensor], int], Tensor],
-        likelihood: Likelihood,
+        simulator: Callable[[Mapping[str, Tensor], int], Tensor] | None = None,
+        likelihood: Likelihood | None = None,
         *,
         draws: int = 200,
         seed: int = 0,
@@ -192,8 +291,8 @@ class Calibration:
         What needs many calibrations (ranks, coverage) is left out: see docs/diagnostics.md.
 
         Args:
-            simulator: as it was given to `calibrate`.
-            likelihood: law of the data given outputs.
+            simulator: as it was given to `calibrate`; None for a Pyro model, which is run itself.
+            likelihood: distribution of the data given outputs; None for a Pyro model.
             draws: simulations at draws of the prior, and as many at draws of the posterior.
             seed: of draws and simulations.
 
@@ -213,7 +312,12 @@ class Calibration:
         Raises:
             ValueError: a prior cannot be written as plain data.
         """
-        write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report)
+        if isinstance(self.space, DependentSpace):
+            raise ValueError(
+                "priors that depend on each other cannot be written as plain data: save the draws by to_arviz() and "
+                "save_inference_data(), and calibrate again for the rest."
+            )
+        write_calibration(path, self.space, self.flow, self.data, self.runs, self.scale, self.report, self.chains)
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, likelihood: Likelihood | None = None, data: Any = None) -> Calibration:
@@ -231,7 +335,7 @@ class Calibration:
         Raises:
             CheckpointError: the file is missing, damaged, or of another version.
         """
-        space, flow, stored, runs, scale, report = read_calibration(path)
+        space, flow, stored, runs, scale, report, chains = read_calibration(path)
         kept = stored if data is None else as_data(data)
         value: Evaluate | FirstColumn | None = None
         if report.get("output") == "log likelihood":
@@ -241,7 +345,7 @@ class Calibration:
         source = None
         if runs is not None and value is not None:
             source = Source(_no_simulator, value, Chart(space), "score", 1, density=isinstance(value, FirstColumn))
-        return Calibration(space, flow, kept, runs, scale, report, source)
+        return Calibration(space, flow, kept, runs, scale, report, source, chains)
 
 
 def _no_simulator(x: Tensor, seed: int) -> Tensor:

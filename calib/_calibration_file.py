@@ -12,8 +12,11 @@ from torch.distributions import Distribution, Independent
 
 from calib._checkpoint import load_checkpoint, save_checkpoint
 from calib._flows import Flow, make_flow
+from calib._hamiltonian import Chains
 from calib._local_model import Runs
+from calib._maps import base_of
 from calib._space import Parameter, ParameterSpace
+from calib._truncated import TruncatedNormal
 
 # What each family is made from, as attributes of the distribution and arguments of its class.
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -24,8 +27,16 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Exponential": ("rate",),
     "Beta": ("concentration1", "concentration0"),
     "Gamma": ("concentration", "rate"),
+    "HalfCauchy": ("scale",),
+    "Cauchy": ("loc", "scale"),
+    "StudentT": ("df", "loc", "scale"),
+    "Weibull": ("scale", "concentration"),
+    "InverseGamma": ("concentration", "rate"),
+    "Dirichlet": ("concentration",),
+    "TruncatedNormal": ("loc", "scale", "low", "high"),
 }
 KIND = "calibration 2"
+OF_CHAINS = ("z", "log_density", "diverging", "energy")
 
 
 def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
@@ -34,11 +45,9 @@ def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
     Raises:
         ValueError: its family is not one that can be written.
     """
-    base: Any = prior
     event = len(prior.event_shape)
     shape = list(prior.batch_shape) + list(prior.event_shape)
-    while isinstance(base, Independent) or type(base).__name__ == "ExpandedDistribution":
-        base = base.base_dist
+    base = base_of(prior)
     family = type(base).__name__
     if family not in FAMILIES:
         raise ValueError(
@@ -51,8 +60,10 @@ def describe_prior(name: str, prior: Distribution) -> dict[str, Any]:
 def make_prior(plain: dict[str, Any]) -> Distribution:
     """The prior that `describe_prior` wrote."""
     values = {key: torch.tensor(plain[key], dtype=torch.float64) for key in FAMILIES[plain["family"]]}
-    base = getattr(torch.distributions, plain["family"])(**values)
-    return Independent(base, plain["event"]) if plain["event"] else base
+    family = TruncatedNormal if plain["family"] == "TruncatedNormal" else getattr(torch.distributions, plain["family"])
+    base: Any = family(**values)  # type: ignore[arg-type]
+    further = plain["event"] - len(base.event_shape)
+    return Independent(base, further) if further else base
 
 
 def write_calibration(
@@ -63,12 +74,15 @@ def write_calibration(
     runs: Runs | None,
     scale: Tensor | None,
     report: dict[str, Any],
+    chains: Chains | None = None,
 ) -> None:
     """Write one file that is whole by itself, with a checksum, in one move; see `Calibration.save`."""
     tensors = {f"flow/{name}": value for name, value in flow.state_dict().items()}
     optional = {"data": data, "scale": scale}
     if runs is not None:
         optional |= {"runs/z": runs.z, "runs/outputs": runs.outputs, "runs/jacobian": runs.jacobian}
+    if chains is not None:
+        optional |= {f"chains/{name}": getattr(chains, name).contiguous() for name in OF_CHAINS}
     tensors |= {name: value for name, value in optional.items() if value is not None}
     parameters = [
         {
@@ -91,7 +105,7 @@ def write_calibration(
 
 def read_calibration(
     path: str | os.PathLike[str],
-) -> tuple[ParameterSpace, Flow, Tensor | None, Runs | None, Tensor | None, dict[str, Any]]:
+) -> tuple[ParameterSpace, Flow, Tensor | None, Runs | None, Tensor | None, dict[str, Any], Chains | None]:
     """Read what `write_calibration` wrote.
 
     Raises:
@@ -115,4 +129,9 @@ def read_calibration(
     runs = (
         Runs(tensors["runs/z"], tensors["runs/outputs"], tensors.get("runs/jacobian")) if "runs/z" in tensors else None
     )
-    return space, flow, tensors.get("data"), runs, tensors.get("scale"), state["report"]
+    chains = None
+    if "chains/z" in tensors:
+        z, log_density, diverging, energy = (tensors[f"chains/{name}"] for name in OF_CHAINS)
+        told = state["report"]["sampler"]
+        chains = Chains(z, log_density, told["step_size"], told["accepted"], int(diverging.sum()), diverging, energy)
+    return space, flow, tensors.get("data"), runs, tensors.get("scale"), state["report"], chains

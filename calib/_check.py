@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from calib._reuse import Source, posterior
 from calib._verdict import MIN_DRAWS, Evidence
 
 MODELLED = 4000  # draws of the flow weighted by the emulator, which cost no simulation
-AGAIN = 6  # draws that are simulated twice, to see whether the simulator has noise
+AGAIN, TWICE = 6, 20  # draws that are simulated twice, to see noise of the simulator: at most, and one in so many
 PRIOR = 5  # one fresh simulation in so many is at a draw of the prior
 RIGHT = 0.9  # effective share of an emulator's draws at which its own weights tell k-hat
 
@@ -54,21 +55,22 @@ def gather(
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "check"))
     chart, prior = source.chart, budget // PRIOR
-    draws = budget - prior - AGAIN
+    twice = min(AGAIN, budget // TWICE)
+    draws = budget - prior - twice
     with torch.no_grad():
         z, log_q = flow.sample_with_log_prob(flow.noise(draws, generator))
         z, log_q = z.double(), log_q.double()
         wide = torch.randn(prior, chart.dim, generator=generator, dtype=torch.float64)
         x = chart.to_x(torch.cat([z, wide]))
         outputs = source.simulate(x, derive_seed(seed, 0, "check-simulate"))
-        again = source.simulate(x[:AGAIN], derive_seed(seed, 1, "check-simulate"))
+        again = source.simulate(x[:twice], derive_seed(seed, 1, "check-simulate"))
         value, other = loss_weight * source.value(outputs), loss_weight * source.value(again)
         reached = flow.log_prob(wide.to(flow.like)).double()
     x, value, wide_value = x[:draws], value[:draws], value[draws:]
     log_joint = value - 0.5 * (z**2).sum(-1)
     finite = torch.isfinite(log_joint)
     failed = float((~torch.isfinite(outputs[:draws]).all(1)).double().mean())
-    noise = _noise(value[:AGAIN], other)
+    noise = _noise(value[:twice], other)
     if int(finite.sum()) < MIN_DRAWS:
         return Evidence(stopped_because, weight, draws, int(finite.sum()), failed=failed, noise=noise)
     weights = importance(log_joint, log_q)
@@ -118,7 +120,7 @@ def _with_emulator(
     share, shift, stretch = _moved(z, fit, value - 0.5 * (z**2).sum(-1) - log_q)
     mass = _normalised(fit)
     off = (predicted - value).abs().nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
-    found = {"model_error": float((off * mass).sum()), "corrected_share": share}
+    found: dict[str, Any] = {"model_error": float((off * mass).sum()), "corrected_share": share}
     found |= {"corrected_shift": shift, "corrected_stretch": stretch}
     if share >= RIGHT and int(torch.isfinite(modelled).sum()) >= MIN_DRAWS:
         many = importance(modelled, more_q)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from calib._config import FitConfig, FitError
+from calib._config import BudgetError, FitConfig, FitError
 from calib._density_model import DensityModel
 from calib._fit import fit
 from calib._flows import Flow
@@ -105,10 +105,7 @@ def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[R
         )
     total = config.budget // source.cost
     if total < 3 * config.batch:
-        need = 3 * config.batch * source.cost
-        raise ValueError(
-            f"a budget of {config.budget} simulations was given, expected at least {need} for three rounds."
-        )
+        raise BudgetError(config.budget, 3 * config.batch * source.cost, "for three rounds")
     started = time.perf_counter()
     runs: Runs | None = None
     rounds: list[Round] = []

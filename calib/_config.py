@@ -23,6 +23,20 @@ class FitError(ValueError):
     """A fit that cannot go on; the text names the parameter values that broke it."""
 
 
+class BudgetError(ValueError):
+    """A budget too small for a method.
+
+    Args:
+        given: simulations the method was given.
+        need: the fewest it needs.
+        why: what for, the end of the sentence.
+    """
+
+    def __init__(self, given: int, need: int, why: str) -> None:
+        self.need, self.why = need, why
+        super().__init__(f"a budget of {given} simulations was given, expected at least {need} {why}.")
+
+
 class Interrupted(FitError):
     """A simulation that did not end because the run was interrupted; the fit keeps a checkpoint of the step before and ends."""
 

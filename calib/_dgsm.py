@@ -159,7 +159,7 @@ def derivative_sensitivity(
     Raises:
         SensitivityError: shapes disagree, fewer than 10 draws are finite, or the output is constant.
     """
-    first, second, third, f1, f2, dropped = _finite(gradients, names, output)
+    first, second, third, f1, f2, dropped = _finite(gradients, names, output, flow)
     count = len(first)
     both = 0.5 * (first + second)
     nu, single = first * second, 0.5 * (first**2 + second**2)
@@ -213,7 +213,7 @@ def derivative_sensitivity(
 
 
 def _finite(
-    gradients: Gradients, names: Sequence[str], output: str
+    gradients: Gradients, names: Sequence[str], output: str, flow: tuple[ArrayLike, ArrayLike] | None
 ) -> tuple[Array, Array, Array, Array, Array, NDArray[np.bool_]]:
     """The finite draws, and which were dropped."""
     parts = [np.asarray(x, dtype=np.float64) for x in (gradients.first, gradients.second, gradients.third)]
@@ -227,6 +227,8 @@ def _finite(
     if shape[1] != len(names):
         raise SensitivityError(f"{len(names)} names were given for {shape[1]} inputs; give one for each.")
     good = np.all([np.isfinite(p).all(1) for p in parts] + [np.isfinite(v) for v in values], axis=0)
+    for maps in (np.asarray(x, dtype=np.float64) for x in flow or ()):
+        good = good & np.isfinite(maps).all(axis=(-2, -1))  # one map for all draws spoils all of them
     if good.sum() < LEAST_DRAWS:
         raise SensitivityError(
             f"{int(good.sum())} of {len(good)} draws of {output!r} are finite; an interval needs at least {LEAST_DRAWS}: use more draws, "
@@ -254,7 +256,7 @@ def _path(
     part: Array, a: Array, b: Array, steps: Sequence[int], generator: np.random.Generator, replicates: int = 200
 ) -> tuple[Array, Array, Array]:
     """Shares, the widest half interval, and how sure the first five are, from growing numbers of draws."""
-    final = set(_rank(part.mean(0)).argsort()[:5])
+    final = set(np.flatnonzero(_rank(part.mean(0)) <= 5))
     shares, widths, tops = [], [], []
     for n in steps:
         rows = np.concatenate(

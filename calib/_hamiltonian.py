@@ -58,6 +58,8 @@ class Chains:
     Attributes:
         z: `[draw, chain, D]`. log_density: `[draw, chain]`, of z, up to a constant.
         step: size of a leapfrog step. accepted: mean acceptance. divergent: trajectories whose energy ran away.
+        diverging: which they were, `[draw, chain]`. energy: of each draw with its momentum, `[draw, chain]`.
+        gradients: evaluations of the density with its derivative, all chains together.
     """
 
     z: Tensor
@@ -65,6 +67,9 @@ class Chains:
     step: float
     accepted: float
     divergent: int
+    diverging: Tensor
+    energy: Tensor
+    gradients: int = 0
 
     @cached_property
     def r_hat(self) -> Tensor:
@@ -76,13 +81,18 @@ class Chains:
         """`[D]` bulk effective sample size (the same)."""
         return self._by_dimension("ess")
 
-    def _by_dimension(self, name: str) -> Tensor:
+    @cached_property
+    def effective_tail(self) -> Tensor:
+        """`[D]` tail effective sample size (the same)."""
+        return self._by_dimension("ess", method="tail")
+
+    def _by_dimension(self, name: str, **options: str) -> Tensor:
         import arviz as az
         import xarray as xr
 
         # [chain, draw, D]; as a dataset, since of bare arrays ArviZ asks whether many short chains were meant
         data = xr.Dataset({"z": (("chain", "draw", "dim"), self.z.transpose(0, 1).cpu().numpy())})
-        return torch.tensor(getattr(az, name)(data)["z"].to_numpy())
+        return torch.tensor(getattr(az, name)(data, **options)["z"].to_numpy())
 
     def draws(self, count: int, generator: torch.Generator) -> Tensor:
         """`[count, D]` draws, without repetition and evenly from all chains.
@@ -108,6 +118,8 @@ def sample_chains(
     draws: int,
     generator: torch.Generator,
     accepted: float = ACCEPTED,
+    start: Tensor | None = None,
+    until: Callable[[list[Tensor], int], bool] | None = None,
     leave: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chains:
@@ -122,6 +134,9 @@ def sample_chains(
         draws: transitions kept.
         generator: of everything random.
         accepted: acceptance that the step size is tuned to; higher, the steps are shorter and fewer chains stick in narrow corners.
+        start: base noise of the chains, `[C, D]`; draws of it if None.
+        until: called after each transition with the base noise `[C, D]` of the draws kept so far and the gradients spent by all chains; when
+            it says True the warm-up ends, or else, after two draws, the chains.
         leave: called once, with the first third of the draws `z [draw, chain, D]`; if it says True, the chains end there.
         progress: called with transitions done and to do.
 
@@ -140,7 +155,7 @@ def sample_chains(
         bad = ~(torch.isfinite(value) & torch.isfinite(slope).all(1))
         return value.masked_fill(bad, -math.inf), slope.masked_fill(bad[:, None], 0.0)
 
-    u = flow.noise(chains, generator)
+    u = flow.noise(chains, generator) if start is None else start
     value, slope = target(u)
     alive = torch.isfinite(value)
     if not alive.any():
@@ -153,7 +168,9 @@ def sample_chains(
     step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
     renewals = [round(share * warmup) for share in RENEWED]
-    kept, heights, rates, divergent, look = [], [], 0.0, 0, max(1, draws // 3)
+    kept, heights, rates, look, spent = [], [], 0.0, max(1, draws // 3), chains
+    wild: list[Tensor] = []
+    energies: list[Tensor] = []
     for number in range(warmup + draws):
         length = TRAJECTORY * 2 * float(torch.rand((), generator=generator))
         steps = min(max(1, math.ceil(length / step)), MOST_STEPS)
@@ -165,7 +182,9 @@ def sample_chains(
             at = at + step * momentum @ metric.mT
             height, rise = target(at)
             momentum = momentum + (step if left else 0.5 * step) * rise @ metric
-        change = (height - 0.5 * (momentum**2).sum(1)) - energy
+        spent += chains * steps
+        after = height - 0.5 * (momentum**2).sum(1)
+        change = after - energy
         chance = change.nan_to_num(-math.inf, posinf=0.0).clamp_max(0.0).exp()
         took = torch.rand(chains, generator=generator, dtype=u.dtype) < chance
         u = torch.where(took[:, None], at, u)
@@ -184,16 +203,23 @@ def sample_chains(
                 mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
             rates += rate
-            divergent += int((change < -WILD).sum())
+            wild.append(~(change >= -WILD))
+            energies.append(-torch.where(took, after, energy))
             kept.append(u)
             heights.append(value)
         if progress is not None:
             progress(number + 1, warmup + draws)
+        if until is not None and until(kept, spent):
+            if number < warmup:
+                warmup, step = number + 1, math.exp(min(smooth, 0.7))
+            elif len(kept) >= 2:
+                break
         if leave is not None and len(kept) == look and leave(_where(flow, kept)[0]):
             break
     z, log_q = _where(flow, kept)
     height = torch.stack(heights) + (log_q + 0.5 * torch.stack(kept).square().sum(-1))
-    return Chains(z, height, step, rates / len(kept), divergent)
+    diverging = torch.stack(wild)
+    return Chains(z, height, step, rates / len(kept), int(diverging.sum()), diverging, torch.stack(energies), spent)
 
 
 def _where(flow: Coordinates, kept: list[Tensor]) -> tuple[Tensor, Tensor]:

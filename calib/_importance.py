@@ -15,8 +15,6 @@ from calib._flows import Flow
 from calib._noise import derive_seed
 from calib._problem import Problem
 
-_MAJOR = int(az.__version__.split(".")[0])
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -151,16 +149,10 @@ def importance(log_joint: ArrayLike | Tensor, log_q: ArrayLike | Tensor) -> Impo
 
 
 def _psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed normalised log weights and k-hat, by either line of ArviZ."""
+    """Smoothed normalised log weights and k-hat."""
     if np.ptp(log_weights) < 1e-9:  # q is the posterior: no tail to fit, and ArviZ would divide by zero
         return np.full(log_weights.shape, -math.log(log_weights.size)), -math.inf
-    if _MAJOR >= 1:
-        from arviz_stats.base import array_stats
-
-        # The 1.x function takes log likelihoods and changes their sign itself.
-        smoothed, k_hat = array_stats.psislw(-log_weights)
-    else:
-        smoothed, k_hat = az.psislw(log_weights)
+    smoothed, k_hat = az.psislw(log_weights)
     smoothed = np.asarray(smoothed) - np.logaddexp.reduce(np.asarray(smoothed))
     return smoothed, float(k_hat)
 

@@ -162,10 +162,11 @@ def in_rounds(
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "rounds"))
     number = rounds_for(dim, budget)
     proposals: list[tuple[int, Mixture | None]] = []
+    found: Adjusted | None = None
     z, outputs, tried = torch.zeros(0, dim, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64), 0
     for turn in range(number):
         count = (budget - tried) // (number - turn)
-        mixture = widen(fit_around(found, generator)) if turn else None
+        mixture = None if found is None else widen(fit_around(found, generator))
         fresh = (
             torch.randn(count, dim, generator=generator, dtype=torch.float64)
             if mixture is None
@@ -188,6 +189,7 @@ def in_rounds(
         found = estimate(runs, torch.softmax(toward, 0), generator)
         if progress is not None:
             progress(found)
+    assert found is not None  # there are at least three rounds
     return runs, found
 
 
@@ -246,12 +248,12 @@ def _local(z: Tensor, apart: Tensor, weight: Tensor) -> Adjusted:
     coefficients = _least_squares(design, target, kernel)
     residual = target - design @ coefficients
     # the spread of the residuals may change over the window as well (Blum & Francois 2010)
-    size = _least_squares(design, (residual**2 + 1e-12).log(), kernel)
-    factor = (-0.5 * flat @ size[1:]).clamp(-0.7, 0.7).exp()
+    change = _least_squares(design, (residual**2 + 1e-12).log(), kernel)
+    factor = (-0.5 * flat @ change[1:]).clamp(-0.7, 0.7).exp()
     draws = coefficients[0] + residual * factor
-    middle_at = kernel @ flat
-    spread = (kernel @ (flat - middle_at) ** 2).sqrt().clamp_min(1e-12)
-    return Adjusted(draws, kernel, effective, float((middle_at / spread).abs().max()))
+    centre = kernel @ flat
+    sd = (kernel @ (flat - centre) ** 2).sqrt().clamp_min(1e-12)
+    return Adjusted(draws, kernel, effective, float((centre / sd).abs().max()))
 
 
 def _least_squares(design: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def differences(
     centre = weight @ z
     scale = (weight @ (z - centre) ** 2).sqrt().clamp_min(1e-9)
     target = (z - centre) / scale
-    inputs = torch.cat([torch.ones_like(features[..., :1]), features], -1)
+    inputs = torch.cat([features.new_ones(*features.shape[:2], 1), features], -1)
     coefficients = _ridge(inputs, target, weight, fold)  # [fold, 1 + F, D]
     first = torch.einsum("ncf,nfd->ncd", inputs, coefficients[fold])
     seen = torch.cat([observed.new_ones(1), observed])

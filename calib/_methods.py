@@ -11,17 +11,20 @@ from torch import Tensor
 
 from calib._baselines_sbi import AMORTISED, baseline
 from calib._climb import Climb, ClimbConfig, climb
-from calib._config import FitConfig
+from calib._config import BudgetError, FitConfig
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
 from calib._gaussian_start import start_flow
+from calib._hamiltonian import Chains
 from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
+from calib._pyro_density import PyroDensity
 from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
+from calib._verdict import CalibrationVerdict
 
 ENOUGH = 0.5  # effective share of a Gaussian's draws at which no other flow is tried
 BETTER = 0.05  # nats by which another flow must describe draws kept apart better than a Gaussian
@@ -47,6 +50,7 @@ class Task:
         loss_weight: weight of the log likelihood.
         gradient_cost: what a gradient counts, in simulations.
         progress: called after each round or step.
+        density: the Pyro model; None for a simulator. Its `outputs` cannot be asked for by name.
     """
 
     space: ParameterSpace
@@ -58,16 +62,19 @@ class Task:
     loss_weight: float
     gradient_cost: int
     progress: Callable[[Any], None] | None
+    density: PyroDensity | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, and what the report says of it."""
+    """A flow, the runs it rests on (None if none are kept), their scale, what the report says, and chains with their verdict."""
 
     flow: Flow
     runs: Runs | None
     scale: Tensor | None
     told: dict[str, Any]
+    chains: Chains | None = None
+    verdict: CalibrationVerdict | None = None
 
 
 def by_reuse(task: Task) -> Fitted:
@@ -95,9 +102,7 @@ def by_climb(task: Task) -> Fitted:
         budget=max((task.budget - top.simulations) // 2, least), seed=task.seed, loss_weight=task.loss_weight
     )
     if top.simulations + config.budget > task.budget:
-        raise ValueError(
-            f"a budget of {task.budget} simulations was given, expected at least {2 * least} for {dim} parameters with Jacobians."
-        )
+        raise BudgetError(task.budget, 2 * least, f"for {dim} parameters with Jacobians")
     found = climb(source, start, config, task.progress)
     told = _words_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
     told = _plus(told, simulations=top.simulations, calls=top.calls, dropped=top.dropped)
@@ -138,7 +143,7 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
         name, task.outputs, task.space, data, likelihood=likelihood, budget=task.budget, draws=DRAWN, seed=task.seed
     )
     z = task.space.to_z(found.theta)
-    told = {
+    told: dict[str, Any] = {
         "weight": 1.0, "simulations": found.simulations, "calls": found.simulations, "dropped": found.dropped,
         "stopped_because": "trained" if name in AMORTISED else "budget", "rounds": [], "baseline": found.note,
     }  # fmt: skip
@@ -150,10 +155,14 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     cost = 1 if source.gradient == "score" else task.gradient_cost
     steps = budget // (cost * PARTICLES)
     if steps < LEAST_STEPS:
-        raise ValueError(
-            f"a budget of {budget} simulations gives {steps} steps, expected at least {LEAST_STEPS * cost * PARTICLES}."
-        )
-    problem = Problem.from_space(task.space, lambda theta, s, path: _value(task, theta, s, path))
+        raise BudgetError(budget, LEAST_STEPS * cost * PARTICLES, f"for {LEAST_STEPS} steps")
+    space = task.space
+    problem = Problem(
+        space.dim,
+        lambda z, s, path: _value(task, z, s, path),
+        names=space.names,
+        to_values=lambda z: space.flatten(space.to_theta(z)),
+    )
     for p in start.parameters():
         p.requires_grad_(True)
     config = FitConfig(
@@ -167,21 +176,25 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
     return Fitted(result.flow, None, None, told)
 
 
-def _value(task: Task, theta: Mapping[str, Tensor], seed: int, path: Gradient) -> Tensor:
+def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     if path == "forward":
         raise ValueError(
             "gradient='forward' with method='direct' needs outputs with attached Jacobians: use reverse or score here."
         )
-    return task.source.log_likelihood(task.outputs(theta, seed))
+    return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
 
-def flow_at(name: str, z: Tensor, seed: int) -> Flow:
+def flow_at(name: str, z: Tensor, seed: int, steps: int = 500) -> Flow:
     """The flow asked for, at draws; "auto" takes the Gaussian unless a spline flow describes draws kept apart better."""
     dim, hidden = z.shape[1], 32 if z.shape[1] <= 6 else 64
     if name != "auto":
-        return fit_flow(make_flow(name, dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=500)[0]
+        return fit_flow(make_flow(name, dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=steps)[
+            0
+        ]
     gaussian, plain = fit_flow(make_flow("gaussian", dim, seed=seed), z, seed=seed)
-    nsf, bent = fit_flow(make_flow("nsf", dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=500)
+    nsf, bent = fit_flow(
+        make_flow("nsf", dim, seed=seed, direction="density", hidden=hidden), z, seed=seed, steps=steps
+    )
     return nsf if bent > plain + BETTER else gaussian
 
 

@@ -29,6 +29,7 @@ class Pilot:
         scatters: whether runs at the same parameters differ.
         shared: whether rows of one call with the same parameters are equal although calls with other seeds differ.
         sd: s at the best of five draws of the prior, nats; 0 without scatter, infinite where some run has likelihood 0.
+        largest: largest s of the five, from three runs each: where epidemics die out the best may be one without scatter.
         simulations: spent.
         outputs: of the runs that were finite, `[S, M]`.
     """
@@ -36,13 +37,14 @@ class Pilot:
     scatters: bool
     shared: bool
     sd: float
+    largest: float
     simulations: int
     outputs: Tensor = field(repr=False)
 
     @property
     def negligible(self) -> bool:
         """Whether the noise may be left out."""
-        return self.sd < NEGLIGIBLE
+        return max(self.sd, self.largest) < NEGLIGIBLE
 
 
 def run_noise_pilot(
@@ -78,12 +80,13 @@ def run_noise_pilot(
         spent, made = 3 * POINTS, torch.cat([twice, again])
         made = made[torch.isfinite(made).all(1)]
         if not (within or between):
-            return Pilot(False, False, 0.0, spent, made)
+            return Pilot(False, False, 0.0, 0.0, spent, made)
         value = _finite(log_likelihood(torch.cat([first, second, again]))).reshape(3, POINTS)
+        largest = max(log_likelihood_sd(three) for three in value.T)
         best = z[value.logsumexp(0).argmax()]
         runs = simulate_apart(outputs, space, best.expand(RUNS, -1), derive_seed(seed, 3, "noise-pilot"), not within)
         sd = log_likelihood_sd(log_likelihood(runs))
-    return Pilot(True, not within, sd, spent + RUNS, made)
+    return Pilot(True, not within, sd, largest, spent + RUNS, made)
 
 
 def simulate_apart(outputs: Outputs, space: ParameterSpace, z: Tensor, seed: int, shared: bool) -> Tensor:

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from calib._flows import Flow
-from calib._iterated_regression import Adjusted, DrawData, NoisyRuns, in_rounds, iterated_regression
+from calib._iterated_regression import Adjusted, DrawData, NoisyRuns, in_rounds, iterated_regression, log_prior
 from calib._methods import DRAWN, Fitted, Task, flow_at
 from calib._noise import derive_seed
 from calib._noise_pilot import RUNS, Pilot, log_likelihood_sd, simulate_apart
-from calib._noisy_verdict import NoiseEvidence, exact_weights, judge_noisy
+from calib._noisy_verdict import LOW_DIMENSION, NoiseEvidence, exact_weights, judge_noisy
 from calib._observed import Likelihood, finite_or_impossible, unchecked
-from calib._tempered_importance import Tempered, temper
+from calib._tempered_importance import Tempered, tail_of, temper, tempered_weights
 from calib._verdict import CalibrationVerdict, Evidence
 
 NOISY = ("abc-regression", "importance")
-NETWORK_FROM = 1500  # runs from which the summary has a network
+NETWORK_FROM = (5000, 1500)  # runs from which the summary has a network, up to three parameters and beyond
+STEPS = 200  # updates of a spline flow
 BLUR = 0.15  # sds added to draws, which are then shrunk as much: a flow must not see atoms
 BIAS = {
     "abc-regression": "They are wider than the exact posterior by what the learned summary loses.",
@@ -110,7 +111,7 @@ def fit_noisy(task: Task, name: str, pilot: Pilot, likelihood: Likelihood | None
         runs, _ = in_rounds(simulate, by_weights, space.dim, task.budget, task.seed, task.progress)
     else:
         draw, seen = _sampler(task, likelihood, data)
-        network = task.budget >= NETWORK_FROM
+        network = task.budget >= NETWORK_FROM[space.dim > LOW_DIMENSION]
         runs, regression = iterated_regression(
             simulate, draw, seen, space.dim, task.budget, task.seed, network=network, progress=task.progress
         )
@@ -124,7 +125,9 @@ def fit_noisy(task: Task, name: str, pilot: Pilot, likelihood: Likelihood | None
         "stopped_because": "trained", "rounds": [],
     }  # fmt: skip
     generator = torch.Generator().manual_seed(derive_seed(task.seed, 0, "noisy-flow"))
-    flow = flow_at(task.flow, blurred(draws, generator), task.seed)
+    z = blurred(draws, generator)
+    plain = task.flow == "auto" and not is_bent(z, draws.effective)
+    flow = flow_at("gaussian" if plain else task.flow, z, task.seed, STEPS)
     return NoisyFit(Fitted(flow, None, None, told), regression, tempered, method)
 
 
@@ -154,6 +157,23 @@ def blurred(draws: Adjusted, generator: torch.Generator) -> Tensor:
     return centre + (z - centre + BLUR * noise) / (1 + BLUR**2) ** 0.5
 
 
+def is_bent(z: Tensor, effective: float) -> bool:
+    """Whether draws are not of a normal distribution, by skewness and kurtosis of all directions (Mardia 1970).
+
+    Args:
+        z: `[S, D]`.
+        effective: independent draws that they are worth: with few, chance skews them.
+    """
+    dim = z.shape[1]
+    factor = torch.linalg.cholesky(z.T.cov().reshape(dim, dim) + 1e-12 * torch.eye(dim).to(z))
+    unit = torch.linalg.solve_triangular(factor, (z - z.mean(0)).T, upper=False).T
+    third = torch.einsum("si,sj,sk->ijk", unit, unit, unit) / len(z)
+    fourth = float(((unit**2).sum(1) ** 2).mean()) - dim * (dim + 2)
+    freedom = dim * (dim + 1) * (dim + 2) / 6
+    skewed = effective * float((third**2).sum()) / 6 > freedom + 4 * (2 * freedom) ** 0.5
+    return skewed or abs(fourth) > 4 * (8 * dim * (dim + 2) / effective) ** 0.5
+
+
 def check_noisy(task: Task, found: NoisyFit, pilot: Pilot, draws: int) -> tuple[NoiseEvidence, CalibrationVerdict]:
     """Simulate at draws of the fit that no method has seen, and judge.
 
@@ -180,15 +200,17 @@ def check_noisy(task: Task, found: NoisyFit, pilot: Pilot, draws: int) -> tuple[
     value = task.loss_weight * finite_or_impossible(task.source.log_likelihood(outputs))
     noise = log_likelihood_sd(task.source.log_likelihood(again))
     finite = int(torch.isfinite(value).sum())
-    fresh = temper(z, value, log_q, least=min(50.0, count / 2)) if finite else None
+    # a bridge from the fit towards the posterior, as far as enough of the fresh simulations count
+    ratio = value + log_prior(z) - log_q
+    weight, power, effective = tempered_weights(torch.zeros_like(ratio), ratio, min(50.0, count / 2))
+    moved, spread = weight @ z, (weight @ (z - weight @ z) ** 2).sqrt()
+    k_hat = tail_of(ratio)
     evidence = Evidence(
         "trained", 1.0, count, finite, failed=float((~torch.isfinite(outputs).all(1)).double().mean()),
-        effective_share=fresh.effective / count if fresh else 0.0,
-        k_hat=min(fresh.k_hat, 9.99) if fresh and fresh.k_hat > 0 else None, k_hat_draws=finite,
-        shift=float(((fresh.mean - mean).abs() / sd).max()) if fresh else float("inf"),
-        stretch=float((fresh.sd / sd).log().abs().max().exp()) if fresh else float("inf"),
+        effective_share=effective / count, k_hat=min(k_hat, 9.99) if k_hat > 0 else None, k_hat_draws=finite,
+        shift=float(((moved - mean).abs() / sd).max()), stretch=float((spread / sd).log().abs().max().exp()),
     )  # fmt: skip
-    told = _evidence(task, found, pilot, noise, fresh.temperature if fresh else 0.0)
+    told = _evidence(task, found, pilot, noise, power)
     return told, judge_noisy(told, evidence)
 
 

@@ -20,6 +20,7 @@ LOW_DIMENSION = 3
 WEIGHTED, PLENTY = 50, 200  # effective runs of exact weights, for "usable" and for "good"
 TAIL = 0.7  # k-hat of exact weights
 MOVED = 0.5  # sds by which fresh runs may move a mean
+RESIZED = 1.2  # factor by which fresh runs may change an sd, for "good"; chance alone changes it by more at times
 STRETCHED = 1.5  # factor between the two methods' sds that is still agreement, in low dimension
 
 
@@ -38,7 +39,7 @@ class NoiseEvidence:
         temperature: of the importance weights.
         weighted: effective runs by those weights.
         k_hat: of the weights at temperature 1.
-        fresh_temperature: of the weights of fresh simulations at draws of the fit.
+        fresh_temperature: how far fresh simulations at draws of the fit could be weighted towards the posterior, 1 for all the way.
         bias: in words.
         cost: in words.
     """
@@ -134,7 +135,7 @@ def _doubts(noise: NoiseEvidence, e: Evidence) -> list[str]:
 
 
 def _good(noise: NoiseEvidence, e: Evidence) -> bool:
-    if e.failed > FAILED:
+    if e.failed > FAILED or e.stretch > RESIZED:
         return False
     if noise.exact:
         return noise.weighted >= PLENTY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal
 
-from calib._simulator import as_numbers
+from calib._rows import as_numbers
 
 Likelihood = Callable[[Tensor], Distribution]
 
@@ -66,7 +66,8 @@ class Evaluate:
         if len(outputs) == 0:
             return outputs.new_zeros(0)
         try:
-            return self._log_prob(outputs)
+            with validation(True):  # whatever other libraries have made of torch's default
+                return self._log_prob(outputs)
         except Mismatch:
             raise
         except ValueError as error:
@@ -188,11 +189,16 @@ def finite_or_impossible(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def unchecked() -> Iterator[None]:
-    """Distributions take any parameters in here."""
+def validation(on: bool) -> Iterator[None]:
+    """Distributions check their parameters and values, or take any, in here."""
     kept = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
+    Distribution.set_default_validate_args(on)
     try:
         yield
     finally:
         Distribution.set_default_validate_args(kept)
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Distributions take any parameters in here."""
+    return validation(False)

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from calib._anneal import LogDensity, anneal
 from calib._chart import Chart
-from calib._config import FitError
+from calib._config import BudgetError, FitError
 from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
 from calib._local_model import LocalModel, Runs
 from calib._noise import derive_seed
 from calib._observed import finite_or_impossible
 from calib._problem import Gradient
+from calib._run_store import RunStore
 
 GROWTH = 30.0  # most by which the likelihood's weight grows from one round to the next
 LARGEST_PILOT, LARGEST_BATCH = 200, 100  # runs; a larger budget brings more rounds, not larger ones
@@ -46,6 +47,7 @@ class Source:
         gradient: `"reverse"` or `"forward"` for the Jacobian of the outputs, `"score"` for none.
         gradient_cost: what a run with its Jacobian counts, in simulations.
         density: whether the only output is the log likelihood itself.
+        store: where runs with their Jacobian are kept; nowhere if None.
     """
 
     simulate: Callable[[Tensor, int], Tensor]
@@ -54,6 +56,7 @@ class Source:
     gradient: Gradient
     gradient_cost: int
     density: bool = False
+    store: RunStore | None = None
 
     @property
     def cost(self) -> int:
@@ -63,13 +66,18 @@ class Source:
     def run(self, x: Tensor, seed: int) -> tuple[Runs, Tensor]:
         """Simulate; returns the runs that are finite and which those are, `[P]` bool."""
         jacobian: Tensor | None = None
-        if self.gradient == "forward":
+        kept = None if self.store is None or self.gradient == "score" else self.store.get({"x": x}, seed)
+        if kept is not None:
+            outputs, jacobian = kept[0]["outputs"], kept[0]["jacobian"]
+        elif self.gradient == "forward":
             outputs, jacobian = forward_jacobian(lambda point: self.simulate(point, seed), x)
         elif self.gradient == "reverse":
             outputs, jacobian = reverse_jacobian(lambda point: self.simulate(point, seed), x)
         else:
             with torch.no_grad():
                 outputs = self.simulate(x, seed)
+        if self.store is not None and kept is None and jacobian is not None:
+            self.store.put({"x": x}, seed, {"outputs": outputs, "jacobian": jacobian}, {})
         good = torch.isfinite(outputs).all(1)
         if jacobian is not None:
             good &= torch.isfinite(jacobian).flatten(1).all(1)
@@ -230,10 +238,8 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     pilot = max(least, min(total // 10, LARGEST_PILOT))
     batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
     if total < pilot + 2 * batch:
-        need = source.cost * (pilot + 2 * batch)
-        raise ValueError(
-            f"a budget of {config.budget} simulations was given, expected at least {need} for {dim} parameters."
-        )
+        smallest = source.cost * (least + 2 * (2 * dim + 4))
+        raise BudgetError(config.budget, smallest, f"for {dim} parameters")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
     x = chart.sample_prior(max(config.population, pilot), generator)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 Array = NDArray[np.float64]
 
@@ -54,8 +54,9 @@ class Index:
         value: The estimate.
         low: Lower end of the bootstrap 95 % interval.
         high: Upper end.
-        rank: 1 for the largest in size.
-        top_five: Bootstrap probability of being among the five largest.
+        rank: 1 for the largest in size; equal ones share the best of their places, and an estimate that is NaN ranks behind
+            all of them, at the number of parameters + 1.
+        top_five: Bootstrap probability of being among the five largest, shared evenly by equal ones.
     """
 
     value: Array
@@ -114,23 +115,44 @@ def derivative_measure(gradient: ArrayLike, second: ArrayLike | None = None) -> 
 
     Returns:
         `[parameter]`.
+
+    Raises:
+        SensitivityError: A gradient is not finite.
     """
     first = np.asarray(gradient, dtype=np.float64)
     other = first if second is None else np.asarray(second, dtype=np.float64)
+    bad = int((~(np.isfinite(first) & np.isfinite(other)).all(axis=-1)).sum())
+    if bad:
+        raise SensitivityError(
+            f"{bad} of {len(first)} gradients hold values that are not finite; leave these draws out, and count them."
+        )
     return np.asarray((first * other).mean(axis=0))
 
 
 def _rank(values: Array) -> NDArray[np.int64]:
-    """Ranks along the last axis, 1 for the largest in size."""
-    order = np.argsort(-np.abs(values), axis=-1, kind="stable")
-    return np.argsort(order, axis=-1, kind="stable") + 1
+    """Ranks along the last axis as in `Index.rank`."""
+    ranks = rankdata(-_size(values), method="min", axis=-1)
+    return np.asarray(np.where(np.isnan(values), values.shape[-1] + 1, ranks), dtype=np.int64)
+
+
+def _size(values: Array) -> Array:
+    """Absolute values, with -1 for NaN, so that it sorts behind all others."""
+    return np.where(np.isnan(values), -1.0, np.abs(values))
+
+
+def _in_top(values: Array, count: int = 5) -> Array:
+    """Share of each value in the first `count` places, `[..., parameter]`: equal values divide the places left to them."""
+    first = rankdata(-_size(values), method="min", axis=-1)
+    tied = rankdata(-_size(values), method="max", axis=-1) - first + 1
+    return np.where(np.isnan(values), 0.0, np.clip((count + 1 - first) / tied, 0.0, 1.0))
 
 
 def _index(samples: Array) -> Index:
     """The first row is the estimate, the others are bootstrap replicates: `[1 + replicate, parameter]`."""
-    low, high = np.quantile(samples[1:], (0.025, 0.975), axis=0)
-    ranks = _rank(samples)
-    return Index(samples[0], low, high, ranks[0], (ranks[1:] <= 5).mean(axis=0))
+    # a replicate without variance has no value
+    known = samples[1:][~np.isnan(samples[1:]).all(axis=1)]
+    low, high = np.nanquantile(known, (0.025, 0.975), axis=0) if len(known) else np.full((2, samples.shape[1]), np.nan)
+    return Index(samples[0], low, high, _rank(samples[0]), _in_top(samples[1:]).mean(axis=0))
 
 
 def _measures(gradient: Array, second: Array, z: Array, spread: Array, weights: Array) -> dict[str, Array]:
@@ -153,7 +175,7 @@ def _measures(gradient: Array, second: Array, z: Array, spread: Array, weights: 
 
 
 def _check(
-    names: Sequence[str], jacobian: Array, second: Array | None, z: Array, weights: Array | None
+    names: Sequence[str], jacobian: Array, second: Array | None, z: Array, weights: Array | None, expected: Array | None
 ) -> tuple[NDArray[np.bool_], Array]:
     """Shapes, finite draws `[draw]` and their normalised weights."""
     if jacobian.ndim != 3 or z.shape != (jacobian.shape[0], jacobian.shape[2]) or len(names) != jacobian.shape[2]:
@@ -168,6 +190,18 @@ def _check(
     finite = np.asarray(np.isfinite(jacobian).all(axis=(1, 2)) & np.isfinite(z).all(axis=1))
     if second is not None:
         finite = finite & np.isfinite(second).all(axis=(1, 2))
+    if expected is not None:
+        if expected.shape != jacobian.shape[:2]:
+            raise SensitivityError(
+                f"The expected outputs have shape {expected.shape}; expected [draw, output] = {jacobian.shape[:2]} as the "
+                "Jacobian has."
+            )
+        finite = finite & np.isfinite(expected).all(axis=1)
+    if not finite.any():
+        raise SensitivityError(
+            f"None of {len(z)} draws is finite in its values, outputs and derivatives; find out why the simulator fails "
+            "there before ranking parameters."
+        )
     base = np.ones(len(z)) if weights is None else weights
     if base.shape != (len(z),) or (base < 0).any() or not np.isfinite(base).all():
         raise SensitivityError(
@@ -228,7 +262,8 @@ def sensitivity(
         functionals: The scalar outputs.
         generator: Source of the bootstrap.
         second: The Jacobian at the same draws from another simulator seed; makes `nu` unbiased.
-        expected: `[draw, output]`, the outputs themselves; only for `total_effect_bound`.
+        expected: `[draw, output]`, the outputs themselves; only for `total_effect_bound`. Draws in which one is not finite
+            are left out of every measure, as those with such derivatives are, and counted in `dropped`.
         weights: `[draw]`, importance weights that turn the draws into another law: towards the prior
             (`N(z; 0, I) / q(z)`) or the exact posterior.
         over: What the (weighted) draws are draws of.
@@ -239,13 +274,14 @@ def sensitivity(
         One result a functional, in their order.
 
     Raises:
-        SensitivityError: Shapes disagree, fewer than 10 (effective) draws are finite, or an output does not
+        SensitivityError: Shapes disagree, fewer than 10 (effective) draws are finite, weights are not, or an output does not
             change with any parameter.
     """
     first, draws = np.asarray(jacobian, dtype=np.float64), np.asarray(z, dtype=np.float64)
     other = None if second is None else np.asarray(second, dtype=np.float64)
+    values = np.asarray(expected, dtype=np.float64) if over == "prior" and expected is not None else None
     finite, base = _check(
-        names, first, other, draws, None if weights is None else np.asarray(weights, dtype=np.float64)
+        names, first, other, draws, None if weights is None else np.asarray(weights, dtype=np.float64), values
     )
     draws = draws[finite]
     count = len(draws)
@@ -268,6 +304,10 @@ def sensitivity(
                 f"Output {functional.name!r} has weights of shape {combination.shape}; "
                 f"expected one for each of {first.shape[1]} simulator outputs."
             )
+        if not np.isfinite(combination).all():
+            raise SensitivityError(
+                f"Output {functional.name!r} has weights that are not finite; give a number for each."
+            )
         gradient = np.einsum("m,smd->sd", combination, first[finite])
         twin = gradient if other is None else np.einsum("m,smd->sd", combination, other[finite])
         if not gradient.any():
@@ -277,10 +317,16 @@ def sensitivity(
                 "zero); leave it out, or check its weights."
             )
         samples = _measures(gradient, twin, draws, spread, rows)
-        if over == "prior" and expected is not None:
-            f = np.asarray(expected, dtype=np.float64)[finite] @ combination
-            f = f - f.mean()
+        if values is not None:
+            f = values[finite] @ combination
+            f = f - base @ f
             variance = rows @ f**2 - (rows @ f) ** 2
+            if not variance[0] > 0:
+                raise SensitivityError(
+                    f"Output {functional.name!r} does not vary over {count} draws although its derivatives are not zero; "
+                    "pass the expected outputs of the same draws."
+                )
+            variance = np.where(variance > 0, variance, np.nan)
             samples["total_effect_bound"] = samples["nu"] / variance[:, None]
         path = prefixes @ (gradient * twin)
         results.append(

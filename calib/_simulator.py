@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
+import torch.autograd.forward_ad as fwad
 from torch import Tensor
 
 from calib._config import FitError, Interrupted
+from calib._executor import Workers
 from calib._failures import MOST_TEXTS
+from calib._noise import derive_seed
+from calib._rows import as_rows
+from calib._run_store import RunStore
 
 Theta = Mapping[str, Tensor]
 
@@ -23,15 +27,21 @@ class Rows:
 
     Attributes:
         model: `(theta {name: [P, *event]}, seed) -> outputs`.
+        workers: where rows are simulated; here if None.
+        store: where calls without derivatives are kept; nowhere if None.
         failures: what was raised, and how often.
         calls: rows that were asked for.
         succeeded: whether any row has come back yet.
+        width: outputs of a row, M; 0 until one has come back.
     """
 
     model: Callable[..., Any]
+    workers: Workers | None = None
+    store: RunStore | None = None
     failures: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     succeeded: bool = False
+    width: int = 0
 
     def __call__(self, theta: Theta, seed: int) -> Tensor:
         """Simulate.
@@ -50,7 +60,22 @@ class Rows:
         """
         rows = len(next(iter(theta.values())))
         self.calls += rows
-        parts, error = self._parts(theta, seed, rows)
+        store = None if self.store is None or _differentiated(theta) else self.store
+        if self.workers is not None:
+            return self._joined(*self._shared(theta, seed, rows, store), rows)
+        kept = None if store is None else store.get(theta, seed)
+        if kept is not None:
+            self.failures.update(kept[1])
+            self.succeeded, self.width = True, kept[0]["outputs"].shape[1]
+            return kept[0]["outputs"]
+        before = self.failures.copy()
+        outputs = self._joined(*self._parts(theta, seed, rows), rows)
+        if store is not None:
+            store.put(theta, seed, {"outputs": outputs}, self.failures - before)
+        return outputs
+
+    def _joined(self, parts: list[Tensor | int], error: Exception | None, rows: int) -> Tensor:
+        """Parts in one, NaN where rows failed."""
         widths = {part.shape[1] for part in parts if isinstance(part, Tensor)}
         if error is not None and not widths:
             if not self.succeeded:
@@ -77,8 +102,7 @@ class Rows:
             raise
         except Exception as error:
             if rows == 1:
-                text = _text(error)
-                self.failures[text if text in self.failures or len(self.failures) < MOST_TEXTS else "other errors"] += 1
+                self._count(error, 1)
                 return [1], error
             half = rows // 2
             first, one = self._parts({n: v[:half] for n, v in theta.items()}, seed, half)
@@ -86,63 +110,53 @@ class Rows:
             return first + second, one or two
         return [as_rows(raw, rows)], None
 
+    def _shared(
+        self, theta: Theta, seed: int, rows: int, store: RunStore | None
+    ) -> tuple[list[Tensor | int], Exception | None]:
+        """The same by workers; a task that fails is lost as a whole."""
+        assert self.workers is not None
+        size = self.workers.draws
+        tasks = [
+            ({n: v[s : s + size].detach().clone() for n, v in theta.items()}, derive_seed(seed, s, "task"))
+            for s in range(0, rows, size)
+        ]
+        kept = [None if store is None else store.get(*task) for task in tasks]
+        found = self.workers.run(self.model, [task for task, old in zip(tasks, kept, strict=True) if old is None])
+        parts: list[Tensor | int] = []
+        last: Exception | None = None
+        for task, old in zip(tasks, kept, strict=True):
+            new = next(found) if old is None else old[0]["outputs"]
+            if isinstance(new, Exception):
+                last = new
+                lost = min(size, rows - size * len(parts))
+                parts.append(lost)
+                self._count(new, lost)
+                continue
+            parts.append(new)
+            if store is not None and old is None:
+                store.put(*task, {"outputs": new}, {})
+        return parts, last
+
+    def _count(self, error: Exception, rows: int) -> None:
+        text = _text(error)
+        self.failures[text if text in self.failures or len(self.failures) < MOST_TEXTS else "other errors"] += rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but workers and folder, which stay where they are."""
+        return self.__dict__ | {"workers": None, "store": None}
+
     def forget(self) -> None:
         """Count from zero."""
         self.failures.clear()
         self.calls = 0
 
 
+def _differentiated(theta: Theta) -> bool:
+    """Whether derivatives in the parameters are being taken, in reverse or forward mode."""
+    values = theta.values()
+    wanted = torch.is_grad_enabled() and any(v.requires_grad for v in values)
+    return wanted or any(fwad.unpack_dual(v).tangent is not None for v in values)
+
+
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def as_rows(raw: Any, rows: int) -> Tensor:
-    """What a simulator returned as `[P, M]`, float64 on the CPU, with its graph if it has one.
-
-    Args:
-        raw: a tensor, an array, a table, nested lists with one entry a draw, or a mapping of such, set side by side.
-        rows: P.
-
-    Raises:
-        TypeError: it holds no numbers.
-        ValueError: it is not P rows, or has more than two axes.
-    """
-    if isinstance(raw, Mapping):
-        if not raw:
-            raise ValueError("the simulator gave outputs in an empty dict, expected at least one output a draw.")
-        return torch.cat([as_rows(part, rows) for part in raw.values()], 1)
-    out = as_numbers(raw, "the simulator's outputs")
-    if out.ndim == 1 and len(out) == rows:
-        out = out[:, None]
-    if out.ndim != 2 or len(out) != rows or out.shape[1] == 0:
-        raise ValueError(
-            f"the simulator gave outputs of shape {tuple(out.shape)} for {rows} draws, expected [{rows}, M]: "
-            "return one row of outputs for each draw, flattened to two axes."
-        )
-    return out
-
-
-def as_numbers(raw: Any, what: str) -> Tensor:
-    """Numbers in any container as a float64 tensor on the CPU.
-
-    Raises:
-        TypeError: they are no real numbers, or lists are ragged.
-    """
-    try:
-        if isinstance(raw, list | tuple) and any(isinstance(part, Tensor) for part in raw):
-            raw = torch.stack([torch.as_tensor(part) for part in raw])
-        if not isinstance(raw, Tensor):
-            array = raw.to_numpy(dtype=float, na_value=np.nan) if hasattr(raw, "to_numpy") else np.asarray(raw)
-            if array.dtype == object:
-                array = array.astype(float)  # None becomes NaN, ragged lists and text an error
-            if array.dtype.kind not in "fiub":
-                raise TypeError
-            raw = torch.from_numpy(np.array(array, dtype=float))
-        if raw.is_complex():
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"{what} are a {type(raw).__name__} that holds no table of real numbers: pass a tensor, an array or nested lists."
-        ) from None
-    found: Tensor = raw.to("cpu", torch.float64)
-    return found

@@ -10,9 +10,9 @@ from math import prod
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Dirichlet, Distribution
 
-from calib._maps import NormalMap, normal_map
+from calib._maps import NormalMap, base_of, normal_map
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,16 @@ class Parameter:
         return (*self.prior.batch_shape, *self.prior.event_shape)
 
     @property
+    def free_shape(self) -> tuple[int, ...]:
+        """Shape of its coordinates: that of one draw, but one fewer than the shares of a Dirichlet."""
+        if isinstance(base_of(self.prior), Dirichlet):
+            return (*self.shape[:-1], self.shape[-1] - 1)
+        return self.shape
+
+    @property
     def size(self) -> int:
         """Number of flat coordinates."""
-        return prod(self.shape)
+        return prod(self.free_shape)
 
     @property
     def coordinates(self) -> tuple[str, ...]:
@@ -62,8 +69,8 @@ class Parameter:
         if not self.shape:
             return (self.name,)
         if self.labels:
-            return tuple(f"{self.name}[{label}]" for label in self.labels)
-        index = torch.cartesian_prod(*[torch.arange(n) for n in self.shape]).reshape(self.size, -1)
+            return tuple(f"{self.name}[{label}]" for label in self.labels[: self.size])
+        index = torch.cartesian_prod(*[torch.arange(n) for n in self.free_shape]).reshape(self.size, -1)
         return tuple(f"{self.name}[{','.join(str(i) for i in row)}]" for row in index.tolist())
 
     @cached_property
@@ -135,7 +142,7 @@ class ParameterSpace:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected [*batch, {self.dim}] for this space")
         theta = {}
         for p in self.parameters:
-            part = z[..., self._slices[p.name]].reshape((*z.shape[:-1], *p.shape))
+            part = z[..., self._slices[p.name]].reshape((*z.shape[:-1], *p.free_shape))
             theta[p.name] = p.map.forward(part)
         return theta
 
@@ -151,10 +158,10 @@ class ParameterSpace:
         Raises:
             ValueError: if a parameter is missing or has the wrong trailing shape.
         """
-        return torch.cat([self._flat(p, p.map.inverse(self._take(p, theta))) for p in self.parameters], dim=-1)
+        return torch.cat([_rows(p, p.map.inverse(self._take(p, theta))) for p in self.parameters], dim=-1)
 
     def flatten(self, theta: Mapping[str, Tensor]) -> Tensor:
-        """Parameters side by side, in their own units.
+        """Parameters side by side, in their own units; of the shares of a Dirichlet all but the last.
 
         Args:
             theta: every parameter by name, `[*batch, *event]`.
@@ -165,12 +172,29 @@ class ParameterSpace:
         Raises:
             ValueError: if a parameter is missing or has the wrong trailing shape.
         """
-        return torch.cat([self._flat(p, self._take(p, theta)) for p in self.parameters], dim=-1)
+        return torch.cat([_rows(p, _free(p, self._take(p, theta))) for p in self.parameters], dim=-1)
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Inverse of `flatten`: `[*batch, D]` to parameters by name."""
         shape = flat.shape[:-1]
-        return {p.name: flat[..., self._slices[p.name]].reshape((*shape, *p.shape)) for p in self.parameters}
+        parts = {p: flat[..., self._slices[p.name]].reshape((*shape, *p.free_shape)) for p in self.parameters}
+        return {
+            p.name: part if p.free_shape == p.shape else torch.cat([part, 1 - part.sum(-1, keepdim=True)], -1)
+            for p, part in parts.items()
+        }
+
+    def inside(self, theta: Mapping[str, Tensor]) -> Tensor:
+        """Whether parameters lie within the bounds of their priors, `[*batch]`.
+
+        Args:
+            theta: every parameter by name, `[*batch, *event]`.
+        """
+        kept = []
+        for p in self.parameters:
+            value = self._take(p, theta)
+            within = base_of(p.prior).support.check(value)  # one entry for all shares of a Dirichlet
+            kept.append(within.reshape((*value.shape[: value.ndim - len(p.shape)], -1)).all(-1))
+        return torch.stack(kept).all(0)
 
     def log_slope(self, z: Tensor) -> dict[str, Tensor]:
         """Log derivative of each coordinate of theta with respect to its z, summed over the parameter.
@@ -239,10 +263,6 @@ class ParameterSpace:
         return ParameterSpace(tuple(by_name[name] for name in names))
 
     @staticmethod
-    def _flat(p: Parameter, value: Tensor) -> Tensor:
-        return value.reshape((*value.shape[: value.ndim - len(p.shape)], p.size))
-
-    @staticmethod
     def _take(p: Parameter, theta: Mapping[str, Tensor]) -> Tensor:
         if p.name not in theta:
             raise ValueError(f"theta has no {p.name!r} (it has {', '.join(theta)}): give every parameter of the space")
@@ -250,3 +270,12 @@ class ParameterSpace:
         if tuple(value.shape[value.ndim - len(p.shape) :]) != p.shape:
             raise ValueError(f"theta[{p.name!r}] has shape {tuple(value.shape)}, expected [*batch, *{p.shape}]")
         return value
+
+
+def _rows(p: Parameter, value: Tensor) -> Tensor:
+    """`[*batch, *event]` with the axes of a draw in one, `[*batch, D of it]`."""
+    return value.reshape((*value.shape[: value.ndim - len(p.shape)], p.size))
+
+
+def _free(p: Parameter, value: Tensor) -> Tensor:
+    return value if p.free_shape == p.shape else value[..., :-1]

@@ -67,9 +67,26 @@ def temper(z: Tensor, log_likelihood: Tensor, log_proposal: Tensor, least: float
         (1.0, True)
     """
     base = -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi) - log_proposal
-    value = torch.where(torch.isfinite(log_likelihood), log_likelihood, -1e300)
-    floor = float(value[value > -1e299].min()) if bool((value > -1e299).any()) else 0.0
-    value = value.clamp_min(min(floor, 0.0) - 1e6)
+    weight, power, effective = tempered_weights(base, log_likelihood, least)
+    mean = weight @ z
+    sd = (weight @ (z - mean) ** 2).sqrt()
+    return Tempered(weight, power, effective, tail_of(base + log_likelihood), mean, sd)
+
+
+def tempered_weights(base: Tensor, value: Tensor, least: float) -> tuple[Tensor, float, float]:
+    """Weights exp(base + T value) with the largest power T up to 1 that leaves enough effective draws.
+
+    Args:
+        base: log weights at T = 0, `[N]`, finite.
+        value: `[N]`; minus infinity counts as a million nats below the lowest that is finite.
+        least: effective draws wanted.
+
+    Returns:
+        Normalised weights `[N]`, T, and the effective number of draws.
+    """
+    finite = torch.isfinite(value)
+    lowest = float(value[finite].min()) if bool(finite.any()) else 0.0
+    value = torch.where(finite, value, lowest - 1e6)
 
     def weights(power: float) -> tuple[Tensor, float]:
         weight = torch.softmax(base + power * value, 0)
@@ -83,12 +100,11 @@ def temper(z: Tensor, log_likelihood: Tensor, log_proposal: Tensor, least: float
             low, high = (middle, high) if weights(middle)[1] >= least else (low, middle)
         power = low
     weight, effective = weights(power)
-    mean = weight @ z
-    sd = (weight @ (z - mean) ** 2).sqrt()
-    return Tempered(weight, power, effective, _k_hat(base + value), mean, sd)
+    return weight, power, effective
 
 
-def _k_hat(log_weight: Tensor) -> float:
+def tail_of(log_weight: Tensor) -> float:
+    """k-hat of log weights `[N]`; infinite where fewer than 25 are finite."""
     finite = int(torch.isfinite(log_weight).sum())
     if finite < 25:
         return math.inf

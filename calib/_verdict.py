@@ -94,7 +94,9 @@ class CalibrationVerdict:
     def from_dict(plain: dict[str, Any]) -> CalibrationVerdict:
         """Inverse of `to_dict`; a number that is missing counts as infinite where one is needed."""
         optional = ("k_hat", "model_error", "corrected_share")
-        evidence = {k: math.inf if v is None and k not in optional else v for k, v in plain["evidence"].items()}
+        evidence: dict[str, Any] = {
+            k: math.inf if v is None and k not in optional else v for k, v in plain["evidence"].items()
+        }
         return CalibrationVerdict(plain["state"], tuple(plain["reasons"]), plain["advice"], Evidence(**evidence))
 
 
@@ -121,7 +123,8 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
         )
     if noisy and not (fit or corrected):
         text = f"Two runs at the same parameters differ in log likelihood by {e.noise:.2g} nats (standard deviation)."
-        advice = "Average more runs for each draw, or take a method for simulators with noise: a larger budget alone does not help."
+        text += " The mean of log p(y | run), which this method takes, is then not the log of its mean."
+        advice = "Take method='auto' or 'abc-regression', which integrate the noise out: a larger budget alone does not help."
         return CalibrationVerdict("poor", (*reasons, text), advice, e)
     if ended:
         return CalibrationVerdict("unfinished", (*reasons, ended), _more(e), e)

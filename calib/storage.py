@@ -1,9 +1,13 @@
 """Files of a run: atomic writes, tensors with checksums, run folders, Jacobians and posteriors."""
 
+from calib._atomic import WriteError as WriteError
 from calib._atomic import atomic_path as atomic_path
+from calib._atomic import atomic_write_csv as atomic_write_csv
 from calib._atomic import atomic_write_json as atomic_write_json
 from calib._atomic import atomic_write_text as atomic_write_text
 from calib._checkpoint import CheckpointError as CheckpointError
+from calib._idata import FORECAST_DRAWS as FORECAST_DRAWS
+from calib._idata import load_inference_data as load_inference_data
 from calib._idata import save_inference_data as save_inference_data
 from calib._idata import to_inference_data as to_inference_data
 from calib._jacobian_file import load_jacobian as load_jacobian

@@ -114,7 +114,10 @@ class Run:
         data, _ = drop_failed(simulate(asked, worlds_of(asked, chosen), "auto", lambda _: None))
         lines = curves(data, chosen, [])
         whole = lines["place"].iloc[0]  # all regions together come first
-        return Result(averted(data, chosen), lambda: curve_figure(lines[lines["question"] == name], (known[name].against_label, name), whole))
+        return Result(
+            averted(data, chosen),
+            lambda: curve_figure(lines[lines["question"] == name], (known[name].against_label, name), whole),
+        )
 
     def check(self) -> str:
         """The page of verdicts as text."""

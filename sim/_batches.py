@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
@@ -25,37 +24,6 @@ class Kernels(Protocol):
     def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates: ...
 
     def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor: ...
-
-
-class Paired(Protocol):
-    """What a backend offers against ghosts; see `sim._reference_ghosts`."""
-
-    def ghosts(
-        self, c: Columns, rates: Rates, epidemic: Epidemic, seed: int, streams: Tensor, number: int
-    ) -> Tensor: ...
-
-    def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates: ...
-
-    def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class AgainstGhosts:
-    """The epidemic by one module, its derivatives against `number` ghosts of each household by another."""
-
-    plain: Kernels
-    paired: Paired
-    number: int
-
-    def run(self, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
-        past = self.plain.run(c, rates, seed, streams)
-        return past._replace(ghosts=self.paired.ghosts(c, rates, past, seed, streams, self.number))
-
-    def vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
-        return self.paired.vjp(c, rates, epidemic, cotangent)
-
-    def jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
-        return self.paired.jvp(c, rates, tangents, epidemic)
 
 
 def run(kernels: Kernels, c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
@@ -130,5 +98,5 @@ def _part(epidemic: Epidemic, batch: slice) -> Epidemic:
     rows = rows[(rows[:, 0] >= batch.start) & (rows[:, 0] < batch.stop)].clone()
     rows[:, 0] -= batch.start
     return Epidemic(
-        epidemic.incidence[batch], epidemic.infected_on[batch], epidemic.memory[batch], rows, epidemic.ghosts[batch]
+        epidemic.incidence[batch], epidemic.infected_on[batch], epidemic.memory[batch], rows, epidemic.key[batch]
     )

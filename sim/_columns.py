@@ -117,7 +117,7 @@ def _build(population: Population, device: torch.device) -> Columns:
         household_region=index(household_region),
         household_weight=real(population.household_weight),
         region_of_group=index(population.region_of_group),
-        households_in_region=real(np.bincount(household_region, minlength=population.regions)),
+        households_in_region=real(np.maximum(np.bincount(household_region, minlength=population.regions), 1)),
         group_size=real(np.maximum(population.group_size, 1)),
         region_size=real(np.maximum(population.region_size, 1)),
         members=tuple(index(m) for m in members),
@@ -157,7 +157,9 @@ def _pack(
         place=place,
         household_region=household_region.astype(np.int16),
         household_weight=population.household_weight.astype(np.float64),
-        households_in_region=np.bincount(household_region, minlength=population.regions).astype(np.float64),
+        households_in_region=np.maximum(np.bincount(household_region, minlength=population.regions), 1).astype(
+            np.float64
+        ),
         has_kin=has_kin,
         cell_group=cell_group.astype(np.int16),
         cell_archetype=cell_archetype.astype(np.int16),

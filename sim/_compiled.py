@@ -23,7 +23,7 @@ from sim import _compiled_tangent as tangent
 from sim._columns import Columns, Packed
 from sim._compiled_day import new_day, settle, spread
 from sim._compiled_uninfected import begin_anew, enter
-from sim._random import day_key, stream_key
+from sim._random import day_key, stream_key, stream_keys
 from sim._reference import NEVER, Epidemic, first_infection
 from sim.rates import Rates
 
@@ -49,7 +49,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
         torch.from_numpy(on),
         torch.from_numpy(memory).to(like),
         torch.from_numpy(np.concatenate(rows)),
-        torch.empty(P, 0, N, dtype=torch.int16),
+        stream_keys(seed, streams),
     )
 
 

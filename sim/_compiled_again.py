@@ -26,7 +26,7 @@ def take_back(p: Packed, rows: np.ndarray, on: np.ndarray, day: Day, a: int) -> 
 def waned(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, w: Back, a: int) -> None:
     """`_compiled_reverse.one` for all once infected of a part, as if none were infected again on the day.
 
-    In one loop: a call an agent would cost several times as much. No ghosts here, who are infected once.
+    In one loop: a call an agent would cost several times as much.
     """
     s, home, after, D = period(rates, t), rates[2][q, HOUSEHOLD, t], rates[7][q], rates[0].shape[2]
     sigma, first, last = rates[1][q, s], p.household_start[day.part[a]], p.household_start[day.part[a + 1]]

@@ -20,6 +20,9 @@ jit: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
 # called by other kernels alone: what would make it callable from Python costs more time to compile than most kernels
 NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 inner: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", **NO_WRAPPERS)
+# of functions that allocate nothing: without counts of references, which cost several times what these functions do
+LEAN: dict[str, Any] = {"forceinline": True, "_nrt": False, **NO_WRAPPERS}
+lean: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", **LEAN)
 STEP, FIRST, SECOND = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 BLOCK = 4096
 """Agents looked at together: their columns stay in the nearest cache."""
@@ -40,8 +43,6 @@ class Day(NamedTuple):
         F, C: `[G]` mean infectiousness of a group, and what reaches it from all.
         response: `[R]`; outside, base: `[G]` hazard from the community (before the response), from community and importation.
         grid: `[2]` of sections and groups; steps: `[2, K, D]` infectiousness in them.
-        kin: `[N]` in a ghost's day (`_compiled_ghosts`), else empty: hazard of a member of susceptibility 1, where near, by its own
-            household in place of the real one through venue groups.
     """
 
     part: np.ndarray
@@ -58,7 +59,6 @@ class Day(NamedTuple):
     base: np.ndarray
     grid: np.ndarray
     steps: np.ndarray
-    kin: np.ndarray
 
 
 @jit
@@ -91,7 +91,6 @@ def new_day(p: Packed, rates: tuple, q: int, parts: int) -> Day:
         np.zeros(G),
         grid,
         steps,
-        np.zeros(0),
     )
 
 

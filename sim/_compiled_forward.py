@@ -117,8 +117,6 @@ def infect(
             X = home * day.H[p.place[i, HOME]]
             for v in range(layers):
                 X += day.reach[p.place[i, SECTIONS + v]]
-            if len(day.kin) and day.near[p.place[i, HOME]]:
-                X += day.kin[i]
             hazard, u = table[cell] + sigma[k] * X, uniform(key, i)
             if on[i] != NEVER:
                 hazard *= factor(after[k], t - 1 - on[i])

@@ -220,7 +220,7 @@ def hazards(
             for i in range(p.household_start[h], p.household_start[h + 1]):
                 k, free = p.cell_archetype[p.place[i, CELL]], on[i] == NEVER
                 w.HG[h] -= free * score * sigma[k]
-                w.sigmaG[a, s, k] -= free * score * (home * day.H[h] + (day.kin[i] if len(day.kin) else 0.0))
+                w.sigmaG[a, s, k] -= free * score * home * day.H[h]
                 if p.has_kin[h]:
                     w.XG[i] = -free * score * sigma[k]
 
@@ -246,8 +246,6 @@ def pressure(p: Packed, home: float, i: int, day: Day) -> float:
     X = home * day.H[p.place[i, HOME]] + day.base[p.cell_group[p.place[i, CELL]]]
     for v in range(SECTIONS, p.place.shape[1]):
         X += day.reach[p.place[i, v]]
-    if len(day.kin) and day.near[p.place[i, HOME]]:
-        X += day.kin[i]
     return X
 
 

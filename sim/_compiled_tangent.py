@@ -101,7 +101,7 @@ def jvp(
             for e in range(infected_between(on, block, min(block + BLOCK, len(on)), t, t, chosen)):
                 h, g = p.place[chosen[e], HOME], p.cell_group[p.place[chosen[e], CELL]]
                 for z in range(Z):
-                    out[t, g, z] += s.E[h, z] - s.mean[p.household_region[h], z]
+                    out[t, g, z] += s.E[h, z] - s.mean[p.region_of_group[g], z]
         recall(p, rates, tangents, q, incidence[t], memory[t], out[t], dA)
 
 

@@ -1,4 +1,4 @@
-"""The gradient estimators of `sim.epidemic` other than its own: registered here, driven by one contract."""
+"""The gradient estimators of `sim.epidemic`: their names and settings, and those that are not of the primitive itself."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sim._draws import bernoulli, score_function
 from sim.population import Population
 from sim.rates import Rates
 
-__all__ = ["ESTIMATORS", "LOCAL_SCORE", "EstimatorOptions"]
+__all__ = ["AUTO", "ESTIMATORS", "LOCAL_SCORE", "REMOVALS", "EstimatorOptions"]
 
-LOCAL_SCORE = "local-score"
+REMOVALS, LOCAL_SCORE, AUTO = "removals", "local-score", "auto"
+TAPELESS = (REMOVALS, LOCAL_SCORE, AUTO)
+"""Estimators of the primitive itself; the others are registered in `ESTIMATORS`."""
 
 
 @dataclass(frozen=True)
 class EstimatorOptions:
-    """Settings of the estimators; each reads its own.
+    """Settings of the estimators; each reads its own. `removals`, `local-score` and `auto` have none.
 
     Attributes:
-        ghosts: `local-score`: ghosts of each household (docs/gradient.md). 0, the default, leaves a bias of order 1 / agents
-            of a district; with 1 or more it is of second order, and the noise larger in small districts.
         temperature: `gumbel-softmax`: of the relaxation, positive.
         hard: `gumbel-softmax`: infections stay 0 or 1. If not, another epidemic is run, whose agents are infected in part.
         baseline: `score-function`: independent runs whose mean incidence is subtracted; 0 for none.
@@ -48,10 +48,9 @@ class EstimatorOptions:
     replicates: int = 1
     entries: int = 256
     segment: int = 0
-    ghosts: int = 0
 
     def __post_init__(self) -> None:
-        least = {"temperature": 0, "baseline": 0, "step": 0, "replicates": 1, "entries": 1, "segment": 0, "ghosts": 0}
+        least = {"temperature": 0, "baseline": 0, "step": 0, "replicates": 1, "entries": 1, "segment": 0}
         for name, low in least.items():
             value, strict = getattr(self, name), name in ("temperature", "step")
             if not (value > low if strict else value >= low):
@@ -148,7 +147,7 @@ ESTIMATORS: dict[str, Estimator] = {
         Estimator("finite-difference", "of order step^2", False, _differences),
     )
 }
-"""By name; `local-score` is not among them, being the primitive itself."""
+"""By name; those of the primitive itself (`TAPELESS`) are not among them."""
 
 
 def check(estimator: str, backend: str, rates: Rates, options: EstimatorOptions) -> None:
@@ -157,23 +156,19 @@ def check(estimator: str, backend: str, rates: Rates, options: EstimatorOptions)
     Raises:
         ValueError: see above.
     """
-    names = (LOCAL_SCORE, *ESTIMATORS)
+    names = (*TAPELESS, *ESTIMATORS)
     if estimator not in names:
         raise ValueError(f"estimator is {estimator!r}; choose one of {', '.join(names)}.")
-    if estimator != LOCAL_SCORE and ESTIMATORS[estimator].taped and backend not in ("auto", "reference"):
+    taped = estimator in ESTIMATORS and ESTIMATORS[estimator].taped
+    if taped and backend not in ("auto", "reference"):
         raise ValueError(
             f"backend is {backend!r} but estimator {estimator!r} keeps a tape over plain tensors, which kernels do not; "
-            "use backend='auto', or estimator='local-score'."
+            "use backend='auto', or estimator='removals'."
         )
-    if options.ghosts and rates.reinfection.shape[-1]:
-        raise ValueError(
-            f"EstimatorOptions.ghosts is {options.ghosts} and rates.reinfection is given, but ghosts are infected once; leave one of "
-            "the two out."
-        )
-    if estimator != LOCAL_SCORE and ESTIMATORS[estimator].taped and rates.reinfection.shape[-1]:
+    if taped and rates.reinfection.shape[-1]:
         raise ValueError(
             f"rates.reinfection lets people be infected again, which the tape of estimator {estimator!r} does not know; leave it out, or "
-            "use estimator='local-score' or 'finite-difference'."
+            "use estimator='removals', 'local-score' or 'finite-difference'."
         )
 
 

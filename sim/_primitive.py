@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sim import _batches, _compiled, _compiled_ghosts, _estimators, _reference, _reference_ghosts
-from sim._batches import AgainstGhosts, Kernels
-from sim._columns import columns
-from sim._estimators import ESTIMATORS, LOCAL_SCORE, EstimatorOptions
+from sim import _batches, _compiled, _estimators, _reference
+from sim._batches import Kernels
+from sim._columns import Columns, columns
+from sim._derivatives import kernels_for
+from sim._estimators import ESTIMATORS, REMOVALS, EstimatorOptions
 from sim._reference import Epidemic
 from sim.population import Population
 from sim.rates import Rates
@@ -31,14 +32,18 @@ def epidemic(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
-    estimator: str = LOCAL_SCORE,
+    estimator: str = REMOVALS,
     options: EstimatorOptions | None = None,
 ) -> Tensor:
     """Simulate an epidemic; differentiable in every rate, in reverse and in forward mode, without a tape over days.
 
-    The gradient is the local-score estimator (docs/gradient.md). Its backward pass replays the days from each agent's day
-    of infection: memory is O(agents + households + groups), whatever the number of days and of rates. The other estimators are there
-    to be compared with it (docs/gradient_audit.md); the epidemic is the same, unless `gumbel-softmax` draws softly.
+    The gradient is that of the expected incidence, estimated without bias from this run (all removals, docs/gradient.md): each infection
+    is compared with the world in which it did not happen. Memory is O(agents + infections), whatever the number of days and of rates.
+    A rate that is exactly zero infects nobody, so its derivative is zero too: give it a small positive value where that matters.
+    After a run on a GPU the derivatives are computed on the CPU; `local-score` stays on the GPU. The epidemic is the same
+    whatever the estimator, unless `gumbel-softmax` draws softly.
+
+    A particle whose cotangent (or a direction whose tangent) is not finite has a gradient of NaN; the others keep theirs.
 
     Args:
         population: agents and their groups.
@@ -47,15 +52,18 @@ def epidemic(
         streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
             (common random numbers).
         backend: one of `BACKENDS`.
-        estimator: `local-score`, `straight-through`, `gumbel-softmax`, `score-function` or `finite-difference`. The second to fourth
-            keep a tape over days in plain tensors; the last reruns the epidemic for each number it differentiates.
+        estimator: `removals`; `local-score`, biased where an outbreak depends on few cases (docs/gradient_audit.md); `auto`, all removals
+            unless they cost much more than the local score, the choice told to the log `sim`. For comparison: `straight-through`,
+            `gumbel-softmax` and `score-function`, which keep a tape over days in plain tensors, and `finite-difference`, which reruns the
+            epidemic for each number it differentiates.
         options: settings of the other estimators; None for their defaults.
 
     Returns:
         `[P, T, G]` new infections, in agents, by particle, day and community group.
 
     Raises:
-        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend or estimator.
+        ValueError: rates that do not fit the population, are negative or not finite; an unknown or unfit backend or estimator. In the
+            backward pass of `removals`: `rates.reinfection` above 1, or rates with more contacts than it can follow.
         torch.OutOfMemoryError, MemoryError: memory does not hold one particle. Where it holds some, the particles go in batches,
             with a `RuntimeWarning`.
     """
@@ -68,16 +76,10 @@ def epidemic(
     options = options or EstimatorOptions()
     kernels = _backend(backend, rates.mixing.device)
     _estimators.check(estimator, backend, rates, options)
-    if rates.reinfection.shape[-1] and estimator not in (LOCAL_SCORE, "finite-difference"):
-        raise ValueError(
-            f"estimator {estimator!r} lets nobody be infected twice and rates.reinfection is given; use {LOCAL_SCORE!r} or "
-            "'finite-difference'."
-        )
-    if estimator != LOCAL_SCORE:
+    if estimator in ESTIMATORS:
         other = ESTIMATORS[estimator].incidence
         return other(population, rates, seed, streams.cpu(), kernels, options)
-    paired = _against_ghosts(kernels, options.ghosts)
-    incidence, *_ = _Primitive.apply(population, paired, seed, streams.cpu(), *rates.tensors())
+    incidence, *_ = _Primitive.apply(population, kernels_for(estimator, kernels), seed, streams.cpu(), *rates.tensors())
     return incidence
 
 
@@ -89,7 +91,7 @@ def jacobian(
     *,
     streams: Tensor | None = None,
     backend: str = "auto",
-    estimator: str = LOCAL_SCORE,
+    estimator: str = REMOVALS,
     options: EstimatorOptions | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Incidence and its derivative in Q directions of the rates at once, by forward mode.
@@ -120,13 +122,13 @@ def jacobian(
     kernels = _backend(backend, rates.mixing.device)
     streams = torch.arange(rates.particles) if streams is None else streams
     _estimators.check(estimator, backend, rates, options)
-    if estimator != LOCAL_SCORE:
+    if estimator in ESTIMATORS:
         return _estimators.jacobian(population, rates, tangents, seed, streams.cpu(), kernels, estimator, options)
-    paired = _against_ghosts(kernels, options.ghosts)
     with torch.no_grad():
         c = columns(population, rates.mixing.device)
-        past = _batches.run(paired, c, rates, seed, streams.cpu())
-        return past.incidence, _batches.jvp(paired, c, rates, tangents, past)
+        chosen = kernels_for(estimator, kernels)
+        past = _batches.run(chosen, c, rates, seed, streams.cpu())
+        return past.incidence, _forward(chosen, c, rates, tangents, past)
 
 
 class _Primitive(torch.autograd.Function):
@@ -150,15 +152,33 @@ class _Primitive(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         with torch.no_grad():
-            bar = _batches.vjp(ctx.kernels, c, rates, past, cotangents[0].contiguous())
-        return (None, None, None, None, *bar.tensors())
+            cotangent = cotangents[0].contiguous()
+            bad = ~torch.isfinite(cotangent).flatten(1).all(1)
+            bar = _batches.vjp(ctx.kernels, c, rates, past, _zeroed(cotangent, bad))
+        return (None, None, None, None, *bar.map(lambda x: _marked(x, bad)).tensors())
 
     @staticmethod
     def jvp(ctx: Any, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
         rates, past, c = _saved(ctx)
         pairs = zip(inputs[4:], rates.tensors(), strict=True)
         tangents = Rates(*((torch.zeros_like(x) if dx is None else dx)[..., None].contiguous() for dx, x in pairs))
-        return _batches.jvp(ctx.kernels, c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
+        return _forward(ctx.kernels, c, rates, tangents, past)[..., 0], *[None] * (len(past) - 1)
+
+
+def _forward(kernels: Kernels, c: Columns, rates: Rates, tangents: Rates, past: Epidemic) -> Tensor:
+    """`kernels.jvp`; NaN for particles with a tangent that is not finite."""
+    bad = torch.stack([~torch.isfinite(x).flatten(1).all(1) for x in tangents.tensors()]).any(0)
+    return _marked(_batches.jvp(kernels, c, rates, tangents.map(lambda x: _zeroed(x, bad)), past), bad)
+
+
+def _zeroed(x: Tensor, bad: Tensor) -> Tensor:
+    """Zero for bad particles, so that no kernel meets what is not finite."""
+    return torch.where(bad.reshape(-1, *[1] * (x.dim() - 1)), 0.0, x) if bad.any() else x
+
+
+def _marked(x: Tensor, bad: Tensor) -> Tensor:
+    """NaN for bad particles."""
+    return torch.where(bad.reshape(-1, *[1] * (x.dim() - 1)), torch.nan, x) if bad.any() else x
 
 
 def _saved(ctx: Any) -> tuple[Rates, Epidemic, Any]:
@@ -180,19 +200,6 @@ def _backend(name: str, device: torch.device) -> ModuleType:
     if name == "triton" or (name == "auto" and device.type == "cuda" and find_spec("triton")):
         return _triton_kernels(device)
     return _reference
-
-
-def _against_ghosts(kernels: ModuleType, number: int) -> Kernels:
-    """The backend's local score against so many ghosts of each household; for none, as it is."""
-    if not number:
-        return kernels
-    if kernels is _compiled:
-        return AgainstGhosts(_compiled, _compiled_ghosts, number)
-    if kernels is _reference:
-        return AgainstGhosts(_reference, _reference_ghosts, number)
-    raise ValueError(
-        f"EstimatorOptions.ghosts is {number}, and the GPU kernels have no ghosts; use backend='reference', or backend='compiled' on the CPU."
-    )
 
 
 def _triton_kernels(device: torch.device) -> ModuleType:

@@ -29,6 +29,11 @@ def stream_key(seed: int, stream: int) -> int:
     return splitmix((splitmix(seed + GOLDEN) + stream * GOLDEN) & MASK)
 
 
+def stream_keys(seed: int, streams: Tensor) -> Tensor:
+    """Keys of several streams, `[P]` int64 of the same bits."""
+    return torch.tensor([_signed(stream_key(seed, int(s))) for s in streams], dtype=torch.int64)
+
+
 def day_key(key: int, day: int) -> int:
     """State from which the draws of one day are counted."""
     return splitmix((key ^ splitmix(day + 1)) & MASK)

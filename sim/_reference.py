@@ -1,8 +1,9 @@
 """The epidemic and its two derivatives in plain tensors, on any device: what the compiled kernels are tested against.
 
-The law is in docs/design.md, the derivation of the local-score gradient in docs/gradient.md. Capital names follow the text:
-I infectiousness of an agent, H V F pressures of households, venues and groups, W score of a household. All three functions
-rebuild a day from the day of infection of each agent, so none keeps anything that grows with days times agents.
+The model is in docs/design.md. Both derivatives here are the local score (docs/gradient.md); all removals are in
+`_removals_reference`. Capital names follow the text: I infectiousness of an agent, H V F pressures of households, venues and groups, W score
+of a household. All three functions rebuild a day from the day of infection of each agent, so none keeps anything that grows with
+days times agents.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sim._columns import Columns
-from sim._random import day_key, stream_key, uniform
+from sim._random import day_key, stream_key, stream_keys, uniform
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES, Rates
 
 NEVER = 32_767
@@ -26,14 +27,14 @@ class Epidemic(NamedTuple):
 
     incidence `[P, T, G]` agents; infected_on `[P, N]` int16, day of the last infection or NEVER; memory `[P, T, R]` remembered
     incidence; reinfections `[L, 4]` int32: particle, agent, day, and the day of the agent's infection before, which it replaced;
-    ghosts `[P, K, N]` int16, day of infection in K ghosts of each household (`sim._reference_ghosts`; K = 0 in a run).
+    key `[P]` int64, the key of each particle's random numbers (`sim._random.stream_key`), from which more are drawn.
     """
 
     incidence: Tensor
     infected_on: Tensor
     memory: Tensor
     reinfections: Tensor
-    ghosts: Tensor
+    key: Tensor
 
 
 def first_infection(epidemic: Epidemic) -> Tensor:
@@ -90,7 +91,7 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor) -> Epidemic:
             memory[:, t + 1] = memory[:, t] + rates.forgetting[:, None] * (_percent(c, incidence[:, t]) - memory[:, t])
     rows = torch.cat(reinfections)
     rows = rows[rows[:, 0].argsort(stable=True)]
-    return Epidemic(incidence, infected_on, memory, rows, infected_on.new_empty(P, 0, N))
+    return Epidemic(incidence, infected_on, memory, rows, stream_keys(seed, streams))
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
@@ -139,7 +140,8 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
         infected_on[infected] = t
         infected = infected.to(W.dtype)
-        out[:, t] = _sum(infected[..., None] * _centred(c, W)[:, c.household], c.group, groups)
+        score = W[:, c.household] - _mean(c, W)[:, region]
+        out[:, t] = _sum(infected[..., None] * score, c.group, groups)
         step = tangents.forgetting[:, None] * (_percent(c, epidemic.incidence[:, t])[..., None] - A)
         dA = dA + step + rates.forgetting[:, None, None] * (_percent(c, out[:, t]) - dA)
     return out
@@ -269,8 +271,12 @@ def _weight(infected: Tensor, hazard: Tensor) -> Tensor:
 
 def _centred(c: Columns, W: Tensor) -> Tensor:
     """Scores less their mean over the region: the control variate (`E[W] = 0`)."""
-    mean = _sum(W, c.household_region, len(c.region_size)) / c.households_in_region[:, None].to(W.dtype)
-    return W - mean[:, c.household_region]
+    return W - _mean(c, W)[:, c.household_region]
+
+
+def _mean(c: Columns, W: Tensor) -> Tensor:
+    """Mean score of the households of each region, each in that of its first member."""
+    return _sum(W, c.household_region, len(c.region_size)) / c.households_in_region[:, None].to(W.dtype)
 
 
 def _percent(c: Columns, incidence: Tensor) -> Tensor:

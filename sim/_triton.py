@@ -17,7 +17,7 @@ from torch import Tensor
 from sim import _triton_forward as fore
 from sim import _triton_reverse as back
 from sim._columns import Columns
-from sim._random import day_key, stream_key
+from sim._random import day_key, stream_key, stream_keys
 from sim._reference import NEVER, Epidemic
 from sim._triton_jvp import tangent
 from sim._triton_layout import Layout, layout
@@ -113,8 +113,8 @@ def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -
         a.tile_first, a.tile_count, a.order, s.on, infected_on, s.n, a.agents, BLOCK=a.block
     )
     like = rates.mixing.dtype
-    ghosts = infected_on.new_empty(P, 0, a.agents)
-    return Epidemic(by_group(a, s.counts.to(like)), infected_on, memory.to(like), _rows(s, event_before), ghosts)
+    key = stream_keys(seed, streams)
+    return Epidemic(by_group(a, s.counts.to(like)), infected_on, memory.to(like), _rows(s, event_before), key)
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:

@@ -44,7 +44,18 @@ def test_packages_are_typed(package):
 
 
 EPI = [p for package, p in FILES if package == "epi"]
-ORDER = ["errors", "study", "data", "population", "model", "inference", "outputs", "reporting", "scenarios", "sensitivity"]
+ORDER = [
+    "errors",
+    "study",
+    "data",
+    "population",
+    "model",
+    "inference",
+    "outputs",
+    "reporting",
+    "scenarios",
+    "sensitivity",
+]
 """Parts of `epi` in the order in which they import; reporting and scenarios do not import one another."""
 
 

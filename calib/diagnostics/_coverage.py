@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calib.diagnostics._ranks import resolution, tied_ranks
 from calib.diagnostics._sbc import pair
 from calib.diagnostics._uniform import ecdf, ecdf_band, ecdf_p_value
 from calib.diagnostics._verdict import Array, Verdict, array, percent, said, same, word_of
@@ -54,16 +55,21 @@ def coverage_of_ranks(ranks: ArrayLike, draws: int, kind: str = "coverage") -> C
     )
 
 
-def compute_coverage(log_prob_thetas: ArrayLike, log_prob_samples: ArrayLike) -> Coverage:
+def compute_coverage(log_prob_thetas: ArrayLike, log_prob_samples: ArrayLike, *, seed: int = 0) -> Coverage:
     """Expected coverage of highest-density regions (Deistler et al. 2022, NeurIPS; Hermans et al. 2022, TMLR).
+
+    Draws as dense as the truth, as a discrete parameter has them, are put inside or outside its region at random.
 
     Args:
         log_prob_thetas: `[N]` log posterior density of each data set at its truth, up to a constant for each.
         log_prob_samples: `[N, S]` the same at draws of that posterior.
+        seed: of the ties.
     """
     truth, draws = array("log_prob_thetas", log_prob_thetas, "N"), array("log_prob_samples", log_prob_samples, "N, S")
     same(log_prob_samples=("N", len(draws), len(truth)))
-    return coverage_of_ranks((draws > truth[:, None]).sum(1), draws.shape[1])
+    spacing = resolution(log_prob_thetas, log_prob_samples)
+    ranks = tied_ranks(-truth, -draws, np.random.default_rng([seed, 17]), spacing)
+    return coverage_of_ranks(ranks, draws.shape[1])
 
 
 def compute_tarp(
@@ -76,7 +82,7 @@ def compute_tarp(
         samples: `[N, S, D]`.
         references: `[N, D]` points, which may depend on the data but not on the truth; drawn uniformly over the range of the
             truths if None.
-        seed: of the points.
+        seed: of the points, and of the order of draws as far from the point as the truth.
     """
     truth, draws = pair(thetas, samples)
     low, high = truth.min(0), truth.max(0)
@@ -88,7 +94,8 @@ def compute_tarp(
     scale = np.where(high > low, truth.std(0), 1.0)
     from_truth = (((truth - points) / scale) ** 2).sum(1)
     from_draws = (((draws - points[:, None]) / scale) ** 2).sum(2)
-    return coverage_of_ranks((from_draws < from_truth[:, None]).sum(1), draws.shape[1], "tarp")
+    ranks = tied_ranks(from_truth, from_draws, rng, resolution(thetas, samples))
+    return coverage_of_ranks(ranks, draws.shape[1], "tarp")
 
 
 def judge_coverage(found: Coverage) -> Verdict:

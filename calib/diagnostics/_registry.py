@@ -102,6 +102,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
         _coverage.compute_coverage,
         _coverage.judge_coverage,
         _draw.draw_coverage,
+        takes=("seed",),
         source="Deistler et al. 2022; Hermans et al. 2022",
     ),
     Diagnostic(

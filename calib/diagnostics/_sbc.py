@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calib.diagnostics._classifier import accuracy
+from calib.diagnostics._ranks import resolution, tied_ranks
 from calib.diagnostics._uniform import c2st_uniform, chi_square_p_value, ecdf_p_value, ks_p_value
 from calib.diagnostics._verdict import P_THRESHOLD, Array, Verdict, array, holm, percent, said, same, word_of
 
@@ -23,7 +24,7 @@ class SBC:
     """Ranks of the truths and whether they are uniform.
 
     Attributes:
-        ranks: `[N, Q]` number of draws below the truth, 0..draws.
+        ranks: `[N, Q]` number of draws below the truth, 0..draws; ties are broken at random.
         draws: draws of each posterior, S.
         names: of the Q quantities: parameters, then combinations.
         ks, chi_square, ecdf: `[Q]` p-values of uniformity; the last is simultaneous over the ECDF and is the one judged.
@@ -61,13 +62,18 @@ class AveragedPosterior:
     names: tuple[str, ...]
 
 
-def sbc_ranks(thetas: ArrayLike, samples: ArrayLike) -> Array:
-    """Number of draws below the truth, `[N, D]` from `thetas [N, D]` and `samples [N, S, D]` (Talts et al. 2018).
+def sbc_ranks(thetas: ArrayLike, samples: ArrayLike, *, seed: int = 0) -> Array:
+    """Count the draws below the truth, `[N, D]` from `thetas [N, D]` and `samples [N, S, D]` (Talts et al. 2018).
 
-    A draw that equals the truth counts half a rank, rounded to even.
+    Draws equal to the truth are put below or above it at random, so that ranks of a discrete parameter are uniform too.
+
+    Args:
+        thetas: `[N, D]`.
+        samples: `[N, S, D]`.
+        seed: of the ties.
     """
     truth, draws = pair(thetas, samples)
-    return np.round((draws < truth[:, None]).sum(1) + 0.5 * (draws == truth[:, None]).sum(1))
+    return tied_ranks(truth, draws, np.random.default_rng([seed, 13]), resolution(thetas, samples))
 
 
 def compute_sbc(
@@ -80,7 +86,7 @@ def compute_sbc(
         samples: `[N, S, D]` draws of the posterior of each data set.
         names: of the parameters.
         combinations: random directions (in standardised parameters) that are ranked as well: they see correlations.
-        seed: of the directions.
+        seed: of the directions, and of the order of draws equal to the truth.
 
     Raises:
         ValueError: shapes differ, an entry is not finite, or fewer than 10 data sets.
@@ -92,7 +98,8 @@ def compute_sbc(
         directions = rng.standard_normal((truth.shape[1], combinations)) / np.where(spread > 0, spread, 1.0)[:, None]
         truth, draws = np.hstack([truth, truth @ directions]), np.concatenate([draws, draws @ directions], axis=2)
         labels += tuple(f"combination {i + 1}" for i in range(combinations))
-    return sbc_of_ranks(sbc_ranks(truth, draws), draws.shape[1], labels)
+    ranks = tied_ranks(truth, draws, np.random.default_rng([seed, 13]), resolution(thetas, samples))
+    return sbc_of_ranks(ranks, draws.shape[1], labels)
 
 
 def sbc_of_ranks(ranks: ArrayLike, draws: int, names: Sequence[str] = ()) -> SBC:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from calib.storage import FORECAST_DRAWS
 from epi.data import EpidemicData
 from epi.errors import StudyError
 from epi.inference.settings import Config
@@ -87,7 +88,7 @@ def rebuild(folder: Path, *, scale: float | None = None, device: str = "cpu", la
 
 
 def posterior_draws(files: RunFiles, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The posterior draws of a run by site, `[S, *shape]`.
+    """The posterior draws that a run made its forecast with, by site, `[S, *shape]`.
 
     Raises:
         StudyError: there is no file of draws, or it lacks a site or has it in another shape.
@@ -98,9 +99,11 @@ def posterior_draws(files: RunFiles, shapes: dict[str, tuple[int, ...]]) -> dict
             f"{files.folder} (a run with status {files.manifest['status']}) has no posterior.nc and so no posterior draws; "
             "run the study to its end first."
         )
-    posterior = files.groups.get("posterior")
+    posterior = files.groups.get(FORECAST_DRAWS)
     if posterior is None or not posterior.sizes.get("draw"):
-        raise StudyError(f"{file} holds no posterior draws; run the study to its end first.")
+        raise StudyError(
+            f"{file} holds no posterior draws of a forecast ({FORECAST_DRAWS}); run this version of the study to its end first."
+        )
     theta: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         if name not in posterior:

@@ -176,9 +176,10 @@ class RunFiles:
         return self.weeks[last + 1] if last + 1 < len(self.weeks) else self.weeks[last]
 
     def predicted(self, name: str, group: str = "posterior_predictive") -> Array:
-        """Draws of a predictive variable, `[draw, week, place]`."""
+        """Draws of a predictive variable, `[draw, week, place]`, the replicates of a draw after each other."""
         array = self.groups[group][name]
-        return np.asarray(array.stack(sample=("chain", "draw")).transpose("sample", ...).values, dtype=np.float64)
+        axes = [axis for axis in ("chain", "draw", "replicate") if axis in array.dims]
+        return np.asarray(array.stack(sample=axes).transpose("sample", ...).values, dtype=np.float64)
 
     def observed(self, name: str) -> Array:
         """Figures `[week, place]`, NaN where there are none."""
@@ -190,7 +191,7 @@ class RunFiles:
         return [str(place) for place in array[array.dims[-1]].values]
 
     def draws(self, group: str = "posterior") -> tuple[list[str], Array]:
-        """Names of all flat parameters, and their draws `[draw, parameter]`, in the parameters' own units."""
+        """Names of all flat parameters, and their draws `[draw, parameter]` of all chains, in the parameters' own units."""
         names: list[str] = []
         columns: list[Array] = []
         listed = {str(entry["name"]).split("[")[0] for entry in self.manifest.get("parameters", [])}

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from calib import FitResult, Flow, Forecast, RunFolder, hub_rows, judge_k_hat, quantile_table, score_run
+from calib import Chains, FitResult, Flow, Forecast, RunFolder, hub_rows, judge_k_hat, quantile_table, score_run
 from calib.multifidelity import (
     ASSESSED,
     EmulatorPosterior,
@@ -30,9 +30,7 @@ from calib.storage import (
     atomic_path,
     atomic_write_json,
     load_jacobian,
-    save_inference_data,
     save_jacobian,
-    to_inference_data,
 )
 from epi.inference.likelihood import Inference
 from epi.inference.recorder import report_failed, steps
@@ -40,6 +38,7 @@ from epi.inference.setup import Study
 from epi.inference.synthetic import recovery
 from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
+from epi.outputs.posterior_file import fitted_weeks, of_chains, of_independent_draws, save_posterior
 from epi.outputs.stream_information import taught
 
 BASELINE_WEEKS = 1
@@ -127,34 +126,38 @@ def conclude(
         run.notice(
             "The fit had no warm start, so there is no emulator to judge it by importance weights or to draw from."
         )
-        errors = None
+        chains: Chains | None = None
         with torch.no_grad():
             z, many = flow.sample(config.draws, generator), flow.sample(ASSESSED, generator)
     else:
         drawn = draw(posterior, flow, study.settings, study.recorder(run, console))
         posterior, errors, found = drawn.posterior, drawn.errors, drawn.chains
+        chains = found
         inference = replace(inference, posterior=posterior)
         _judge(posterior, flow, run, config.seed)
         run.update(sampler=summary(found), common_errors=_shares(errors))
         z, many = (
             found.draws(min(n, found.z.shape[0] * found.z.shape[1]), generator) for n in (config.draws, ASSESSED)
         )
-    z, off, many = z[:, : study.space.dim], z[:, study.space.dim :], many[:, : study.space.dim]
+    z, many = z[:, : study.space.dim], many[:, : study.space.dim]
     with torch.no_grad():
         log_q = flow.log_prob(z)
     country = replace(study, full=study.country_full or study.full)
     flat = simulate_draws(country, z, run, console, purpose="forecast")
     good = torch.isfinite(flat).all(1)
     report_failed(good, run, "posterior draws")
-    z, off, log_q, flat = z[good], off[good], log_q[good], flat[good]
+    z, log_q, flat = z[good], log_q[good], flat[good]
     if posterior is not None and posterior.emulator.quadratic is not None:
-        run.update(held_out=held_out(posterior, z, study.short.layout.flat(_fitted_weeks(study, flat))))
+        run.update(held_out=held_out(posterior, z, study.short.layout.flat(fitted_weeks(study, flat))))
     if not config.scores_only:
         _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
         predicted = observations(study, z, flat, "posterior")
-        pointwise = _pointwise(study, posterior, z, flat, None if errors is None else (errors, off))
-        _save_posterior(study, z, flat, log_q, pointwise, predicted, prior, run)
+        if chains is None or posterior is None:
+            kept_posterior = of_independent_draws(study, z, flat, log_q)
+        else:
+            kept_posterior = of_chains(study, posterior, errors, chains)
+        save_posterior(study, z, kept_posterior, predicted, prior[0], observations(study, *prior, "prior"), run)
         scores = score_unseen(study, predicted, run)
     if not config.scores_only:
         with run.phase("sensitivity"):
@@ -217,38 +220,6 @@ def _shares(errors: SharedError) -> dict[str, float | int]:
     return {"count": errors.count, "share_of_variance": float((shared / (shared + errors.rest)).median())}
 
 
-def _pointwise(
-    study: Study,
-    posterior: EmulatorPosterior | None,
-    z: Tensor,
-    flat: Tensor,
-    errors: tuple[SharedError, Tensor] | None,
-) -> dict[str, Tensor]:
-    """Log likelihood of each figure seen, `{signal: [S, figure]}`: by the emulator with its errors, or of single runs if there is none."""
-    theta, data = study.space.to_theta(z), study.fit_data
-    if errors is None or posterior is None:
-        expected = _fitted_weeks(study, flat)
-        variance: dict[str, Tensor | None] = dict.fromkeys(data.signals)
-    else:
-        which = posterior.problem.observations.which
-        both = [torch.ones(len(z), len(posterior.emulator.intercept)).to(z) for _ in range(2)]
-        for row, own in zip(both, posterior.outputs_given(z, *errors), strict=True):
-            row[:, which] = own
-        expected, relative = (study.short.layout.split(row) for row in both)
-        variance = {s: relative[s].sqrt() for s in data.signals}
-    return {
-        s: observation_distribution(
-            study.declared.stream(s), expected[s], theta, variance[s], data.tested.get(s)
-        ).log_prob(data.counts[s].nan_to_num(1.0))[:, data.seen[s]]
-        for s in data.signals
-    }
-
-
-def _fitted_weeks(study: Study, flat: Tensor) -> dict[str, Tensor]:
-    """Of expected counts `[S, M]` over all weeks those of the fitted ones."""
-    return {name: x[:, : study.short.weeks] for name, x in study.full.layout.split(flat).items()}
-
-
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:
     signal, week, place = zip(*study.full.layout.labels(), strict=True)
     save_jacobian(
@@ -260,76 +231,6 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, seco
         {"signal": signal, "week": week, "place": place},
         second,
     )
-
-
-def _save_posterior(
-    study: Study,
-    z: Tensor,
-    flat: Tensor,
-    log_q: Tensor,
-    pointwise: dict[str, Tensor],
-    predicted: dict[str, np.ndarray],
-    prior: tuple[Tensor, Tensor],
-    run: RunFolder,
-) -> None:
-    weeks = study.full.observation.weeks
-    names = [str(w.date()) for w in weeks]
-    fitted = study.data.fitted.numpy()
-    declared, layout = study.declared, study.full.layout
-    masked, infections, axis = declared.calendar.masked(weeks), declared.infections, declared.region.axis
-    observed = [s.name for s in declared.observed]
-
-    def sites(z: Tensor) -> dict[str, np.ndarray]:
-        return {name: x[None].numpy() for name, x in study.space.to_theta(z).items()}
-
-    joint = torch.stack([x.flatten(1).sum(1) for x in pointwise.values()]).sum(0)
-    joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
-    people = study.figures.population
-    seen = {name: study.data.seen[name].numpy() for name in observed}
-    groups = {
-        "posterior": sites(z),
-        "prior": sites(prior[0]),
-        "posterior_predictive": {name: x[None] for name, x in predicted.items() if name != infections},
-        "prior_predictive": {name: x[None] for name, x in observations(study, *prior, "prior").items() if name != infections},
-        "log_likelihood": {name: x[None].numpy() for name, x in pointwise.items()},
-        "sample_stats": {
-            "lp": joint[None].numpy(), "log_q": log_q[None].numpy(),
-        },
-        "observed_data": {name: study.data.counts[name].numpy() for name in observed},
-        "constant_data": {
-            "fitted_week": fitted, "masked_week": masked, f"population_{axis}": people.sum(1), "population_age": people.sum(0),
-            **{f"seen_{name}": x for name, x in seen.items()},
-        },
-    }  # fmt: skip
-    # one infection curve a draw: repeated over its observations, so that the group has one draw axis
-    groups["posterior_predictive"][infections] = np.repeat(predicted[infections], study.config.replicates, 0)[None]
-    dims = {name: ["week", by] for name, by in layout.axes.items()}
-    dims |= {p.name: [p.axis] for p in declared.parameters() if p.labels}
-    dims |= {f"seen_{name}": dims[name] for name in observed}
-    dims |= {
-        "fitted_week": ["week"],
-        "masked_week": ["week"],
-        f"population_{axis}": [axis],
-        "population_age": ["age"],
-    }
-    coords = {"week": names} | {p.axis: list(p.labels) for p in declared.parameters() if p.labels}
-    coords |= {by: list(layout.places[name]) for name, by in layout.axes.items()}
-    likelihood = {"log_likelihood": groups.pop("log_likelihood")}
-    tree = to_inference_data(groups, coords, dims)
-    figure = {
-        f"figure_{name}": [f"{names[w]} {layout.places[name][p]}" for w, p in np.argwhere(seen[name])]
-        for name in pointwise
-    }
-    part = to_inference_data(likelihood, figure, {name: [f"figure_{name}"] for name in pointwise})
-    save_inference_data(_joined(tree, part), run.file("posterior.nc"), {"study": declared.name})
-
-
-def _joined(tree: Any, part: Any) -> Any:
-    if hasattr(tree, "add_groups"):
-        tree.add_groups({"log_likelihood": part["log_likelihood"]})
-        return tree
-    tree["log_likelihood"] = part["log_likelihood"]
-    return tree
 
 
 def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:

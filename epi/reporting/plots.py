@@ -22,6 +22,7 @@ from calib._figures import (
 from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
 from calib._sensitivity import Functional, sensitivity
 from calib._style import save_figure
+from calib.storage import FORECAST_DRAWS
 from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
@@ -203,8 +204,8 @@ def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
 
 
 def parameters_pairs(run: RunFiles) -> Figure:
-    """Joint posterior of a few parameters that trade off."""
-    names, after = run.draws("posterior")
+    """Joint posterior of a few parameters that trade off, at the draws of the forecast."""
+    names, after = run.draws(FORECAST_DRAWS)
     prior_names, before = run.draws("prior")
     chosen = [name for name in PAIRS if name in names] or names[:6]
     return draw_pairs(

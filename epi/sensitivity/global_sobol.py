@@ -94,7 +94,7 @@ def over_posterior(
 
 
 def _identity(work: Work, outputs: Sequence[Output]) -> str:
-    return f"{problem_of(work)} seed {work.seed} ghosts {work.ghosts} of {[o.name for o in outputs]}"
+    return f"{problem_of(work)} seed {work.seed} of {[o.name for o in outputs]}"
 
 
 def _results(

@@ -117,8 +117,7 @@ def global_sentences(rows: list[dict[str, Any]], table: pd.DataFrame) -> list[st
         if not low <= 1 <= high:
             out.append(
                 f"That is {'less' if middle < 1 else 'more'} than 1 beyond chance: over these inputs the gradients "
-                f"{'miss' if middle < 1 else 'add'} {percent(abs(1 - middle))} of the variance. Larger samples (--scale), or ghosts "
-                "(--ghosts 1, several times the price), lower their bias."
+                f"{'miss' if middle < 1 else 'add'} {percent(abs(1 - middle))} of the variance: more draws (--draws) tell if that is chance."
             )
         if prior:
             settled = row["settled_at"]

@@ -34,7 +34,6 @@ class Config(BaseModel):
         levels: which of `LEVELS`. scale: agents per person of the runs made here. seed: of everything random. device: "cpu" or "cuda".
         batch: runs at once, in each of the worker processes.
         workers: how many of these there are; 1 makes all runs in this process, as on a GPU.
-        ghosts: of each household in the reverse passes of level 3: they cut the gradients' bias at several times the price.
         streams: random streams of level 2. draws: of level 3 under the prior. posterior_draws: under the posterior.
         survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the dearest ranking.
         reference_file: of runs made earlier, taken instead. elements: the dearest ranking moves each element of a vector by itself too.
@@ -51,7 +50,6 @@ class Config(BaseModel):
     device: str = "cpu"
     batch: int = Field(default=8, ge=1)
     workers: int = Field(default_factory=cores, ge=1)
-    ghosts: int = Field(default=0, ge=0)
     streams: int = Field(default=16, ge=2)
     draws: int = Field(default=96, ge=10)
     posterior_draws: int = Field(default=24, ge=10)

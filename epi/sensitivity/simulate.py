@@ -62,7 +62,6 @@ class Work:
     Attributes:
         simulator: of the study, at the scale of the analysis.
         seed: all random streams come from it. batch: runs at once.
-        ghosts: of each household in reverse passes (`sim.EstimatorOptions`); they cut the gradient's bias at 3 to 5 times the price.
         workers: processes that share the batches; None to make all runs here.
         ledger: where runs are entered; seconds are those of one process.
     """
@@ -70,7 +69,6 @@ class Work:
     simulator: Simulator
     seed: int
     batch: int = 8
-    ghosts: int = 0
     workers: Workers | None = None
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -164,11 +162,6 @@ class Work:
             streams,
         )
 
-    @property
-    def options(self) -> sim.EstimatorOptions | None:
-        """Of the epidemic; ghosts are drawn only where a reverse pass will follow, since drawing them takes time."""
-        return sim.EstimatorOptions(ghosts=self.ghosts) if torch.is_grad_enabled() else None
-
     def theta(self, z: Tensor) -> dict[str, Tensor]:
         """Parameters on the simulator's device and in its dtype."""
         return {name: x.to(self.simulator.observation.week) for name, x in self.simulator.space.to_theta(z).items()}
@@ -180,9 +173,7 @@ class Work:
         s = self.simulator
         hosts = host_tables(theta, s.context)
         rates, good = usable(make_rates(theta, hosts, s.context), hosts)
-        incidence = sim.epidemic(
-            s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend, options=self.options
-        )
+        incidence = sim.epidemic(s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend)
         return s.layout.flat(failed(observe(theta, hosts, incidence, s.observation), good))
 
     def _seed(self, replicate: int) -> int:

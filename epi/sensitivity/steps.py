@@ -68,7 +68,7 @@ class Analysis:
         if self.work_ is None:
             with self.run.phase("population"):
                 c = self.config
-                recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch, c.ghosts)
+                recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch)
                 workers = self.stack_.enter_context(Workers(recipe, c.workers)) if c.workers > 1 else None
                 m = self.run.manifest  # a report that is gone on with counts on
                 names = ("simulations", "reverse_passes", "failed_runs", "seconds", "quick_seconds")

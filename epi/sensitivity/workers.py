@@ -31,18 +31,17 @@ class Builds(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a process needs to build the model: folder of the calibration, scale, seed, runs at once, ghosts."""
+    """What a process needs to build the model: folder of the calibration, scale, seed, runs at once."""
 
     folder: str
     scale: float
     seed: int
     batch: int
-    ghosts: int
 
     def build(self, device: str = "cpu") -> Work:
         """The model."""
         simulator = rebuild(Path(self.folder), scale=self.scale, device=device).simulator
-        return Work(simulator, self.seed, self.batch, self.ghosts)
+        return Work(simulator, self.seed, self.batch)
 
 
 _WORK: list[Any] = []

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from experiments.benchmark_simulator._world import make_population, make_rates, tiled
-from sim import Rates, _compiled, _compiled_ghosts, _reference
-from sim._columns import Columns, columns
+from sim import Rates, _compiled, _reference, _removals
+from sim._columns import columns
 from sim._reference import Epidemic
 
 FLOOR_BYTES = 13
@@ -122,20 +122,10 @@ def measure(
     if device.type != "cuda":
         row["forward_core_seconds"], row["reverse_core_seconds"] = core, reverse_core
         if not immunity:
-            row["ghost_core_seconds"] = _against_a_ghost(c, rates, past, seed, streams, cotangent)
+            row["removals_core_seconds"] = _timed(lambda: _removals.vjp(c, rates, past, cotangent), device, 2)[1]
         row["agent_steps_per_core_second"] = steps / core
         row["reverse_over_forward_core"] = reverse_core / core
     return row
-
-
-def _against_a_ghost(c: Columns, rates: Rates, past: Epidemic, seed: int, streams: Tensor, cotangent: Tensor) -> float:
-    """Processor seconds to draw a ghost of every household and of the reverse gradient against it."""
-
-    def work() -> Rates:
-        paired = past._replace(ghosts=_compiled_ghosts.ghosts(c, rates, past, seed, streams, 1))
-        return _compiled_ghosts.vjp(c, rates, paired, cotangent)
-
-    return _timed(work, torch.device("cpu"), 2)[1]  # the first one compiles
 
 
 def agreement(agents: int, days: int, device: torch.device, seed: int, immunity: bool) -> dict[str, Any]:

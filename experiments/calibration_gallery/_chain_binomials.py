@@ -62,7 +62,8 @@ class ChainBinomial:
         share = infectious / np.array(self.people)
         if len(self.people) > 1:
             others = (share.sum(1, keepdims=True) - share) / (len(self.people) - 1)
-            share = (1 - theta["coupling"][:, None]) * share + theta["coupling"][:, None] * others
+            coupling = np.minimum(theta["coupling"], 1.0)[:, None]
+            share = (1 - coupling) * share + coupling * others
         new = random.binomial(susceptible, -np.expm1(-beta * share))
         left = random.binomial(infectious, -np.expm1(-theta["gamma"])[:, None])
         return (susceptible - new, infectious + new - left), new
@@ -137,7 +138,7 @@ PROBLEMS: dict[str, ChainBinomial] = {
         {"beta": 0.5, "gamma": 0.2},
     ),
 }  # fmt: skip
-DATA_SETS = {"sir500": 4, "near_threshold": 4, "three_towns": 3, "sir2000": 1}
+DATA_SETS = {"sir500": 4, "near_threshold": 4, "sir2000": 1, "three_towns": 1}
 LEAST_REPORTS = 20  # of a data set: an epidemic that died out at once says little
 
 

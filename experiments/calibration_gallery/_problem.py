@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from calib import Calibration
 
 Array = NDArray[np.float64]
 
@@ -30,10 +33,17 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A problem, built: arguments of `calib.calibrate` (all but budget, seed and method) and the answer."""
+    """A problem, built.
+
+    Attributes:
+        arguments: of `calib.calibrate`, all but budget, seed and method.
+        reference: the answer.
+        values: from a calibration and draws of its parameters to what the reference names; None if these are the parameters.
+    """
 
     arguments: Mapping[str, Any]
     reference: Reference
+    values: Callable[[Calibration, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def moments(
         ValueError: two grids disagree by more than two thousandths of the sd.
     """
     points = points or {1: 20_001, 2: 401, 3: 101}[len(bounds)]
-    box = [tuple(map(float, b)) for b in bounds]
+    box = [(float(low), float(high)) for low, high in bounds]
     for _ in range(12):
         axes, weight = _grid(log_joint, box, points)
         new = [_support(a, weight.sum(tuple(j for j in range(len(axes)) if j != i))) for i, a in enumerate(axes)]

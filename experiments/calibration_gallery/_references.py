@@ -1,7 +1,7 @@
 """Exact posteriors of the chain binomials, by particle filters in two independent ways.
 
-First way, everywhere: importance sampling with an estimated likelihood, from a t distribution that three rounds of draws
-have brought to the posterior. Second way: a grid where there are two parameters, else particle Metropolis chains. All
+First way, everywhere: importance sampling with an estimated likelihood, from a t distribution that three rounds of draws, or
+chains, have brought to the posterior. Second way: a grid where there are two parameters, else particle Metropolis chains. All
 estimates of the likelihood are unbiased, so that all are exact up to Monte Carlo error.
 
 `python -m experiments.calibration_gallery._references` writes `references/chain_binomials.csv`, problem by problem.
@@ -28,7 +28,7 @@ from experiments.calibration_gallery._particle_filter import log_likelihood
 FILE = Path(__file__).parent / "references" / "chain_binomials.csv"
 BLOCK = 200_000  # particles at once
 DEGREES = 5  # of freedom of the proposals
-CHAINS, STEPS, WARM_UP = 32, 400, 150
+CHAINS, STEPS, WARM_UP = 24, 260, 80
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,22 @@ class Exact:
 
 
 def by_importance(
-    exact: Exact, random: np.random.Generator, draws: int = 2000, particles: int = 400
+    exact: Exact, random: np.random.Generator, draws: int = 2000, particles: int = 400, start: Array | None = None
 ) -> tuple[Array, Array]:
-    """Draws `[S, D]` in z and their normalised weights `[S]`."""
+    """Draws `[S, D]` in z and their normalised weights `[S]`.
+
+    Three rounds bring a t distribution from the prior to the posterior; or it starts at draws `[S, D]` near the posterior,
+    which decide what is proposed and nothing else.
+    """
     dim = exact.space.dim
-    z = random.standard_normal((1500, dim))
+    z = random.standard_normal((1500, dim)) if start is None else start
     log_q = -0.5 * (z**2).sum(1)
-    value = exact.log_posterior(z, 100, random)
-    for last in (False, False, False, True):
+    value = exact.log_posterior(z, 100, random) if start is None else log_q
+    for last in (False, False, False, True) if start is None else (True,):
         centre, covariance = _moments(z, _tempered(value - log_q, 6 * dim + 20))
         proposal = multivariate_t(centre, covariance, df=DEGREES, seed=random)
-        z = proposal.rvs(draws if last else 600 if dim < 4 else 1200).reshape(-1, dim)
-        log_q, value = proposal.logpdf(z), exact.log_posterior(z, particles if last else particles // 2, random)
+        z = proposal.rvs(draws if last else 600).reshape(-1, dim)
+        log_q, value = proposal.logpdf(z), exact.log_posterior(z, particles if last else particles // 3, random)
     ratio = value - log_q
     weight = np.exp(ratio - ratio.max())
     return z, weight / weight.sum()
@@ -85,14 +89,13 @@ def by_importance(
 def _tempered(ratio: Array, least: float) -> Array:
     """Weights to the largest power up to 1 that leaves `least` effective draws."""
     low, high = 0.0, 1.0
-    for _ in range(50):
-        power = high if high == 1.0 else 0.5 * (low + high)
+    for step in range(50):
+        power = 1.0 if step == 0 else 0.5 * (low + high)
         weight = np.exp(power * (ratio - ratio.max()))
         enough = weight.sum() ** 2 / (weight**2).sum() >= least
-        if enough and power == 1.0:
-            break
-        high = 0.5 * (low + high) if high == 1.0 else high
         low, high = (power, high) if enough else (low, power)
+        if low == 1.0:
+            break
     return weight / weight.sum()
 
 
@@ -113,7 +116,7 @@ def by_grid(
     return z, weight / weight.sum()
 
 
-def by_chains(exact: Exact, random: np.random.Generator, particles: int = 300) -> tuple[Array, Array]:
+def by_chains(exact: Exact, random: np.random.Generator, particles: int = 250) -> tuple[Array, Array]:
     """Draws of particle Metropolis chains `[S, D]` in z, equally weighted.
 
     The chains start at draws of the prior weighted by a tempered likelihood; the covariance of their steps is that of all
@@ -154,13 +157,15 @@ def reference(problem: str, number: int) -> pd.DataFrame:
     """One row a parameter: mean and sd in both ways, and the effective number of draws of the first."""
     exact = Exact(PROBLEMS[problem], data_set(problem, number).numpy())
     random = np.random.default_rng([number, 23])
-    z, weight = by_importance(exact, random, particles=400 if exact.space.dim < 4 else 600)
-    first = summarise(exact, z, weight)
     if exact.space.dim == 2:
+        z, weight = by_importance(exact, random)
         centre, covariance = _moments(z, weight)
         second = summarise(exact, *by_grid(exact, centre, np.sqrt(covariance.diagonal()), random))
     else:
-        second = summarise(exact, *by_chains(exact, random))
+        chains = by_chains(exact, random)
+        second = summarise(exact, *chains)
+        z, weight = by_importance(exact, random, 1200, 600, start=chains[0][::20])
+    first = summarise(exact, z, weight)
     effective = float(1 / (weight**2).sum())
     rows = [
         {

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
 from calib import calibrate
 from experiments.calibration_gallery._problem import Array, Problem, Reference
@@ -35,13 +34,14 @@ def run(problem: Problem, method: str, seed: int, budget: int | None = None) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = calibrate(**case.arguments, budget=budget, seed=seed, method=method)
+            found = calibrate(**case.arguments, budget=budget, seed=seed, method=method)  # type: ignore[arg-type]
             draws = found.sample(DRAWS, seed=0)
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError) as refusal:
         # a refusal in one sentence is an answer; a traceback of another library is not, and shows as its own text
-        row |= {"state": "error", "error": f"{type(error).__name__}: {error}"[:300], "wrong": False}
+        row |= {"state": "error", "error": f"{type(refusal).__name__}: {refusal}"[:300], "wrong": False}
         return row | {"seconds": round(time.perf_counter() - started, 2)}
-    error, ratio = compare({name: x.double().numpy() for name, x in draws.items()}, case.reference)
+    values = case.values(found, draws) if case.values else draws
+    error, ratio = compare({name: x.double().numpy() for name, x in values.items()}, case.reference)
     return row | {
         "state": found.verdict.state,
         "mean_error": round(error, 4),
@@ -70,8 +70,3 @@ def compare(draws: dict[str, Array], reference: Reference) -> tuple[float, float
 def is_wrong(error: float, ratio: float) -> bool:
     """Whether a posterior with such errors is wrong; NaN is."""
     return not (error <= MEAN_OFF and 1 / SD_OFF <= ratio <= SD_OFF)
-
-
-def threads_of_one() -> None:
-    """Small problems lose more to several threads than they gain."""
-    torch.set_num_threads(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 BELIEVED = ("good", "usable")
@@ -52,10 +54,10 @@ def by_problem(rows: pd.DataFrame, method: str = "auto") -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _worst(values: pd.Series, size: object) -> float:
+def _worst(values: pd.Series, size: Callable[[float], float]) -> float:
     if not len(values):
         return float("nan")
-    return float(values.iloc[values.map(size).argmax()])  # type: ignore[arg-type]
+    return float(values.iloc[int(values.map(size).argmax())])
 
 
 def markdown(table: pd.DataFrame) -> str:

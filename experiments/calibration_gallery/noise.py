@@ -35,18 +35,18 @@ def error_of(problem: str, number: int, draws: dict[str, Tensor]) -> dict[str, f
     off, ratio = [], []
     for row in table.itertuples():
         value = draws[str(row.parameter)].double()
-        off.append(abs(float(value.mean()) - float(row.mean)) / float(row.sd))  # type: ignore[arg-type]
-        ratio.append(float(value.std()) / float(row.sd))  # type: ignore[arg-type]
+        off.append(abs(float(value.mean()) - float(row.mean)) / float(row.sd))
+        ratio.append(float(value.std()) / float(row.sd))
     return {"error": max(off), "ratio_low": min(ratio), "ratio_high": max(ratio)}
 
 
-def measure(problem: str, number: int, method: str, budget: int, seed: int) -> dict[str, Any]:
+def measure(problem: str, number: int, method: Any, budget: int, seed: int) -> dict[str, Any]:
     """Calibrate once; one row."""
     model = PROBLEMS[problem]
     found = calibrate(
         model.simulate, model.priors, data_set(problem, number), likelihood=reports_given, budget=budget, seed=seed,
         method=method,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     noise = found.report["noise"] or {}
     row: dict[str, Any] = dict(zip(KEY, (problem, number, method, budget, seed), strict=True))
     row |= error_of(problem, number, found.sample(DRAWS, seed=seed))
@@ -54,7 +54,8 @@ def measure(problem: str, number: int, method: str, budget: int, seed: int) -> d
     row |= {"seconds": round(found.report["seconds"], 1)}
     names = ("pilot_sd", "sd", "temperature", "weighted", "effective", "disagreement", "ratio", "fresh_temperature")
     row |= {name: noise.get(name) for name in names}
-    row |= {"shift": found.verdict.evidence.shift, "commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
+    row |= {"shift": found.verdict.evidence.shift, "stretch": found.verdict.evidence.stretch}
+    row |= {"commit": _commit(), "date": datetime.now(UTC).date().isoformat()}
     return row
 
 

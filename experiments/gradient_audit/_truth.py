@@ -1,160 +1,123 @@
-"""The truth: central differences with common random numbers, extrapolated to a step of zero, as many as the error bar asks for."""
+"""True derivatives by differences: common random numbers, two widths, extrapolated to a step of zero."""
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 import sim
-from experiments.gradient_audit._world import LEVELS, PARAMETERS, population, rates
+from experiments.gradient_audit.estimators import outcomes, sample, zeros
+from experiments.gradient_audit.worlds import World
 
-Total = Callable[[Tensor, Tensor], Tensor]
-"""`theta [P, Q], streams [P] -> total infections [P]`."""
+__all__ = ["Differences", "differences", "pilot_step", "simulate"]
 
-STEP_OF_LOG_TOTAL, LARGEST_STEP = 0.15, 0.4
+Outcomes = Callable[[Tensor, Tensor], NDArray[np.float64]]
+"""`theta [P, Q], streams [P] -> outcomes [P, O]`."""
+
+CHANGE_OF_LOG_TOTAL, LARGEST_STEP = 0.15, 0.3
 EVERY = 4
-SCHEME = "total infections over all days"
+"""Of the streams of the smaller width, one in so many also has the larger: its noise counts for less."""
+CELLS = 4e7
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Derivatives of the expected total in each parameter.
+class Differences:
+    """Central differences in one parameter, one a random stream.
 
     Attributes:
-        step: `[Q]` half-width h of the smaller difference.
-        small: Q arrays `[n_q]`, central differences of width h, one a stream.
-        large: Q arrays `[n_q / EVERY]`, of width 2h.
+        step: half-width h of the smaller difference.
+        small: `[n, O]` differences of width h.
+        large: `[n / EVERY, O]` of width 2 h.
+        level: `[O]` mean outcome at the ends of the small differences.
     """
 
-    step: NDArray[np.float64]
-    small: tuple[NDArray[np.float64], ...]
-    large: tuple[NDArray[np.float64], ...]
+    step: float
+    small: NDArray[np.float64]
+    large: NDArray[np.float64]
+    level: NDArray[np.float64]
 
-    def value(self, q: int) -> float:
-        """Richardson's extrapolation `(4 D(h) - D(2h)) / 3`: its error is of order h^4."""
-        return float((4 * self.small[q].mean() - self.large[q].mean()) / 3)
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """`[O]` Richardson's extrapolation `(4 D(h) - D(2 h)) / 3`: its error is of order h^4."""
+        extrapolated: NDArray[np.float64] = (4 * self.small.mean(0) - self.large.mean(0)) / 3
+        return extrapolated
 
-    def standard_error(self, q: int) -> float:
-        """Standard error of `value`, with the covariance of the streams that both widths share."""
-        a, b = self.small[q], self.large[q]
-        both = np.cov(a[: len(b)], b)
-        variance = (16 * a.var(ddof=1) / len(a) + both[1, 1] / len(b) - 8 * both[0, 1] / len(a)) / 9
-        return float(max(variance, 0.0) ** 0.5)
-
-
-def truth_table(
-    agents: int,
-    level: str,
-    seed: int,
-    wanted: float,
-    most: int,
-) -> pd.DataFrame:
-    """One row a parameter: what is true in one world.
-
-    Columns: `agents`, `level`, `parameter`, `derivative` of the expected total in the parameter, its `standard_error`, the `step`, the
-    `streams` used, `difference` and `difference_sd`: mean and sd of one plain central difference, `difference_seconds` for all
-    parameters by one stream, and the `fingerprint` of the world.
-    """
-    torch.set_num_threads(1)
-    people = population(agents, 0)
-    batch = min(48, max(EVERY, EVERY * round(480_000 / agents / EVERY)))
-    most = batch * max(2, round(most / batch))
-
-    def total(theta: Tensor, streams: Tensor) -> Tensor:
-        return sim.epidemic(people, rates(people, theta, LEVELS[level]), seed, streams=streams).sum((1, 2))
-
-    theta = torch.zeros(batch, len(PARAMETERS), dtype=torch.float64, requires_grad=True)
-    pilot = total(theta, torch.arange(batch))
-    (gradient,) = torch.autograd.grad(pilot.sum(), theta)
-    step = steps(gradient.mean(0).numpy(), float(pilot.detach().mean()))
-    begun = time.perf_counter()
-    found = differences(total, step, wanted, most, batch)
-    runs = sum(2 * (len(a) + len(b)) for a, b in zip(found.small, found.large, strict=True))
-    seconds = (time.perf_counter() - begun) / runs
-    rows = [
-        {
-            "agents": people.agents,
-            "level": level,
-            "parameter": name,
-            "derivative": found.value(q),
-            "standard_error": found.standard_error(q),
-            "step": step[q],
-            "streams": len(found.small[q]),
-            "difference": found.small[q].mean(),
-            "difference_sd": found.small[q].std(ddof=1),
-            "difference_seconds": 2 * len(PARAMETERS) * seconds,
-            "fingerprint": fingerprint(people, level),
-        }
-        for q, name in enumerate(PARAMETERS)
-    ]
-    return pd.DataFrame(rows)
-
-
-def fingerprint(people: sim.Population, level: str) -> str:
-    """Names the world that a truth belongs to: population, rates and their first derivatives' direction, rounded to five digits.
-
-    More digits would tell single from double precision, which a process may have as its default.
-    """
-    base = torch.zeros(1, len(PARAMETERS), dtype=torch.float64)
-    digest = hashlib.sha256(f"{SCHEME} {people.group.tobytes()!r} {people.venues.tobytes()!r}".encode())
-    for theta in (base, base + 0.1 * torch.arange(1, len(PARAMETERS) + 1)):
-        for x in rates(people, theta, LEVELS[level]).tensors():
-            digest.update(np.format_float_scientific(float(x.sum()), precision=4).encode())
-    return digest.hexdigest()[:16]
-
-
-def steps(gradient: NDArray[np.float64], total: float) -> NDArray[np.float64]:
-    """Half-widths by which the log of the total changes by about 0.15, at most 0.4 in the parameter.
-
-    A wide step has little noise, and extrapolation removes its error of order h^2. Where the wave saturates a change of 0.3 left 5 %.
-    """
-    return np.minimum(STEP_OF_LOG_TOTAL * total / np.maximum(np.abs(gradient), 1e-12), LARGEST_STEP)
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        """`[O]` standard error of `value`, with the covariance of the streams that both widths share."""
+        a, b = self.small, self.large
+        n, m = len(a), len(b)
+        both = ((a[:m] - a[:m].mean(0)) * (b - b.mean(0))).sum(0) / (m - 1)
+        variance = (16 * a.var(0, ddof=1) / n + b.var(0, ddof=1) / m - 8 * both / n) / 9
+        error: NDArray[np.float64] = np.sqrt(np.maximum(variance, 0.0))
+        return error
 
 
 def differences(
-    total: Total,
-    step: NDArray[np.float64],
-    wanted: float,
-    most: int,
-    batch: int,
-) -> Truth:
-    """Add streams to each parameter until its standard error is under `wanted` of its value, or `most` are used up.
+    run: Outcomes, parameters: int, q: int, step: float, wanted: float, most: int, batch: int
+) -> Differences:
+    """Add streams until the first outcome's standard error is under `wanted` of its derivative, or `most` are used up.
 
     Args:
-        total: the simulation.
-        step: `[Q]` from `steps`.
+        run: the simulation.
+        parameters: Q.
+        q: the parameter that is varied.
+        step: half-width h.
         wanted: relative standard error at which to stop.
-        most: streams a parameter at most, a multiple of `batch`.
+        most: streams at most.
         batch: streams simulated at once, a multiple of `EVERY`.
     """
-    Q = len(step)
-    small: list[list[NDArray[np.float64]]] = [[] for _ in range(Q)]
-    large: list[list[NDArray[np.float64]]] = [[] for _ in range(Q)]
-    for q in range(Q):
-        for first in range(0, most, batch):
-            streams = torch.arange(first, first + batch)
-            small[q].append(_central(total, q, step, 1.0, streams))
-            few = torch.arange(first // EVERY, (first + batch) // EVERY)
-            large[q].append(_central(total, q, step, 2.0, few))
-            so_far = Truth(step[q : q + 1], (np.concatenate(small[q]),), (np.concatenate(large[q]),))
-            if first and so_far.standard_error(0) < wanted * abs(so_far.value(0)):
-                break
-    return Truth(step, tuple(np.concatenate(x) for x in small), tuple(np.concatenate(x) for x in large))
+    small: list[NDArray[np.float64]] = []
+    large: list[NDArray[np.float64]] = []
+    levels: list[NDArray[np.float64]] = []
+    for first in range(0, max(most, 2 * batch), batch):
+        a, level = _central(run, parameters, q, step, torch.arange(first, first + batch))
+        b, _ = _central(run, parameters, q, 2 * step, torch.arange(first // EVERY, (first + batch) // EVERY))
+        small.append(a)
+        large.append(b)
+        levels.append(level)
+        so_far = Differences(step, np.concatenate(small), np.concatenate(large), np.mean(levels, 0))
+        if first and so_far.standard_error[0] < wanted * abs(so_far.value[0]):
+            break
+    return so_far
 
 
-def _central(total: Total, q: int, step: NDArray[np.float64], times: float, streams: Tensor) -> NDArray[np.float64]:
-    """`[len(streams)]` central differences in parameter q, both ends with the same luck."""
-    h = times * float(step[q])
-    theta = torch.zeros(2 * len(streams), len(step), dtype=torch.float64)
+def pilot_step(world: World, q: int, seed: int, device: str) -> float:
+    """Half-width by which the log of the first outcome changes by about 0.15, at most 0.3 in the parameter.
+
+    A wide step has little noise, and extrapolation removes its error of order h^2. The local score is good enough to choose it.
+    """
+    name, weight = next(iter(world.outcomes.items()))
+    runs = 20 if world.people.agents < 10_000 else 4
+    pilot = sample(replace(world, outcomes={name: weight}), "local-score", seed, runs, device)
+    slope, level = abs(pilot.gradient[:, 0, q].mean()), pilot.outcome[:, 0].mean()
+    return float(min(CHANGE_OF_LOG_TOTAL * level / max(slope, 1e-12), LARGEST_STEP))
+
+
+def simulate(world: World, seed: int, device: str) -> tuple[Outcomes, int]:
+    """The simulation of a world for `differences`, and how many streams go at once."""
+
+    def run(theta: Tensor, streams: Tensor) -> NDArray[np.float64]:
+        with torch.no_grad():
+            rates = world.rates(theta.to(zeros(world, 1, device)))
+            x = outcomes(world, sim.epidemic(world.people, rates, seed, streams=streams))
+        numbers: NDArray[np.float64] = x.cpu().numpy()
+        return numbers
+
+    at_once = CELLS / (2 * world.people.agents * world.days)
+    return run, EVERY * int(max(1, min(500, at_once / EVERY)))
+
+
+def _central(
+    run: Outcomes, parameters: int, q: int, h: float, streams: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`[len(streams), O]` central differences, both ends with the same random numbers, and their mean level."""
+    theta = torch.zeros(2 * len(streams), parameters, dtype=torch.float64)
     theta[: len(streams), q], theta[len(streams) :, q] = h, -h
-    with torch.no_grad():
-        up, down = total(theta, streams.repeat(2)).chunk(2)
-    return ((up - down) / (2 * h)).numpy()
+    up, down = np.split(run(theta, streams.repeat(2)), 2)
+    return (up - down) / (2 * h), (up + down).mean(0) / 2

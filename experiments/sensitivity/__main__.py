@@ -45,9 +45,6 @@ def main(
     workers: Annotated[
         int | None, typer.Option(help="Processes that share the runs, one core each; default all cores.")
     ] = None,
-    ghosts: Annotated[
-        int | None, typer.Option(help="Of each household in level 3's gradients: less bias, several times the price.")
-    ] = None,
     streams: Annotated[int | None, typer.Option(help="Random streams of level 2.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of the prior at level 3.")] = None,
     reference: Annotated[int | None, typer.Option(help="Rows of the dearest ranking, a power of two.")] = None,
@@ -65,7 +62,7 @@ def main(
             raise StudyError(f"Device {device!r} was asked for, which is not there; run with --device cpu.")
         config = make_config(
             smoke=smoke, thorough=thorough, check=check, source=str(source), outputs=tuple(of or ()), scale=scale, seed=seed,
-            device=device, batch=batch, workers=workers, ghosts=ghosts, streams=streams, draws=draws, reference=reference,
+            device=device, batch=batch, workers=workers, streams=streams, draws=draws, reference=reference,
             reference_file=None if reference_file is None else str(reference_file), elements=elements,
             levels=tuple(x.strip() for x in levels.split(",")) if levels else None,
         )  # fmt: skip

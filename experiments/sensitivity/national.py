@@ -36,7 +36,6 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     streams: Annotated[int, typer.Option(help="Random streams of level 2; 0 leaves it out.")] = 16,
     draws: Annotated[int, typer.Option(help="Draws of the prior at level 3; 0 leaves it out.")] = 0,
-    ghosts: Annotated[int, typer.Option(help="Of each household, at level 3.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
     """Time the report of every input with its error bars, and add up the shares of level 3, size by size."""
@@ -53,10 +52,10 @@ def main(
         for one in scale or [1.0]:
             rows.append({"scale": one})
             began = time.perf_counter()
-            work = Recipe(str(source), one, seed, 8, ghosts).build(device)
+            work = Recipe(str(source), one, seed, 8).build(device)
             agents = work.simulator.population.agents
             batch = max(1, min(64, AT_ONCE // agents)) if device == "cuda" else 8
-            work = Work(work.simulator, seed, batch, ghosts)
+            work = Work(work.simulator, seed, batch)
             rows[-1] |= {"agents": agents, "batch": batch, "population_seconds": time.perf_counter() - began}
             for part in (_level_two, _level_three):
                 count = streams if part is _level_two else draws
@@ -127,7 +126,7 @@ def _level_three(work: Work, outputs: list[Output], centre: Array, draws: int) -
         }  # fmt: skip
     ledger = work.ledger
     return {
-        "draws": draws, "ghosts": work.ghosts, "seconds_level_three": spent, "inputs_level_three": len(found.names),
+        "draws": draws, "seconds_level_three": spent, "inputs_level_three": len(found.names),
         "seconds_a_gradient": ledger.per_run(level_three.PRIOR) / len(outputs), "outputs": results,
     }  # fmt: skip
 

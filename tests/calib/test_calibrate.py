@@ -6,10 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from torch.distributions import Independent, LogNormal, Normal, Uniform
+from torch.distributions import Beta, Exponential, Gamma, HalfCauchy, Independent, LogNormal, Normal, Uniform, Weibull
 
 import calib._calibrate
-from calib import Calibration, CheckpointError, Parameter, ParameterSpace, calibrate
+from calib import Calibration, CheckpointError, Parameter, ParameterSpace, TruncatedNormal, calibrate, make_flow
 
 DESIGN = torch.tensor([[1.0, 0.5], [0.3, -1.0], [0.8, 0.8]], dtype=torch.float64)
 DATA = torch.tensor([0.9, -0.4, 0.7], dtype=torch.float64)
@@ -123,7 +123,7 @@ def test_chance_in_the_simulator_is_said():
         g = torch.Generator().manual_seed(seed)
         return linear(theta, seed) + 3.0 * torch.randn(len(theta["effect"]), 3, generator=g)
 
-    found = calibrate(noisy, SPACE, DATA, likelihood=law, gradient="score", flow="gaussian", budget=300)
+    found = calibrate(noisy, SPACE, DATA, likelihood=law, gradient="score", flow="gaussian", budget=300, method="reuse")
     assert found.report["weight"] < 1
     assert found.verdict.state == "poor"
     assert "Two runs at the same parameters differ" in str(found.verdict)
@@ -165,6 +165,17 @@ def test_arviz_groups(found):
     assert tree["observed_data"]["data"].shape == (3,)
 
 
+def test_a_table_and_a_figure(found):
+    table, (mean, covariance) = found.summary(seed=1), exact()
+    assert list(table.index) == ["effect[a]", "effect[b]"]
+    torch.testing.assert_close(torch.tensor(table["mean"].to_numpy()), mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.tensor(table["sd"].to_numpy()), covariance.diagonal().sqrt(), atol=0.0, rtol=0.06)
+    torch.testing.assert_close(torch.tensor(table["prior sd"].to_numpy()), torch.full((2,), 2.0), atol=0.0, rtol=0.06)
+    assert (table["5 %"] < table["50 %"]).all()
+    assert set(table["unit"]) == {"m"}
+    assert len(found.plot(200).axes) >= 3
+
+
 def test_same_seed_same_result():
     one, two = (calibrate(linear, SPACE, DATA, likelihood=law, budget=400, seed=5) for _ in range(2))
     g = [torch.Generator().manual_seed(0) for _ in range(2)]
@@ -175,7 +186,7 @@ def test_same_seed_same_result():
     ("arguments", "match"),
     [
         ({"budget": 60}, "budget of"),
-        ({"budget": 30}, "expected at least 50"),
+        ({"budget": 30}, "expected at least 53"),
         ({"data": None}, "without data"),
         ({"likelihood": lambda m: Normal(m, 1.0)}, "one value a row"),
         ({"flow": "nothing"}, "no flow is called"),
@@ -209,3 +220,28 @@ def test_simulator_that_fails_on_some_draws():
 def test_docstring():
     torch.set_default_dtype(torch.float32)
     assert doctest.testmod(calib._calibrate, extraglobs={"torch": torch}).failed == 0
+
+
+def test_log_density_outside_the_bounds_of_priors():
+    priors = {
+        "u": Uniform(0.0, 2.0), "b": Beta(2.0, 3.0), "g": Gamma(2.0, 1.0), "l": LogNormal(0.0, 1.0),
+        "h": HalfCauchy(1.0), "w": Weibull(1.0, 2.0), "t": TruncatedNormal(0.0, 1.0, -1.0, 1.0), "e": Exponential(1.0),
+    }  # fmt: skip
+    space = ParameterSpace(tuple(Parameter(name, prior) for name, prior in priors.items()))
+    found = Calibration(space, make_flow("gaussian", space.dim, seed=0), None, None, None, {})
+    good = {name: torch.full((3,), 0.5) for name in priors}
+    expected = sum(prior.log_prob(torch.tensor(0.5)) for prior in priors.values())
+    torch.testing.assert_close(found.log_prob(good), expected.expand(3))
+    for name in priors:
+        low = -1.0 if name == "t" else 0.0
+        for wrong in (
+            low,
+            low - 1.0,
+            math.inf,
+            math.nan,
+            *([2.0, 3.0] if name == "u" else [1.0] if name in "bt" else []),
+        ):
+            theta = good | {name: torch.tensor([0.5, wrong, 0.5])}
+            value = found.log_prob(theta)
+            assert value[1] == -math.inf, (name, wrong)
+            torch.testing.assert_close(value[::2], expected.expand(2))

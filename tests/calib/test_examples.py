@@ -59,3 +59,14 @@ def test_two_towns(tmp_path, monkeypatch, single):
     assert abs(float(size[1]) - 90) < 5
     assert names["page"].word == "pass"
     assert names["again"].can_correct
+
+
+def test_pyro_model(single):
+    names: dict = {}
+    exec(compile(block("docs/inference.md", "## A Pyro model"), "docs/inference.md", "exec"), names)
+    assert names["found"].verdict.state in ("good", "usable")
+    mu, tau = names["draws"]["mu"], names["draws"]["tau"]  # known: 4.41 +- 3.31 and 3.60 +- 3.20
+    assert abs(float(mu.mean()) - 4.41) < 0.5 * 3.31
+    assert abs(float(tau.mean()) - 3.60) < 0.5 * 3.20
+    assert names["data"]["y"].shape == (200, 8)
+    assert names["tree"]["posterior"]["theta"].shape[2:] == (8,)

@@ -39,6 +39,32 @@ def test_moments_of_a_gaussian_from_a_flow_that_is_wrong():
     )
 
 
+def test_energy_of_draws_is_that_of_a_gaussian_with_its_momentum():
+    """In base noise of the right flow the energy is half a chi-square of 2 D degrees of freedom, up to a constant."""
+    flow = make_flow("gaussian", D, seed=0)
+
+    def log_density(z):
+        return flow.log_prob(z)
+
+    found = sample_chains(
+        log_density, flow, chains=32, warmup=60, draws=150, generator=torch.Generator().manual_seed(6)
+    )
+    assert found.energy.shape == found.diverging.shape == found.log_density.shape == (150, 32)
+    assert float(found.energy.mean()) == pytest.approx(D, rel=0.06)
+    assert float(found.energy.var()) == pytest.approx(D, rel=0.15)
+    assert found.divergent == int(found.diverging.sum()) == 0
+
+
+def test_trajectories_into_the_impossible_are_marked():
+    def log_density(z):
+        return torch.where(z[:, 0].abs() < 0.3, -0.5 * (z**2).sum(1), -math.inf)
+
+    flow = make_flow("gaussian", 2, seed=0)
+    found = sample_chains(log_density, flow, chains=8, warmup=5, draws=30, generator=torch.Generator().manual_seed(7))
+    assert found.divergent == int(found.diverging.sum()) > 0
+    assert torch.isfinite(found.energy).all()
+
+
 def test_curved_posterior_that_no_gaussian_follows():
     """A banana, z_1 = x + z_0^2 / 2: the second coordinate has mean 1/2 and variance 1/4 + 1/2."""
 

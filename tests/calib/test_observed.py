@@ -8,7 +8,8 @@ from torch.distributions import Binomial, Independent, LogNormal, MultivariateNo
 
 from calib import FitError
 from calib._observed import Evaluate, as_data
-from calib._simulator import Rows, as_rows
+from calib._rows import as_rows
+from calib._simulator import Rows
 
 OUTPUTS = torch.tensor([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])
 

@@ -129,6 +129,91 @@ def test_scores_without_any_observation_are_none():
     json.dumps(scores.summary(), allow_nan=False)
 
 
+def cells_by_hand(rng, horizons=3, places=4):
+    """Quantiles and observations; counts at p0 are a thousand times those elsewhere, so that it decides any mean."""
+    size = np.array([1e5, 100.0, 100.0, 100.0])
+    observed = np.round(size * rng.uniform(0.9, 1.1, (horizons, places)))
+    quantiles = size[:, None] * np.linspace(0.8, 1.2, 23) * np.ones((horizons, 1, 1))
+    return quantiles, observed, [f"p{i}" for i in range(places)]
+
+
+@pytest.mark.parametrize("gap", ["forecast", "baseline", "both"])
+def test_equal_forecasts_have_relative_score_one_whatever_is_missing(rng, gap):
+    quantiles, observed, places = cells_by_hand(rng)
+    forecast, baseline = quantiles.copy(), quantiles.copy()
+    if gap != "baseline":
+        forecast[:, 0] = np.nan
+    if gap != "forecast":
+        baseline[0, 1, 7] = np.nan
+    scored = 9 if gap != "baseline" else 12
+    if gap == "baseline":
+        scores = score_forecast(forecast, observed, baseline, "x", places)
+    else:
+        with pytest.warns(UserWarning, match=r"missing in 3 of 12 cells with an observation \(p0\)"):
+            scores = score_forecast(forecast, observed, baseline, "x", places)
+    mean = scores.mean()
+    assert mean["relative_wis"] == pytest.approx(1, abs=1e-12)
+    assert mean["relative_wis_log"] == pytest.approx(1, abs=1e-12)
+    assert mean["cells"] == scored
+    assert mean["missing_forecast"] == 12 - scored
+    assert mean["missing_baseline"] == (gap != "forecast")
+    assert mean["compared"] == scored - (gap != "forecast")
+    json.dumps(scores.summary(), allow_nan=False)
+
+
+def test_a_missing_forecast_is_not_a_miss_of_its_interval(rng):
+    quantiles, observed, places = cells_by_hand(rng)
+    forecast = quantiles.copy()
+    forecast[1, 2] = np.nan
+    with pytest.warns(UserWarning, match="missing in 1 of 12"):
+        scores = score_forecast(forecast, observed, quantiles, "x", places)
+    assert np.isnan(scores.inside_95[1, 2])
+    assert scores.mean()["coverage_95"] == 1
+    assert scores.mean((1, 2))["wis"] is None
+    # a cell that lacks a single quantile has no score and no part of one
+    part = weighted_interval_score(np.where(np.arange(23) == 11, np.nan, np.arange(23.0))[None], np.zeros(1))
+    assert np.isnan([part.wis, part.dispersion, part.overprediction, part.underprediction]).all()
+
+
+def test_a_worse_forecast_stays_worse_with_gaps(rng):
+    quantiles, observed, places = cells_by_hand(rng)
+    forecast = quantiles * 1.5
+    forecast[:, 0] = np.nan
+    with pytest.warns(UserWarning, match="missing"):
+        mean = score_forecast(forecast, observed, quantiles, "x", places).mean()
+    assert mean["relative_wis"] > 5
+
+
+def test_negative_counts_leave_both_scales_alike(rng):
+    quantiles, observed, places = cells_by_hand(rng)
+    observed[0, 1], observed[2, 3] = -0.5, -40
+    with pytest.warns(UserWarning, match=r"2 observations of x are negative \(p1, p3\)"):
+        scores = score_forecast(quantiles, observed, quantiles, "x", places)
+    np.testing.assert_array_equal(np.isnan(scores.natural.wis), np.isnan(scores.log.wis))
+    mean = scores.mean()
+    assert (mean["cells"], mean["negative_observed"], mean["missing_forecast"]) == (10, 2, 0)
+    assert np.isfinite([mean["wis"], mean["wis_log"]]).all()
+
+
+def test_infinite_values_are_refused():
+    table = np.full((1, 1, 23), np.inf)
+    with pytest.raises(ValueError, match="23 quantiles and 0 observations are infinite"):
+        score_forecast(table, np.zeros((1, 1)), np.zeros((1, 1, 23)), "x", ["a"])
+
+
+def test_score_run_counts_cells_without_draws(rng):
+    draws = rng.poisson(100, size=(200, 4, 3)).astype(float)
+    draws[:, :, 1] = np.nan
+    forecast = Forecast(draws, rng.poisson(100, size=(4, 3)), 100 + rng.normal(size=(6, 3)), ["a", "b", "c"])
+    with pytest.warns(UserWarning, match=r"\(b\)"):
+        result = score_run({"x": forecast}, np.random.default_rng(0))["x"]
+    assert result["overall"]["1-4"]["missing_forecast"] == 4
+    assert result["by_place"][1]["relative_wis"] is None
+    draws[3, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="1 of 2400 predictive draws are not finite"):
+        score_run({"x": forecast}, np.random.default_rng(0))
+
+
 def test_score_refuses_negative_quantiles_and_wrong_axes():
     table = np.zeros((1, 2, 23))
     with pytest.raises(ValueError, match="negative"):

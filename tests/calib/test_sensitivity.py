@@ -5,6 +5,8 @@ from calib._sensitivity import (
     PRIOR_SWING,
     Functional,
     SensitivityError,
+    _in_top,
+    _rank,
     derivative_measure,
     sensitivity,
     sensitivity_frame,
@@ -184,3 +186,70 @@ def test_what_cannot_be_answered_is_refused(rng, functional):
         sensitivity(jacobian, z, NAMES, [functional], rng, second=jacobian[:20])
     with pytest.raises(SensitivityError, match="Weights have shape"):
         sensitivity(jacobian, z, NAMES, [functional], rng, weights=-np.ones(50))
+
+
+@pytest.mark.parametrize("where", ["expected", "jacobian", "z", "second"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_bad_value_anywhere_costs_one_draw(where, value):
+    """The answer is that of the other draws alone, to the last digit of every interval and rank."""
+    rng = np.random.default_rng(8)
+    z = rng.normal(size=(200, 2))
+    jacobian = np.stack([1 + z[:, 1], z[:, 0]], axis=-1)[:, None] + 0.1 * rng.normal(size=(200, 1, 2))
+    given = {"jacobian": jacobian, "z": z, "second": jacobian + 0.1 * rng.normal(size=jacobian.shape)}
+    given["expected"] = (z[:, 0] + z[:, 0] * z[:, 1])[:, None]
+    f = [Functional("f", np.ones(1))]
+
+    def bounds(arrays):
+        (result,) = sensitivity(
+            arrays["jacobian"], arrays["z"], ("a", "b"), f, np.random.default_rng(1),
+            second=arrays["second"], expected=arrays["expected"], over="prior", replicates=50,
+        )  # fmt: skip
+        return result
+
+    without = bounds({name: x[np.arange(200) != 17] for name, x in given.items()})
+    spoilt = {name: x.copy() for name, x in given.items()}
+    spoilt[where][17].flat[0] = value
+    found = bounds(spoilt)
+    assert (found.draws, found.dropped) == (199, 1)
+    for measure, index in found.measures.items():
+        for field in ("value", "low", "high", "rank", "top_five"):
+            np.testing.assert_array_equal(getattr(index, field), getattr(without.measures[measure], field))
+    np.testing.assert_array_equal(found.measures["total_effect_bound"].rank, [1, 2])
+
+
+def test_nothing_finite_or_nothing_that_varies_is_refused(rng, functional):
+    z = rng.normal(size=(50, 4))
+    jacobian, flat = linear(z), np.ones((50, 2))
+    for spoilt in ({"jacobian": jacobian * np.nan}, {"z": z * np.nan}, {"expected": flat * np.nan}):
+        given = {"jacobian": jacobian, "z": z, "expected": jacobian @ np.ones(4)} | spoilt
+        with pytest.raises(SensitivityError, match="None of 50 draws is finite"):
+            sensitivity(
+                given["jacobian"], given["z"], NAMES, [functional], rng, expected=given["expected"], over="prior"
+            )
+    with pytest.raises(SensitivityError, match="does not vary over 50 draws"):
+        sensitivity(jacobian, z, NAMES, [functional], rng, expected=flat, over="prior")
+    with pytest.raises(SensitivityError, match=r"\[draw, output\] = \(50, 2\)"):
+        sensitivity(jacobian, z, NAMES, [functional], rng, expected=flat[:9], over="prior")
+    with pytest.raises(SensitivityError, match="weights that are not finite"):
+        sensitivity(jacobian, z, NAMES, [Functional("f", np.array([np.nan, 1.0]))], rng)
+    jacobian[4, 0, 0] = np.nan
+    with pytest.raises(SensitivityError, match="1 of 50 gradients"):
+        derivative_measure(jacobian[:, 0])
+
+
+def test_ranks_of_ties_and_of_missing_values():
+    ranks = _rank(np.array([[2.0, -3.0, 2.0, 0.0, np.nan, 0.0], [np.nan] * 6]))
+    np.testing.assert_array_equal(ranks, [[2, 1, 2, 4, 7, 4], [7] * 6])
+    # three places are left after two: six equal ones share them, a missing value has none
+    samples = np.array([[9.0, 8.0, 1, 1, 1, 1, 1, 1, np.nan]])
+    np.testing.assert_allclose(_in_top(samples)[0], [1, 1, *[0.5] * 6, 0])
+    assert _in_top(np.arange(40.0).reshape(4, 10)).sum(-1).tolist() == [5.0] * 4
+
+
+def test_parameters_that_do_nothing_share_the_last_rank(rng):
+    z = rng.normal(size=(60, 7))
+    slopes = np.array([0.0, 2.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    (result,) = sensitivity(linear(z, slopes), z, list("abcdefg"), [Functional("f", np.ones(2))], rng)
+    share = result.measures["derivative_share"]
+    np.testing.assert_array_equal(share.rank, [3, 1, 3, 2, 3, 3, 3])
+    np.testing.assert_allclose(share.top_five, [0.6, 1, 0.6, 1, 0.6, 0.6, 0.6])

@@ -7,7 +7,7 @@ import torch.distributions as dist
 from scipy import stats
 from torch.func import jacfwd, jacrev, jvp, vmap
 
-from calib import Parameter, ParameterSpace
+from calib import Parameter, ParameterSpace, TruncatedNormal
 
 
 def logit_normal(loc, scale):
@@ -33,10 +33,17 @@ CLOSED = {
     "uniform": (lambda: dist.Uniform(-1.0, 3.0), stats.uniform(-1, 4).ppf, "Uniform"),
     "halfnormal": (lambda: dist.HalfNormal(2.0), stats.halfnorm(scale=2).ppf, "HalfNormal"),
     "exponential": (lambda: dist.Exponential(0.5), stats.expon(scale=2).ppf, "Exponential"),
+    "halfcauchy": (lambda: dist.HalfCauchy(2.0), stats.halfcauchy(scale=2).ppf, "HalfCauchy"),
+    "cauchy": (lambda: dist.Cauchy(1.0, 2.0), stats.cauchy(1, 2).ppf, "Cauchy"),
+    "weibull": (lambda: dist.Weibull(2.0, 1.5), stats.weibull_min(1.5, scale=2).ppf, "Weibull"),
+    "above": (lambda: TruncatedNormal(1.0, 0.5, low=0.0), stats.truncnorm(-2, math.inf, 1, 0.5).ppf, "TruncatedNormal"),
+    "far": (lambda: TruncatedNormal(0.0, 1.0, 6.0, 9.0), stats.truncnorm(6, 9).ppf, "TruncatedNormal"),
 }
 NUMERICAL = {
     "beta": (lambda: dist.Beta(2.0, 5.0), stats.beta(2, 5).ppf, "Beta"),
     "gamma": (lambda: dist.Gamma(0.7, 3.0), stats.gamma(0.7, scale=1 / 3).ppf, "Gamma"),
+    "student": (lambda: dist.StudentT(3.0, 1.0, 2.0), stats.t(3, 1, 2).ppf, "StudentT"),
+    "inversegamma": (lambda: pdist.InverseGamma(2.0, 3.0), stats.invgamma(2, scale=3).ppf, "InverseGamma"),
 }
 ALL_PRIORS = CLOSED | NUMERICAL
 
@@ -152,7 +159,6 @@ def test_tails_stay_accurate():
 @pytest.mark.parametrize(
     ("prior", "word"),
     [
-        (lambda: dist.StudentT(3.0), "StudentT"),
         (lambda: dist.Poisson(3.0), "Poisson"),
         (lambda: dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), "MultivariateNormal"),
         (
@@ -181,3 +187,34 @@ def test_misuse_is_refused(space):
         Parameter("a", dist.Normal(0.0, 1.0).expand([3]), labels=("x", "y"))
     with pytest.raises(ValueError, match="at least one"):
         ParameterSpace(())
+
+
+def test_shares_of_a_dirichlet():
+    concentration = torch.tensor([2.0, 0.7, 5.0])
+    space = ParameterSpace((Parameter("p", dist.Dirichlet(concentration), labels=("a", "b", "c")),))
+    assert (space.dim, space.names) == (2, ("p[a]", "p[b]"))
+    theta = space.sample_prior(40_000, torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = dist.Dirichlet(concentration)
+    torch.testing.assert_close(theta["p"].mean(0), expected.mean, atol=0.004, rtol=0)
+    torch.testing.assert_close(theta["p"].var(0), expected.variance, atol=0.001, rtol=0)
+    z = torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(space.to_z(space.to_theta(z)), z)
+    back = space.unflatten(space.flatten(space.to_theta(z)))
+    torch.testing.assert_close(back["p"], space.to_theta(z)["p"])
+    jacobian = vmap(jacfwd(lambda u: space.flatten(space.to_theta(u))))(z)
+    torch.testing.assert_close(space.log_slope(z)["p"], torch.linalg.slogdet(jacobian).logabsdet)
+
+
+@pytest.mark.parametrize("prior", [dist.Poisson(3.0), dist.Bernoulli(0.3), pdist.Categorical(torch.ones(3))])
+def test_discrete_priors_are_refused_in_a_sentence(prior):
+    with pytest.raises(ValueError, match="is discrete: only continuous parameters"):
+        Parameter("k", prior).map  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ALL_PRIORS)
+def test_inside(key):
+    space, prior = space_of(key), ALL_PRIORS[key][0]()
+    assert space.inside({"x": space.to_theta(torch.tensor([[-1.0], [2.0]]))["x"]}).all()
+    if key not in ("normal", "cauchy", "student", "scaled"):  # the bounds of the last are those of its z
+        assert space.inside({"x": torch.tensor([-9.0, math.nan])}).tolist() == [False, False]
+    assert torch.isfinite(prior.log_prob(torch.tensor(7.0) if key == "far" else torch.tensor(0.4)))

@@ -109,14 +109,16 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     save_inference_data(
         to_inference_data(
             {
-                "posterior": posterior,
+                "posterior": {name: x.reshape(4, -1, *x.shape[2:]) for name, x in posterior.items()},
+                "forecast_draws": posterior,
                 "prior": prior,
                 "posterior_predictive": chain,
                 "prior_predictive": {name: y[None] for name, y in wide.items()},
                 "observed_data": observed,
                 "sample_stats": {
-                    "lp": rng.normal(size=(1, draws)),
-                    "log_q": rng.normal(size=(1, draws)),
+                    "lp": rng.normal(size=(4, draws // 4)),
+                    "energy": rng.normal(size=(4, draws // 4)),
+                    "diverging": np.zeros((4, draws // 4)),
                 },
                 "constant_data": {
                     "fitted_week": np.asarray(FITTED),

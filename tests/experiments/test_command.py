@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import arviz as az
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -304,3 +306,27 @@ def test_the_finished_run_says_what_was_asked(finished):
     for name in names:
         assert (finished / name).stat().st_size > 0, name
     assert not list(finished.rglob(".*"))
+
+
+def test_the_posterior_file_of_a_run_holds_chains_dates_and_gaps(finished):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    tree = az.from_netcdf(str(finished / "posterior.nc"))
+    chains = manifest["sampler"]["chains"]
+    assert tree.posterior.sizes["chain"] == chains == 64
+    assert tree.posterior.sizes["draw"] * chains == manifest["sampler"]["draws"]
+    assert tree.forecast_draws.sizes["draw"] == manifest["simulations"]["forecast"]
+    # of the parameters alone, where the manifest's is of the shared errors too, on a scale of its own
+    found = az.rhat(tree).to_array().max()
+    assert 1.0 < float(found) < 1.1 * manifest["sampler"]["r_hat"]
+    cases = tree.posterior_predictive["cases_district"]
+    assert cases.dims == ("chain", "draw", "replicate", "week", "district")
+    assert cases["week"].dtype.kind == "M"
+    assert cases.attrs["units"] == "people"
+    assert tree.posterior["transmission_community"].attrs["units"] == "per infection"
+    assert int(tree.sample_stats["diverging"].sum()) == manifest["sampler"]["divergent"]
+    assert np.isfinite(az.bfmi(tree)).all()
+    for name, values in tree.log_likelihood.data_vars.items():
+        seen = tree.constant_data[f"seen_{name}"].to_numpy()
+        np.testing.assert_array_equal(np.isfinite(values).all(("chain", "draw")), seen)
+        np.testing.assert_array_equal(np.isfinite(values).any(("chain", "draw")), seen)
+    assert np.isfinite(az.loo(without_missing(tree), var_name="admissions_age").elpd_loo)

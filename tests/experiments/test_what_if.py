@@ -56,7 +56,7 @@ def folder(tmp_path_factory, tiny):
             expected = tiny.full.bind(0)(theta)
     weeks = [str(w.date()) for w in nz.CALENDAR.weeks()]
     groups = {
-        "posterior": {name: value.numpy()[None] for name, value in theta.items()},
+        "forecast_draws": {name: value.numpy()[None] for name, value in theta.items()},
         "posterior_predictive": {"infections_district": expected["infections_district"].numpy()[None]},
     }
     dims = {"infections_district": ["week", "district"]} | {

@@ -219,7 +219,7 @@ def folder(tmp_path_factory, tiny, theta):
             "smoke": True,
         }
         run = RunFolder.create(path, "nz_calibration", config, 0)
-    groups = {"posterior": {name: value.numpy()[None] for name, value in theta.items()}}
+    groups = {"forecast_draws": {name: value.numpy()[None] for name, value in theta.items()}}
     dims = {p.name: [f"{p.name}_entry"] for p in tiny.space.parameters if p.shape}
     save_inference_data(to_inference_data(groups, coords={}, dims=dims), path / "posterior.nc")
     run.update(status="complete")

@@ -149,6 +149,18 @@ def test_failed_runs_are_dropped_and_counted():
     np.testing.assert_array_equal(s.draws, [254, 255, 255])
 
 
+def test_a_flow_that_is_not_finite_at_a_draw_costs_that_draw():
+    f = additive_normal((1.0, 1.0, 2.0))
+    g = gradients(f, 100)
+    here = np.broadcast_to(np.eye(3), (100, 3, 3)).copy()
+    here[4, 0, 0] = np.nan
+    r = derivative_sensitivity(g, f.names, np.random.default_rng(0), flow=(here, np.eye(3)), replicates=20)
+    assert (r.draws, r.dropped) == (99, 1)
+    assert np.isfinite([r.share.value, r.share.low, r.share.high]).all()
+    with pytest.raises(SensitivityError, match="0 of 100 draws"):
+        derivative_sensitivity(g, f.names, np.random.default_rng(0), flow=(np.eye(3) * np.nan, np.eye(3)))
+
+
 def test_an_input_without_effect_has_zero_and_a_finite_interval():
     f = additive_normal((1.0, 0.0))
     r = derivative_sensitivity(

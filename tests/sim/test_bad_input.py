@@ -106,19 +106,21 @@ def test_out_of_memory_halves_the_batch_and_says_so(world, error, monkeypatch):
     population, rates = world
     once = sim.epidemic(population, rates, 3)
     leaves = [rates.map(lambda x: x.clone().requires_grad_()) for _ in range(2)]
-    expected = torch.autograd.grad(sim.epidemic(population, leaves[0], 3).square().sum(), leaves[0].transmission)[0]
+    expected = torch.autograd.grad(
+        sim.epidemic(population, leaves[0], 3, estimator="local-score").square().sum(), leaves[0].transmission
+    )[0]
 
     cramped = Cramped(2, error)
     monkeypatch.setattr(_primitive, "_backend", lambda *_: cramped)
     with pytest.warns(RuntimeWarning, match="5 particles at once"):
-        batched = sim.epidemic(population, leaves[1], 3)
+        batched = sim.epidemic(population, leaves[1], 3, estimator="local-score")
     assert torch.equal(batched, once)
     assert cramped.batches == [2, 1, 2]
     with pytest.warns(RuntimeWarning, match="batches of"):
         gradient = torch.autograd.grad(batched.square().sum(), leaves[1].transmission)[0]
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
     with pytest.warns(RuntimeWarning, match="batches of"):
-        _, tangents = sim.jacobian(population, rates, random_tangents(rates, 2), 3)
+        _, tangents = sim.jacobian(population, rates, random_tangents(rates, 2), 3, estimator="local-score")
     assert tangents.shape == (*once.shape, 2)
 
 

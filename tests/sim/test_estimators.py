@@ -11,7 +11,7 @@ from sim import ESTIMATORS, EstimatorOptions, Rates
 from tests.sim.test_exactness import chain_binomial, chain_rates, enumerated_incidence
 from tests.sim.worlds import random_tangents, small_population, some_rates
 
-NAMES = ["local-score", *ESTIMATORS]
+NAMES = ["removals", "local-score", "auto", *ESTIMATORS]
 SOFT = EstimatorOptions(hard=False)
 EVERY_ENTRY = EstimatorOptions(entries=10_000)
 
@@ -145,7 +145,7 @@ def test_a_baseline_takes_noise_away():
 
 def test_unfit_choices_are_refused(world):
     population, rates = world
-    with pytest.raises(ValueError, match="choose one of local-score, straight-through"):
+    with pytest.raises(ValueError, match="choose one of removals, local-score, auto, straight-through"):
         sim.epidemic(population, rates, 3, estimator="reinforce")
     with pytest.raises(ValueError, match="keeps a tape over plain tensors"):
         sim.epidemic(population, rates, 3, backend="compiled", estimator="straight-through")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sim
-from sim import PERIOD, Rates, _batches, _compiled, _compiled_ghosts, _reference, _reference_ghosts
+from sim import PERIOD, Rates, _batches, _compiled, _reference
 from sim._columns import columns
 from tests.sim.test_bad_input import Cramped
 from tests.sim.test_exactness import chain_binomial
@@ -118,24 +118,6 @@ def test_a_taped_estimator_draws_the_same_epidemic(world):
     once = replace(rates, reinfection=None)
     taped = sim.epidemic(population, once, 3, estimator="straight-through")
     torch.testing.assert_close(taped, sim.epidemic(population, once, 3))
-
-
-def test_against_ghosts(world):
-    _, rates, c, _ = world
-    rates = replace(rates, reinfection=None)
-    past = _reference.run(c, rates, 3, torch.arange(2))
-    past = past._replace(ghosts=_reference_ghosts.ghosts(c, rates, past, 3, torch.arange(2), 2))
-    assert torch.equal(_compiled_ghosts.ghosts(c, rates, past, 3, torch.arange(2), 2), past.ghosts)
-    tangents, cotangent = random_tangents(rates, 3), torch.randn_like(past.incidence)
-    forwards, bars = [], []
-    for kernels in (_reference_ghosts, _compiled_ghosts):
-        forwards.append(kernels.jvp(c, rates, tangents, past))
-        bars.append(kernels.vjp(c, rates, past, cotangent))
-        pairs = zip(bars[-1].tensors(), tangents.tensors(), strict=True)
-        reverse = sum((x[..., None] * dx).flatten(0, -2).sum(0) for x, dx in pairs)
-        torch.testing.assert_close(torch.einsum("ptg,ptgq->q", cotangent, forwards[-1]), reverse, rtol=1e-9, atol=1e-8)
-    torch.testing.assert_close(*forwards, rtol=1e-9, atol=1e-8)
-    close(*bars)
 
 
 DAYS = PERIOD + 3
