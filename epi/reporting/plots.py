@@ -188,7 +188,9 @@ def parameters_forest(run: RunFiles) -> Figure:
 def parameters_forest_elements(run: RunFiles) -> Figure:
     """Posterior beside prior of parameters by district, age, ..."""
     return _forest(
-        run, lambda name: "[" in name, "Parameters by district, age and period: posterior on the prior's scale"
+        run,
+        lambda name: "[" in name,
+        f"Parameters by {run.study.region.axis}, age and period: posterior on the prior's scale",
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import sim
+from epi.errors import StudyError
 from epi.model.observation import by_day, observe
 from epi.model.simulator import usable
 from epi.model.transmission import HostTables, host_tables, make_rates
@@ -42,6 +43,8 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         `seconds_per_stream`, of the fastest batch.
     """
     s = work.simulator
+    if s.observation.share.shape[-1] != len(s.study.ages) * len(s.study.dose_states):
+        raise StudyError("Elasticities of single rates need archetypes of age and doses alone; leave this level out.")
     theta = work.theta(torch.as_tensor(z)[None])
     with torch.no_grad():
         hosts = host_tables(theta, s.context)
