@@ -24,8 +24,8 @@ from calib.multifidelity import Emulator, EmulatorPosterior, Problem, WithErrors
 from calib.numerics import Layer, Pace, kernel_threads
 from epi.inference.settings import make_config
 from epi.inference.setup import Study, build, read_figures
-from experiments.nz_calibration.__main__ import STUDY
 
+STUDY = "experiments.nz_calibration.study"
 CHAINS, RUNS, ROUNDS = 64, 174, 40
 Gradient = Callable[[], None]
 

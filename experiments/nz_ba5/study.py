@@ -106,7 +106,8 @@ study = replace(
     disease=disease,
     parts=parts,
     streams=streams,
-    transmission_walk=replace(first.transmission_walk, start=OPEN),
+    transmission_walk=epi.RandomWalk(start=OPEN, sds=(0.1, 0.25, 0.25), step=Normal(0.0, 1.0, unit="standardised", reason=
+        "Steps of a four-weekly random walk in log transmission outside the home, as in the study of the first wave.")),
     fit_to=("cases", "admissions", "deaths", "border"),
     measures=None,
-)
+)  # fmt: skip
