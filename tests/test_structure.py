@@ -11,7 +11,8 @@ ALLOWED = {
     "sim": {"sim"},
     "calib": {"calib"},
     "epi": {"ode", "sim", "calib", "epi"},
-    "experiments": {"ode", "sim", "calib", "epi", "experiments"},
+    "posterity": {"ode", "sim", "calib", "epi", "posterity"},
+    "experiments": {"ode", "sim", "calib", "epi", "posterity", "experiments"},
 }
 FILES = [(package, path) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import LogNormal
 
 from calib._space import ParameterSpace
 from calib.multifidelity._compiled_likelihood import CompiledLikelihood, compile_likelihood
@@ -216,7 +216,7 @@ def _log_normal(space: ParameterSpace) -> tuple[Tensor, Tensor]:
     """`[parameter]` location and width of priors, each log-normal."""
     loc, width = list[Tensor](), list[Tensor]()
     for p in space.parameters:
-        if not isinstance(p.prior, dist.LogNormal):
+        if not isinstance(p.prior, LogNormal):
             raise ValueError(
                 f"the prior of {p.name!r}, by which observations scatter, is {p.map.family}; make it log-normal."
             )

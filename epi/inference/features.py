@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from calib import ParameterSpace
-from calib._maps import NormalMap
 from calib.multifidelity import MAX_THREADS
-from calib.numerics import Pace, base_noise
+from calib.numerics import NormalMap, Pace, base_noise
 from epi.inference.compiled_features import (
     EFFECT,
     HAZARD,

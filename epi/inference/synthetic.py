@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calib._noise import derive_seed
+from calib.numerics import derive_seed
 from epi.data import Data
 from epi.errors import StudyError
 from epi.model import Simulator, observation_distribution

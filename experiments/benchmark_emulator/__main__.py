@@ -25,7 +25,6 @@ from calib.numerics import Layer, Pace, kernel_threads
 from epi.inference.settings import make_config
 from epi.inference.setup import Study, build, read_figures
 
-STUDY = "experiments.nz_calibration.study"
 CHAINS, RUNS, ROUNDS = 64, 174, 40
 Gradient = Callable[[], None]
 
@@ -35,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     with tempfile.TemporaryDirectory() as folder:
-        config = make_config(STUDY, smoke=True, device="cpu")
+        config = make_config("experiments.nz_calibration.study", smoke=True, device="cpu")
         run = RunFolder.create(Path(folder) / "run", "benchmark", config.identity(), config.seed)
         study = build(config, read_figures(config), run, Console(quiet=True))
     problem, emulator = study.problem, _emulator(study)

@@ -3,7 +3,7 @@
 import torch
 
 from calib.multifidelity import feature_jacobian
-from epi.inference.features import HOSTS, VENUES, _cubic, _forms, _polynomial, make_features
+from epi.inference.features import HOSTS, _cubic, _forms, _polynomial, make_features
 from epi.model.transmission import host_tables
 
 
@@ -25,8 +25,9 @@ def test_strength_of_transmission_is_that_of_the_hosts(tiny):
     people = share @ simulator.observation.share
     log_strength = (hosts.susceptibility * hosts.infectiousness.sum(-1) * people).sum(-1).log()
     rows = [p.name for p in space.parameters if p.name not in ("district_spread", "seed_spread")]
-    at = sum(space.slice_of(n).stop - space.slice_of(n).start for n in rows[: rows.index(VENUES[0])])
-    found = (features(z)[:, at] / (space.to_theta(z)[VENUES[0]] / space.to_theta(0 * z)[VENUES[0]])).log()
+    first = features.roles.venues[0]
+    at = sum(space.slice_of(n).stop - space.slice_of(n).start for n in rows[: rows.index(first)])
+    found = (features(z)[:, at] / (space.to_theta(z)[first] / space.to_theta(0 * z)[first])).log()
     wrong = (found - log_strength) - (found - log_strength).mean()
     assert float(wrong.std()) < 0.1 * float(log_strength.std())
     assert 2 * _cubic(torch.zeros(7)).numel() < HOSTS

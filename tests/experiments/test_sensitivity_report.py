@@ -116,7 +116,7 @@ def test_the_timing_follows_the_quotient_rule(made, labels):
     assert ((timing.value(flat) > 0) & (timing.value(flat) < 17)).all()
     (result,) = zero_shot(jacobian, [timing], np.random.default_rng(0), 20)
     assert result.unit == "weeks"
-    assert kept_labels(jacobian, "2022-03-20").weeks == labels.weeks
+    assert kept_labels(jacobian, nz.study, "2022-03-20").weeks == labels.weeks
 
 
 @pytest.mark.parametrize(

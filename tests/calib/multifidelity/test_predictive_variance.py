@@ -59,3 +59,18 @@ def test_runs_there_make_the_mean_known(known):
 
 def test_no_more_points_than_there_are(known):
     assert sorted(known.least_known(candidates()[:4], 9).tolist()) == [0, 1, 2, 3]
+
+
+def test_fewer_features_than_runs_give_the_same_variance():
+    """Three coordinates, 60 runs: by ten features instead of sixty runs."""
+    g = torch.Generator().manual_seed(4)
+    x = torch.randn(60, 3, generator=g, dtype=torch.float64)
+    residual = x[:, :2] ** 2 + 0.1 * torch.randn(60, 2, generator=g, dtype=torch.float64)
+    known = fit_predictive_variance(x, residual, torch.ones(3, dtype=torch.float64))
+    assert known._root is not None
+    at = 2 * torch.randn(20, 3, generator=g, dtype=torch.float64)
+    y, own = at * known.scale, (at * known.scale)[:, known.curved]
+    near = _kernel(y @ known.points.mT, own @ known.points[:, known.curved].mT, known.linear, known.quadratic)
+    here = _kernel((y**2).sum(1), (own**2).sum(1), known.linear, known.quadratic)
+    wanted = known.factor * (here - ((near @ known.inverse) * near).sum(1))
+    torch.testing.assert_close(known(at), wanted, rtol=1e-6, atol=1e-9)
