@@ -37,7 +37,6 @@ PAIRS = (
     "transmission_community",
     "aversion",
     "forgetting",
-    "ascertainment_rat",
     "seed_level",
     "transmission_household",
 )
@@ -209,7 +208,8 @@ def parameters_pairs(run: RunFiles) -> Figure:
     """Joint posterior of a few parameters that trade off, at the draws of the forecast."""
     names, after = run.draws(FORECAST_DRAWS)
     prior_names, before = run.draws("prior")
-    chosen = [name for name in PAIRS if name in names] or names[:6]
+    reported = [name for name in names if name.startswith("ascertainment_")][-1:]
+    chosen = [name for name in (*PAIRS[:3], *reported, *PAIRS[3:]) if name in names] or names[:6]
     return draw_pairs(
         after[:, [names.index(name) for name in chosen]],
         [run.label(name) for name in chosen],

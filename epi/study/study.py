@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from epi.errors import StudyError
 from epi.study.ages import AgeBands
-from epi.study.data_streams import ALL, Infections, Stream
+from epi.study.data_streams import ALL, Cohort, Infections, Stream
 from epi.study.dates import Calendar
 from epi.study.families import BetaBinomial, check_log_normal
 from epi.study.measures import Measures
+from epi.study.outcomes import Reporting
 from epi.study.parameter import Parameter
 from epi.study.printed_names import LABELS
 from epi.study.region import Region
@@ -254,7 +255,12 @@ class Study:
         known |= {f"{axis}_effect": f"transmission in {axis}", f"{axis}_seed": f"start in {axis}"}
         for v in self.parts_of(Variant):
             known |= {f"{v.key}_advantage": f"{v.name}: advantage", f"{v.key}_midpoint": f"{v.name}: day of takeover"}
+        reporting = self.part(Reporting)
+        for r in () if reporting is None else reporting.regimes:
+            known[f"ascertainment_{r.name}"] = f"share reported, {r.label or r.name.replace('_', ' ')}"
         for s in self.observed:
+            if isinstance(s, Cohort):
+                known[f"{s.option}_ratio"] = f"{s.label} over all"
             known.setdefault(self.dispersion(s.name) or "", f"scatter of {s.title[:1].lower()}{s.title[1:]}")
         text = known.get(site, site.replace("_", " "))
         return f"{text}: {element.rstrip(']')}" if element else text

@@ -85,7 +85,7 @@ parts = (
             "Further fall of severity if somebody infected before is infected again (chosen, wide)."),
         counted_on=COUNTED_ON),
     epi.Reporting((epi.ReportingRegime("rat", LogitNormal(0.0, 0.5, unit="share", reason=
-        "Share of infections reported: 0.55 among border workers in June and July, 40-65 % (M. Plank, August 2022).")),)),
+        "Share of infections reported: 0.55 among border workers in June and July, 40-65 % (M. Plank, August 2022)."), label="rapid tests"),)),
     kept[epi.Severity],
     kept[epi.Fatality],
 )  # fmt: skip
