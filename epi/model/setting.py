@@ -152,7 +152,7 @@ class DiseasePart(Protocol):
 
 @runtime_checkable
 class HostPart(Protocol):
-    """What changes the hosts besides the disease: it may tell more archetypes apart."""
+    """What changes the hosts apart from the disease: it may tell more archetypes apart."""
 
     def changed_hosts(self, theta: Theta, hosts: HostTables) -> HostTables:
         """The tables of each particle."""

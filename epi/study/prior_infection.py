@@ -20,7 +20,7 @@ __all__ = ["PriorInfection"]
 class PriorInfection:
     """People infected before the first day, by region and age: reported cases over a calibrated share reported.
 
-    Whoever was infected has, besides what doses do, a protection from infection that wanes by half-lives, for everyone of an age from the
+    Whoever was infected has, in addition to what doses do, a protection from infection that wanes by half-lives, for everyone of an age from the
     mean day of its infections on. Nobody counts twice. How infectious somebody is does not depend on it.
 
     Attributes:
