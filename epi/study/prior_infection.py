@@ -20,8 +20,8 @@ __all__ = ["PriorInfection"]
 class PriorInfection:
     """People infected before the first day, by region and age: reported cases over a calibrated share reported.
 
-    Whoever was infected has, in addition to what doses do, a protection from infection that wanes by half-lives, for everyone of an age from the
-    mean day of its infections on. Nobody counts twice. How infectious somebody is does not depend on it.
+    Whoever was infected has, in addition to what doses do, a protection from infection that wanes by half-lives, for everyone of an age from
+    the mean day of its infections on. Nobody counts twice. How infectious somebody is does not depend on it.
 
     Attributes:
         ascertainment: prior of the share of prior infections that were reported, the parameter `prior_ascertainment`.
