@@ -1,6 +1,6 @@
 """The epidemic and its two derivatives in plain tensors, on any device: what the compiled kernels are tested against.
 
-The model is in docs/design.md. Both derivatives here are the local score (docs/gradient.md); all removals are in
+The model is in docs/model.md. Both derivatives here are the local score (docs/gradient.md); all removals are in
 `_removals_reference`. Capital names follow the text: I infectiousness of an agent, H V F pressures of households, venues and groups, W score
 of a household. All three functions rebuild a day from the day of infection of each agent, so none keeps anything that grows with
 days times agents.

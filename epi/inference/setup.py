@@ -147,6 +147,7 @@ class Study:
             "warm_start",
             "warm_particles",
             "average",
+            "estimator",
         )
         settings = [self.population.agents, *(getattr(self.config, k) for k in keys)]
         digest.update(json.dumps(settings).encode())
@@ -184,6 +185,7 @@ def make_simulator(
         make_context(figures, people, days, at, dtype),
         make_observation(figures, people, days, index, at, dtype),
         space,
+        estimator=config.estimator,
     )
 
 

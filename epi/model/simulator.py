@@ -29,7 +29,7 @@ class Simulator:
 
     Attributes:
         population: the agents. context, observation: fixed parts of rates and reports. space: the parameters.
-        backend: of `sim`.
+        backend: of `sim`. estimator: of derivatives, "removals" or "local-score" or "auto" (`sim.epidemic`).
 
     Parameters and counts come and go on the caller's device and in its dtype; the epidemic runs on the simulator's own.
     """
@@ -39,6 +39,7 @@ class Simulator:
     observation: Observation
     space: ParameterSpace
     backend: str = "auto"
+    estimator: str = "removals"
 
     @property
     def study(self) -> Study:
@@ -81,7 +82,9 @@ class Simulator:
 
     def _expected(self, theta: Mapping[str, Tensor], seed: int, streams: Tensor | None) -> dict[str, Tensor]:
         rates, good = usable(make_rates(theta, hosts := host_tables(theta, self.context), self.context), hosts)
-        incidence = sim.epidemic(self.population, rates, seed, streams=streams, backend=self.backend)
+        incidence = sim.epidemic(
+            self.population, rates, seed, streams=streams, backend=self.backend, estimator=self.estimator
+        )
         return failed(observe(theta, hosts, incidence, self.observation), good)
 
     def jacobian(self, z: Tensor, seed: int, streams: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -154,7 +157,9 @@ class Simulator:
         number = int(active.sum())
         tangents = (next(found) if x.numel() else x.new_zeros(*x.shape, number) for x in rates.tensors())
         clean = Rates(*(torch.where(_like(good, x), x, torch.zeros_like(x)).contiguous() for x in tangents))
-        incidence, moved = sim.jacobian(self.population, rates, clean, seed, streams=streams, backend=self.backend)
+        incidence, moved = sim.jacobian(
+            self.population, rates, clean, seed, streams=streams, backend=self.backend, estimator=self.estimator
+        )
         dincidence = moved.new_zeros(*incidence.shape, len(active))
         dincidence[..., active] = moved
 

@@ -88,7 +88,9 @@ class WorldSimulator:
         hosts = moved_hosts(theta, usual, context.study)
         rates = moved_rates(theta, make_rates(theta, hosts, context), usual, context)
         rates, good = usable(rates, hosts)
-        incidence = sim.epidemic(self.population, rates, seed, streams=streams, backend=base.backend)
+        incidence = sim.epidemic(
+            self.population, rates, seed, streams=streams, backend=base.backend, estimator=base.estimator
+        )
         seen = moved_observation(base.observation, self.kinds)
         result = outcome(theta, hosts, incidence, seen)
         nan = torch.where(good, 1.0, torch.nan).to(incidence)

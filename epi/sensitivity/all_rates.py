@@ -56,7 +56,9 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         began = time.perf_counter()
         leaves = rates.map(lambda x: x.detach().expand(len(own), *x.shape[1:]).contiguous().requires_grad_())  # noqa: B023
         at = {n: x.expand(len(own), *x.shape[1:]) for n, x in theta.items()}
-        incidence = sim.epidemic(s.population, leaves, work._seed(50), streams=own, backend=s.backend)
+        incidence = sim.epidemic(
+            s.population, leaves, work._seed(50), streams=own, backend=s.backend, estimator=s.estimator
+        )
         each = HostTables(
             *(getattr(hosts, f.name).expand(len(own), *getattr(hosts, f.name).shape[1:]) for f in fields(hosts))
         )

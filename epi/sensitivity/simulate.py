@@ -173,7 +173,14 @@ class Work:
         s = self.simulator
         hosts = host_tables(theta, s.context)
         rates, good = usable(make_rates(theta, hosts, s.context), hosts)
-        incidence = sim.epidemic(s.population, change(rates), self._seed(replicate), streams=streams, backend=s.backend)
+        incidence = sim.epidemic(
+            s.population,
+            change(rates),
+            self._seed(replicate),
+            streams=streams,
+            backend=s.backend,
+            estimator=s.estimator,
+        )
         return s.layout.flat(failed(observe(theta, hosts, incidence, s.observation), good))
 
     def _seed(self, replicate: int) -> int:

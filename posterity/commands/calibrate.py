@@ -79,6 +79,13 @@ def main(
         str | None,
         typer.Option(help="local (default: by the emulator), reverse or forward.", rich_help_panel=INFERENCE),
     ] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(
+            help="Of derivatives: removals (default on a CPU), local-score (default on a GPU) or auto.",
+            rich_help_panel=INFERENCE,
+        ),
+    ] = None,
     flow: Annotated[
         str | None, typer.Option(help="gaussian (default), gaussian-nsf, nsf, maf, ...", rich_help_panel=INFERENCE)
     ] = None,
@@ -126,7 +133,8 @@ def main(
     with one_sentence(console):
         given = {
             "signals": streams, "synthetic": synthetic, "scale": scale, "level_scale": level_scale, "balance": balance, "seed": seed,
-            "gradient": gradient, "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
+            "gradient": gradient, "estimator": estimator,
+            "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
             "average": average, "max_steps": max_steps, "max_seconds": max_seconds, "draws": draws, "jacobian_draws": jacobian_draws,
             "scores_only": scores_only or None, "figures": str(data) if data else None,
         }  # fmt: skip
@@ -170,7 +178,7 @@ def command_of(study: str) -> Callable[..., None]:
     def command(**options: Any) -> None:
         main(study, **options)
 
-    signature = inspect.signature(main)
+    signature = inspect.signature(main, eval_str=True)
     kept = [p for name, p in signature.parameters.items() if name != "study"]
     command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     command.__annotations__ = {k: v for k, v in inspect.get_annotations(main, eval_str=True).items() if k != "study"}

@@ -22,6 +22,7 @@ from calib.multifidelity import (
 )
 from calib.storage import RunFolder
 from epi.inference import setup as _study
+from epi.inference.features import roles_of
 from epi.inference.settings import Config
 from tests.experiments.conftest import double_precision
 
@@ -50,7 +51,7 @@ def fitted(study, finished, tmp_path):
     save_pool(pool, recorder)
     emulator = pool.emulator(study.problem, load_warm_start(recorder))
     flow = make_flow(
-        study.config.flow, study.space.dim, seed=study.config.seed, hierarchy=_study.hierarchy(study.space)
+        study.config.flow, study.space.dim, seed=study.config.seed, hierarchy=_study.hierarchy(study.space, roles_of(study.declared))
     )
     flow.load_state_dict(pool.flow)
     return EmulatorPosterior(study.problem, emulator), flow.requires_grad_(False), recorder

@@ -89,7 +89,7 @@ def test_figures_that_the_rivals_see(finished):
     deaths = logarithms(seen.counts, seen, study.declared)[-1]
     torch.testing.assert_close(torch.expm1(deaths), seen.counts["deaths_age"][-1, -1])
     border = observed(study.figures, study.full.observation.weeks, ("cases", "border")).until(study.short.weeks)
-    levels = logarithms(border.counts, border)[-1]
+    levels = logarithms(border.counts, border, study.declared)[-1]
     torch.testing.assert_close(levels.exp(), border.counts["border_cohort"][-1, 0])
 
 

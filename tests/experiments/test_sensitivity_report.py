@@ -180,7 +180,7 @@ def test_bad_folders_are_told_in_a_sentence(copy, tmp_path):
     spoilt = whole.copy(deep=True)
     spoilt["jacobian"][:] = np.nan
     spoilt.to_netcdf(copy / "jacobian.nc", engine="h5netcdf")
-    told("not finite")
+    told("is finite in its values")
     flat = whole.copy(deep=True)
     flat["jacobian"][:] = 0.0
     flat.to_netcdf(copy / "jacobian.nc", engine="h5netcdf")

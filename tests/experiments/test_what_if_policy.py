@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 from typer.testing import CliRunner
 
+from calib import RunFolder
 from epi.errors import StudyError
 from epi.model.transmission import host_tables
 from epi.scenarios.allocation.constraints import Constraints
@@ -269,7 +270,10 @@ def run_command(*arguments):
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, message):
-    done = run_command("--from", tmp_path, "--output", tmp_path / "out", *arguments)
+    source = tmp_path / "run"
+    if arguments:  # dates are those of the run's study
+        RunFolder.create(source, "nz_calibration", {"study": "experiments.nz_calibration.study"}, 0)
+    done = run_command("--from", source, "--output", tmp_path / "out", *arguments)
     assert done.code == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

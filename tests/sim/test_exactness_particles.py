@@ -70,8 +70,10 @@ def expected_by_importation(theta, importation):
     return total
 
 
-@pytest.mark.parametrize("backend", ["reference", "compiled"])
-def test_importation_day_by_day_against_enumeration(backend):
+@pytest.mark.parametrize(
+    ("backend", "estimator"), [("reference", "local-score"), ("compiled", "local-score"), ("compiled", "removals")]
+)
+def test_importation_day_by_day_against_enumeration(backend, estimator):
     importation = torch.tensor([0.3, 0.02, 0.15, 0.08], requires_grad=True)
     exact = expected_by_importation(KINDS[0], importation)
     (truth,) = torch.autograd.grad(exact, importation)
@@ -79,7 +81,8 @@ def test_importation_day_by_day_against_enumeration(backend):
     base = chain_rates(KINDS[0], particles)
     leaf = importation.detach()[None, :, None].expand(particles, DAYS, 1).clone().requires_grad_()
     rates = Rates(**{**base.__dict__, "importation": leaf})
-    value = sim.epidemic(chain_binomial(2, households), rates, 3, backend=backend)[..., 0] @ WEIGHTS / households
+    x = sim.epidemic(chain_binomial(2, households), rates, 3, backend=backend, estimator=estimator)
+    value = x[..., 0] @ WEIGHTS / households
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     error = gradient.std(0)[:, 0] / particles**0.5
     assert abs(value.mean() - exact) < 4 * value.std() / particles**0.5

@@ -97,7 +97,9 @@ def simulate(
     )
     population = people.given(u)
     rates, good = usable(told_apart(make_rates(theta, by_group, simulator.context), population), tables)
-    incidence = sim.epidemic(population, rates, seed, streams=streams, backend=simulator.backend)
+    incidence = sim.epidemic(
+        population, rates, seed, streams=streams, backend=simulator.backend, estimator=simulator.estimator
+    )
     infections = incidence.unflatten(-1, (len(CLASSES), *people.agents.shape))
     infected = infections * o.people * torch.where(good, 1.0, torch.nan).to(o.week).reshape(-1, 1, 1, 1, 1)
     weeks = o.week @ (o.admit if target == "admissions" else o.die).T
