@@ -51,7 +51,10 @@ def fitted(study, finished, tmp_path):
     save_pool(pool, recorder)
     emulator = pool.emulator(study.problem, load_warm_start(recorder))
     flow = make_flow(
-        study.config.flow, study.space.dim, seed=study.config.seed, hierarchy=_study.hierarchy(study.space, roles_of(study.declared))
+        study.config.flow,
+        study.space.dim,
+        seed=study.config.seed,
+        hierarchy=_study.hierarchy(study.space, roles_of(study.declared)),
     )
     flow.load_state_dict(pool.flow)
     return EmulatorPosterior(study.problem, emulator), flow.requires_grad_(False), recorder
