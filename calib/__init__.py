@@ -6,6 +6,7 @@ from calib._atomic import atomic_write_csv as atomic_write_csv
 from calib._atomic import atomic_write_json as atomic_write_json
 from calib._atomic import atomic_write_text as atomic_write_text
 from calib._baseline import baseline_quantiles as baseline_quantiles
+from calib._brings_jacobian import BringsJacobian as BringsJacobian
 from calib._calibrate import calibrate as calibrate
 from calib._calibration import Calibration as Calibration
 from calib._checkpoint import CheckpointError as CheckpointError
@@ -19,6 +20,7 @@ from calib._config import FitResult as FitResult
 from calib._config import Interrupted as Interrupted
 from calib._config import Progress as Progress
 from calib._config import ProgressCallback as ProgressCallback
+from calib._continue import continue_calibration as continue_calibration
 from calib._dgsm import DerivativeSensitivity as DerivativeSensitivity
 from calib._dgsm import GradientDesign as GradientDesign
 from calib._dgsm import Gradients as Gradients
@@ -66,6 +68,7 @@ from calib._pyro import flow_guide as flow_guide
 from calib._pyro import log_likelihood as log_likelihood
 from calib._pyro import run_particles as run_particles
 from calib._pyro import space_from_pyro as space_from_pyro
+from calib._reporter import Spent as Spent
 from calib._reuse import Reuse as Reuse
 from calib._reuse import ReuseConfig as ReuseConfig
 from calib._reuse import Round as Round
@@ -99,6 +102,7 @@ from calib._stopping import smooth as smooth
 from calib._truncated import TruncatedNormal as TruncatedNormal
 from calib._unmoved import PriorDistance as PriorDistance
 from calib._unmoved import prior_distance as prior_distance
+from calib._update import update as update
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._verify import Verification as Verification

@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from itertools import count
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from calib._arguments import check_names, one_of, positive, whole_number
 from calib._baselines_sbi import BASELINES
-from calib._by_hmc import by_hmc
+from calib._brings_jacobian import BringsJacobian
 from calib._calibration import Calibration
-from calib._chart import Chart
-from calib._check import gather
-from calib._config import BudgetError
+from calib._carry_out import carry_out
 from calib._executor import Workers
 from calib._flows import FLOWS
-from calib._inputs import LOOKED_AT, InChart, Prior, PyroInChart, Simulator, look, look_for_noise, pyro_path, understand
-from calib._methods import GRADIENT_COST, Fitted, Task, by_baseline, by_climb, by_direct, by_reuse
-from calib._noise_pilot import Pilot
-from calib._noisy import NOISY, can_draw, check_noisy, fit_noisy
+from calib._inputs import Prior, Simulator, look, look_for_noise, pyro_path, understand
+from calib._noisy import NOISY, can_draw
 from calib._observed import FirstColumn, Likelihood
+from calib._plan import FEW, LEAST_BUDGET, MANY, METHODS, Method, choose, make_plan
 from calib._problem import GRADIENTS, Gradient
 from calib._pyro_density import PyroDensity
-from calib._replicates import MeanLikelihood, ReplicatedOutputs, log_mean_bias
-from calib._reuse import Round, Source
+from calib._reporter import Reporter
+from calib._reuse import Round
 from calib._run_store import RunStore
-from calib._simulator import Rows
-from calib._verdict import CalibrationVerdict, judge
-from calib.multifidelity import by_multifidelity
-
-Method = Literal[
-    "auto",
-    "hmc",
-    "reuse",
-    "climb",
-    "direct",
-    "multifidelity",
-    "npe",
-    "nle",
-    "nre",
-    "fmpe",
-    "smc-abc",
-    "abc-regression",
-    "importance",
-]
-METHODS: tuple[str, ...] = get_args(Method)
-WAYS = {"hmc": by_hmc, "reuse": by_reuse, "climb": by_climb, "direct": by_direct}
-FEW = 12  # parameters up to which populations of draws fill the posterior
-MANY = 5000  # evaluations of a log likelihood from which on chains are at least as good as an emulator of it
-LEAST_CHECK = 48  # simulations
-LEAST_BUDGET = LEAST_CHECK + LOOKED_AT + 1
-LEAST_NOISY_BUDGET, LEAST_FRESH = 200, 60
-AVERAGED = ("direct", "importance")  # methods that average runs
 
 
 def calibrate(
@@ -67,6 +35,7 @@ def calibrate(
     flow: str = "auto",
     gradient: Gradient | Literal["auto"] = "auto",
     budget: int = 10_000,
+    max_seconds: float | None = None,
     seed: int = 0,
     loss_weight: float = 1.0,
     method: Method = "auto",
@@ -96,6 +65,9 @@ def calibrate(
         gradient: how outputs are differentiated: "reverse", "forward", or "score" for a simulator without derivatives. "auto"
             takes "reverse" where the outputs carry a graph, else "score".
         budget: simulations that may be spent, those of the check included.
+        max_seconds: after which no round or step begins, a sixth of them kept for the check; what was found until then is judged. The
+            result then depends on the machine. A call of the simulator that has begun is not cut short. None for no limit; not for
+            methods of sbi.
         seed: of everything random.
         loss_weight: weight of the log likelihood (generalised posterior); 1 is Bayes.
         method: "hmc" runs Hamiltonian chains on the log density itself (Pyro models, and simulators with derivatives and without
@@ -103,26 +75,26 @@ def calibrate(
             imply (`reuse`; at most some dozen parameters and outputs that hardly scatter); "climb" lets a flow climb linearised
             runs and goes on with new ones where those do not carry it (`climb`; many parameters, needs a Jacobian); "direct"
             makes new runs for every update of the flow (`fit`); "multifidelity" samples an emulator of the mean outputs with the
-            noise of one run in its error (`calib.multifidelity`; stochastic simulators, with Jacobian or without); "npe", "nle",
-            "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give. For a simulator
-            with noise, "abc-regression" regresses parameters on noisy simulated data in rounds around the posterior
-            (`_iterated_regression`), and "importance" weighs single runs by p(y | run) (`_tempered_importance`); both are
-            computed on the same runs. "auto" takes "hmc" for a Pyro model, or where the output is the log likelihood with
-            derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations tells whether outputs scatter: then
-            "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up to 12 parameters, then "climb", or
-            "direct" without derivatives.
-        gradient_cost: what a run with derivatives counts, in simulations: 4 for a gradient ("direct"), the larger of 4 and
-            1 + D for a Jacobian ("reuse"), if None.
+            noise of one run in its error (`calib.multifidelity`; stochastic simulators, with Jacobian or without); "npe", "nle", "nre", "fmpe", "smc-abc" are those of sbi on draws
+            of the data, with a flow fitted to what they give. For a simulator with noise, "abc-regression" regresses parameters on
+            noisy simulated data in rounds around the posterior (`_iterated_regression`), and "importance" weighs single runs by
+            p(y | run) (`_tempered_importance`); both are computed on the same runs. "auto" takes "hmc" for a Pyro model, or where
+            the output is the log likelihood with derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations
+            tells whether outputs scatter: then "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up
+            to 12 parameters, then "climb", or "direct" without derivatives.
+        gradient_cost: what a run with derivatives counts, in simulations. If None: 1 for `BringsJacobian`, else 4 for a gradient
+            ("direct"), the larger of 4 and 1 + D for a Jacobian ("reuse").
         replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
             The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
         executor: where the simulator runs, a task for every `draws_per_task` draws; any `concurrent.futures.Executor`. Outputs then
-            carry no derivatives. A simulator of one draw at a time is wrapped by `EachDraw`.
+            carry no derivatives but those of `BringsJacobian`. A simulator of one draw at a time is wrapped by `EachDraw`.
         draws_per_task: draws of a task. Each task has its own seed, so results do not depend on the number of workers.
         task_timeout: seconds that a task may run; its draws then count as failed.
         folder: where every simulation is kept as it is made, so that a call that was killed goes on with `resume=True` and the same
             arguments. Steps of "direct" with derivatives, and chains, are not kept.
         resume: whether the runs that the folder holds are used.
-        progress: called after each round (`Round`, or weighted draws) or step (`Progress`).
+        progress: called after each round (`Round`, or weighted draws) or step (`Progress`), and before and between rounds after each
+            call of the simulator, or task of the executor (`Spent`).
 
     Returns:
         The calibration; `.verdict` says whether it can be believed: `.verdict.state` is "good", "usable", "poor" or "unfinished".
@@ -154,22 +126,33 @@ def calibrate(
     loss_weight, replicates = positive("loss_weight", loss_weight), whole_number("replicates", replicates, least=1)
     if gradient_cost is not None:
         gradient_cost = whole_number("gradient_cost", gradient_cost, least=1)
+    if max_seconds is not None:
+        max_seconds = positive("max_seconds", max_seconds)
+        if method in BASELINES:
+            raise ValueError(f"method={method!r} cannot be ended by time: leave max_seconds= out.")
     workers = None
     if executor is not None:
         timeout = None if task_timeout is None else positive("task_timeout", task_timeout)
         workers = Workers(executor, whole_number("draws_per_task", draws_per_task, least=1), timeout)
-        if prior is None or gradient in ("reverse", "forward"):
+        if prior is None or (gradient in ("reverse", "forward") and not isinstance(model, BringsJacobian)):
             raise ValueError(
-                "outputs of an executor carry no derivatives: use gradient='score', and no executor for a Pyro model."
+                "outputs of an executor carry no derivatives: use gradient='score' or BringsJacobian, and no executor for a Pyro model."
             )
+    started = time.perf_counter()
     space, data, rows, value = understand(model, prior, data, likelihood)
     rows.workers = workers
+    if progress is not None:
+        progress = Reporter(progress, budget)
+        rows.report = progress.simulated
+    if isinstance(model, BringsJacobian):
+        if gradient == "forward":
+            raise ValueError("gradient='forward' was given with BringsJacobian: use 'reverse', or 'auto'.")
+        gradient_cost = 1 if gradient_cost is None else gradient_cost
     if folder is not None:
         if prior is None:
             raise ValueError("a folder keeps simulations, and a Pyro model makes none: leave folder= out.")
         rows.store = RunStore(folder, rows.model, space.names, resume)
     check_names(space)
-    started = time.perf_counter()
     density = rows.model if isinstance(rows.model, PyroDensity) else None
     if density is not None and not density.whitened and loss_weight != 1.0:
         raise ValueError(
@@ -184,100 +167,12 @@ def calibrate(
     smooth = isinstance(value, FirstColumn) and path == "reverse"
     cheap = (budget >= MANY or space.dim > FEW) if density is None else not density.random
     drawn = loss_weight == 1.0 and can_draw(likelihood, pilot)
-    how = _choose(method, space.dim, path, pilot, drawn, smooth and cheap)
-    if replicates > 1 and how not in AVERAGED:
-        raise ValueError(
-            f"replicates={replicates} was given with method={how!r}, expected 1: only {' and '.join(AVERAGED)} average runs."
-        )
-    kept_back, used = _kept_back(budget, how), LOOKED_AT + (pilot.simulations if pilot else 0)
-    if how in NOISY and budget < LEAST_NOISY_BUDGET * replicates:
-        raise BudgetError(budget, LEAST_NOISY_BUDGET * replicates, "for a simulator with noise")
-    left, fresh = (budget - kept_back - used) // replicates, kept_back // replicates
-    outputs: Rows | ReplicatedOutputs = rows
-    if replicates > 1:
-        outputs, value = ReplicatedOutputs(rows, replicates), MeanLikelihood(value, replicates)
-    chart = Chart(space, natural=how == "reuse")
-    jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
-    simulate = InChart(outputs, space, chart) if density is None else PyroInChart(density, chart)
-    source = Source(simulate, value, chart, path, jacobian_cost, density=likelihood is None, store=rows.store)
-    each = gradient_cost if gradient_cost is not None else GRADIENT_COST
-    task = Task(space, outputs, source, flow, left, seed, loss_weight, each, progress, density)
-    noise: dict[str, Any] | None = None
-    if how in NOISY and pilot is not None:
-        fit = fit_noisy(task, how, pilot, likelihood, data)
-        proof, verdict = check_noisy(task, fit, pilot, fresh)
-        found, noise = fit.fitted, proof.to_dict()
-    elif how == "multifidelity":
-        found, verdict = by_multifidelity(task, pilot)
-    else:
-        try:
-            found = by_baseline(task, how, likelihood, data) if how in BASELINES else WAYS[how](task)
-        except BudgetError as error:
-            need = next(b for b in count(budget) if (b - _kept_back(b, how) - used) // replicates >= error.need)
-            raise BudgetError(
-                budget, need, f"{error.why}, with {_kept_back(need, how)} of them for the check"
-            ) from error
-        verdict = _assess(source, found, fresh, seed, loss_weight)
-    evidence = verdict.evidence
-    report: dict[str, Any] = {
-        "method": how, "gradient": path, "budget": budget, "seed": seed, "loss_weight": loss_weight,
-        "output": "log likelihood" if source.density else "outputs",
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "zuko", "pyro-ppl")},
-        "effective_share": evidence.effective_share, "k_hat": evidence.k_hat, "model_error": evidence.model_error,
-        "check_draws": evidence.draws,
-    } | found.told  # fmt: skip
-    report["simulations"] = (report["simulations"] + fresh) * replicates + used
-    report |= {"verdict": verdict.to_dict(), "failures": dict(rows.failures), "flow": found.flow.name, "noise": noise}
-    report["from_folder"] = 0 if rows.store is None else rows.store.loaded
-    if replicates > 1:
-        bias = log_mean_bias(evidence.noise * replicates**0.5, replicates)
-        report["replicates"] = {"runs": replicates, "bias_nats": 0.0 if how == "importance" else bias}
-    report["seconds"] = time.perf_counter() - started
-    kept = source if found.runs is not None else None
-    return Calibration(space, found.flow, data, found.runs, found.scale, report, kept, found.chains, density)
-
-
-def _choose(
-    method: str, dim: int, gradient: Gradient, pilot: Pilot | None, can_draw_data: bool, chains: bool = False
-) -> str:
-    """The method by name; "auto" chooses."""
-    if method != "auto":
-        return method
-    if pilot is not None and not pilot.negligible:
-        return "abc-regression" if can_draw_data else "importance"
-    if chains:
-        return "hmc"
-    if dim <= FEW:
-        return "reuse"
-    return "direct" if gradient == "score" else "climb"
-
-
-def _kept_back(budget: int, how: str) -> int:
-    """Simulations kept for the check; chains need none, and the multifidelity method makes its own."""
-    if how in ("hmc", "multifidelity"):
-        return 0
-    if how in NOISY:
-        return max(LEAST_FRESH, min(max(100, budget // 10), budget // 4))
-    return min(max(100, budget // 20), max(LEAST_CHECK, budget // 4))
-
-
-def _assess(source: Source, found: Fitted, fresh: int, seed: int, loss_weight: float) -> CalibrationVerdict:
-    """The verdict that a method brings, or that of fresh simulations."""
-    if found.verdict is not None:
-        return found.verdict
-    told = found.told
-    evidence = gather(
-        source,
-        found.flow,
-        found.runs,
-        found.scale,
-        budget=fresh,
-        seed=seed,
-        loss_weight=loss_weight,
-        weight=told["weight"],
-        stopped_because="new_mode" if told.get("found_higher") else told["stopped_because"],
-    )
-    return judge(evidence, correctable=found.runs is not None)
+    how = choose(method, space.dim, path, pilot, drawn, smooth and cheap)
+    plan = make_plan(
+        how, path, rows, space, value, data, likelihood, pilot, budget=budget, seed=seed, flow=flow,
+        loss_weight=loss_weight, gradient_cost=gradient_cost, replicates=replicates, max_seconds=max_seconds, progress=progress,
+    )  # fmt: skip
+    return carry_out(plan, started)
 
 
 __all__ = ["Calibration", "Round", "calibrate"]

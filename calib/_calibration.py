@@ -22,13 +22,15 @@ from calib._flows import Flow
 from calib._hamiltonian import Chains
 from calib._idata import Tree, to_inference_data
 from calib._local_model import Runs
+from calib._methods import Fitted
 from calib._noise import derive_seed
 from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
+from calib._plan import Plan
 from calib._pyro_density import PyroDensity
 from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
 from calib._space import ParameterSpace
-from calib._verdict import CalibrationVerdict, corrected_passes, fit_passes
+from calib._verdict import FAILED, CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +40,14 @@ if TYPE_CHECKING:
 SPARE = 3  # draws of the flow for each corrected draw
 CLOSE = 0.5  # effective share of the flow's draws at which few moves are enough to part copies
 SWEEPS = (2, 40)  # moves of each corrected draw, of a flow that is close and one that is not
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """How a calibration was made, from which it can go on (`continue_calibration`, `update`)."""
+
+    plan: Plan
+    fitted: Fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +64,7 @@ class Calibration:
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
         chains: the draws, if chains made them; `sample` then takes from these, and the flow only gives `log_prob`.
         density: the Pyro model; None for a simulator, and after `load`.
+        origin: how it was made; None after `load`, and for a copy by pickle.
     """
 
     space: ParameterSpace
@@ -65,6 +76,7 @@ class Calibration:
     source: Source | None = field(default=None, repr=False)
     chains: Chains | None = field(default=None, repr=False)
     density: PyroDensity | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def can_correct(self) -> bool:
@@ -121,7 +133,8 @@ class Calibration:
             return flat[torch.randint(len(flat), (count,), generator=generator)]
         if corrected is None:
             evidence = self.verdict.evidence
-            corrected = self.runs is not None and not fit_passes(evidence) and corrected_passes(evidence)
+            as_they_are = fit_passes(evidence) and evidence.failed <= FAILED
+            corrected = self.runs is not None and not as_they_are and corrected_passes(evidence)
         if not corrected:
             return self.flow.sample(count, generator)
         if self.source is None or self.runs is None:
@@ -145,7 +158,7 @@ class Calibration:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
-        state = dict(self.__dict__)
+        state = dict(self.__dict__) | {"origin": None}
         if self.source is not None:
             state["source"] = replace(self.source, store=None)
         try:
@@ -180,17 +193,21 @@ class Calibration:
             seed: of the draws.
 
         Returns:
-            One row a coordinate: mean, sd, 5 %, 50 % and 95 % quantiles, mean and sd of the prior, unit.
+            One row a coordinate: mean, sd, 5 %, 50 % and 95 % quantiles, mean and sd of the prior, unit, and whether the data
+            moved it from its prior (missing where that was not told: `report["unmoved"]` is None).
         """
         generator = torch.Generator().manual_seed(derive_seed(seed, 0, "summary-prior"))
         flat = self.space.flatten(self.sample(draws, seed=seed)).double()
         prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
         low, median, high = flat.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), 0).tolist()
+        still = self.report.get("unmoved")
+        moved = [pd.NA if still is None else name not in still for name in self.space.names]
         return pd.DataFrame(
             {
                 "mean": flat.mean(0).tolist(), "sd": flat.std(0).tolist(), "5 %": low, "50 %": median, "95 %": high,
                 "prior mean": prior.mean(0).tolist(), "prior sd": prior.std(0).tolist(),
                 "unit": [p.unit for p in self.space.parameters for _ in range(p.size)],
+                "moved": pd.array(moved, dtype="boolean"),
             },
             index=pd.Index(self.space.names, name="parameter"),
         )  # fmt: skip

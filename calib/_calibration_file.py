@@ -80,7 +80,12 @@ def write_calibration(
     tensors = {f"flow/{name}": value for name, value in flow.state_dict().items()}
     optional = {"data": data, "scale": scale}
     if runs is not None:
-        optional |= {"runs/z": runs.z, "runs/outputs": runs.outputs, "runs/jacobian": runs.jacobian}
+        optional |= {
+            "runs/z": runs.z,
+            "runs/outputs": runs.outputs,
+            "runs/jacobian": runs.jacobian,
+            "runs/failed": runs.failed,
+        }
     if chains is not None:
         optional |= {f"chains/{name}": getattr(chains, name).contiguous() for name in OF_CHAINS}
     tensors |= {name: value for name, value in optional.items() if value is not None}
@@ -127,7 +132,9 @@ def read_calibration(
     for p in flow.parameters():
         p.requires_grad_(False)
     runs = (
-        Runs(tensors["runs/z"], tensors["runs/outputs"], tensors.get("runs/jacobian")) if "runs/z" in tensors else None
+        Runs(tensors["runs/z"], tensors["runs/outputs"], tensors.get("runs/jacobian"), tensors.get("runs/failed"))
+        if "runs/z" in tensors
+        else None
     )
     chains = None
     if "chains/z" in tensors:

@@ -92,7 +92,9 @@ def gather(
     return (
         told
         if runs is None
-        else _with_emulator(told, source, flow, runs, scale, x, z, log_q, value, generator, loss_weight)
+        else _with_emulator(
+            told, source, flow, runs, scale, x, z, log_q, value, outputs[:draws], generator, loss_weight
+        )
     )
 
 
@@ -106,20 +108,24 @@ def _with_emulator(
     z: Tensor,
     log_q: Tensor,
     value: Tensor,
+    outputs: Tensor,
     generator: torch.Generator,
     loss_weight: float,
 ) -> Evidence:
     """What the same simulations say of the emulator, and of draws that it corrects."""
     chart, model = source.chart, source.model(runs, scale)
     with torch.no_grad():
-        predicted = loss_weight * source.value(model(x))
+        predicted = (loss_weight * source.value(model(x))).masked_fill(~model.reachable(x), -math.inf)
         more, more_q = flow.sample_with_log_prob(flow.noise(MODELLED, generator))
         more_x = chart.to_x(more.double())
         modelled = posterior(source, model, loss_weight)(more_x) - chart.log_slope(more_x)
     fit = predicted - 0.5 * (z**2).sum(-1) - log_q
     share, shift, stretch = _moved(z, fit, value - 0.5 * (z**2).sum(-1) - log_q)
     mass = _normalised(fit)
-    off = (predicted - value).abs().nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
+    ran = torch.isfinite(outputs).all(
+        1
+    )  # where a run failed there is nothing to predict: that shows in share and shift
+    off = torch.where(ran, predicted - value, 0.0).abs().nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
     found: dict[str, Any] = {"model_error": float((off * mass).sum()), "corrected_share": share}
     found |= {"corrected_shift": shift, "corrected_stretch": stretch}
     if share >= RIGHT and int(torch.isfinite(modelled).sum()) >= MIN_DRAWS:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from calib._config import BudgetError, FitConfig, FitError
+from calib._deadline import NEVER, Deadline
 from calib._density_model import DensityModel
 from calib._fit import fit
 from calib._flows import Flow
@@ -70,7 +71,7 @@ class Climb:
         simulations: spent, a Jacobian counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"`, `"stalled"` if rounds brought no more, or `"budget"`.
+        stopped_because: `"settled"`, `"stalled"` if rounds brought no more, `"max_seconds"` or `"budget"`.
     """
 
     flow: Flow
@@ -83,7 +84,13 @@ class Climb:
     stopped_because: str
 
 
-def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[Round], None] | None = None) -> Climb:
+def climb(
+    source: Source,
+    flow: Flow,
+    config: ClimbConfig,
+    progress: Callable[[Round], None] | None = None,
+    deadline: Deadline = NEVER,
+) -> Climb:
     """Fit a flow with few simulations.
 
     Args:
@@ -91,6 +98,7 @@ def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[R
         flow: where to start; it is not changed.
         config: settings.
         progress: called after each round.
+        deadline: after which no round begins, the first excepted.
 
     Returns:
         The flow and what it rests on.
@@ -111,6 +119,9 @@ def climb(source: Source, flow: Flow, config: ClimbConfig, progress: Callable[[R
     rounds: list[Round] = []
     weight, used, dropped, quiet, stopped = 0.0, 0, 0, 0, "budget"
     while used + config.batch <= total:
+        if rounds and deadline.passed():
+            stopped = "max_seconds"
+            break
         generator = torch.Generator().manual_seed(derive_seed(config.seed, len(rounds), "climb"))
         points = flow.sample(config.batch, generator).double()
         new, good = source.run(points, derive_seed(config.seed, len(rounds), "simulate"))

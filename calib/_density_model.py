@@ -41,7 +41,8 @@ class DensityModel:
         slope = None
         if runs.jacobian is not None:
             slope = -runs.jacobian * torch.where(deficit < self.knee, 1.0, self.knee / deficit)[..., None]
-        self.model = LocalModel(Runs(runs.z, self._compress(deficit), slope), scale, curvature)
+        self.model = LocalModel(Runs(runs.z, self._compress(deficit), slope, runs.failed), scale, curvature)
+        self.reachable = self.model.reachable
 
     def _compress(self, deficit: Tensor) -> Tensor:
         far = self.knee * (1.0 + (deficit.clamp_min(self.knee) / self.knee).log())

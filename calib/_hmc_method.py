@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calib._deadline import NEVER, Deadline
 from calib._density_start import find_start
 from calib._hamiltonian import Chains, sample_chains
 from calib._noise import derive_seed
@@ -70,7 +71,9 @@ def sample_density(
     budget: int,
     seed: int,
     start: Tensor | None = None,
+    number: int | None = None,
     leave_stuck: bool = False,
+    deadline: Deadline = NEVER,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sampled:
     """Draw from a log density.
@@ -84,6 +87,8 @@ def sample_density(
         budget: evaluations of the density with its derivative, of one row each.
         seed: of everything random.
         start: draws `[S, D]` to start from, instead of searching; they also give the first metric.
+        number: of chains; by the budget if None.
+        deadline: after which the warm-up, or else the chains, end.
         leave_stuck: whether chains that disagree widely end at half of the budget.
         progress: called with transitions done and to do.
 
@@ -96,7 +101,7 @@ def sample_density(
     if budget < LEAST_BUDGET:
         raise ValueError(f"a budget of {budget} evaluations was given, expected at least {LEAST_BUDGET} for chains.")
     least, most = CHAINS
-    chains = min(max(budget // GRADIENTS_OF_A_CHAIN, least), most)
+    chains = number or min(max(budget // GRADIENTS_OF_A_CHAIN, least), most)
     if start is None:
         found = find_start(log_density, dim, chains, budget, derive_seed(seed, 0, "start"))
         where, u, spent = Affine(found.centre, found.root), None, found.spent
@@ -114,11 +119,14 @@ def sample_density(
     def until(kept: list[Tensor], gradients: int) -> bool:
         nonlocal ended, looked
         if not kept:
-            return spent + gradients > LATEST * budget
+            return deadline.passed() or spent + gradients > LATEST * budget
         if leave_stuck and not looked and spent + gradients > 0.5 * budget and len(kept) >= LOOK:
             looked = True
             if not float(_chains(where, kept).r_hat.max()) < STUCK:
                 return True
+        if deadline.passed() and len(kept) >= 8:
+            ended = "max_seconds"
+            return True
         if spent + gradients + chains * 8 > budget and len(kept) >= 8:
             return True
         if len(kept) < 2 * LOOK or len(kept) % LOOK:
@@ -133,6 +141,16 @@ def sample_density(
         generator=torch.Generator().manual_seed(derive_seed(seed, 0, "chains")), progress=progress,
     )  # fmt: skip
     return Sampled(drawn, spent + drawn.gradients, ended)
+
+
+def joined(first: Chains, second: Chains) -> Chains:
+    """Draws of as many chains, one after another."""
+    diverging = torch.cat([first.diverging, second.diverging])
+    return Chains(
+        torch.cat([first.z, second.z]), torch.cat([first.log_density, second.log_density]), second.step,
+        (len(first.z) * first.accepted + len(second.z) * second.accepted) / len(diverging), int(diverging.sum()), diverging,
+        torch.cat([first.energy, second.energy]), first.gradients + second.gradients,
+    )  # fmt: skip
 
 
 def _chains(where: Affine, kept: list[Tensor]) -> Chains:
@@ -183,7 +201,7 @@ def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
     state: State = "good"
     advice = "Use the draws."
     if not r_hat < NEARLY or effective < FEW_EFFECTIVE:
-        state = "unfinished" if found.ended == "budget" else "poor"
+        state = "poor" if found.ended == "converged" else "unfinished"
         reasons.append("The chains do not agree yet.")
         advice = "Raise the budget; if they still do not agree, the posterior has several modes or a corner too narrow to enter."
     elif share > MANY_DIVERGENT:

@@ -25,10 +25,14 @@ from torch import Tensor
 
 from calib._anneal import systematic
 from calib._config import FitError
+from calib._deadline import NEVER, Deadline
 from calib._learned_summary import Features, differences
 from calib._mixture import Mixture, fit_mixture
 from calib._noise import derive_seed
 
+MEMBERS = (
+    3  # networks of the last round, whose mean is taken: one alone moves means by a fifth of an sd from start to start
+)
 COPIES = 8  # noisy data of each run
 WIDER = 2.0  # times the posterior's covariance, of the draws of the next round
 LEAST_RUNS = 40  # finite runs without which nothing is regressed
@@ -46,12 +50,19 @@ class NoisyRuns:
         outputs: `[N, M]`.
         log_proposal: log density of the mixture of all rounds, `[N]`.
         dropped: runs that were not finite.
+        proposals: number of runs of each round, and what they were drawn from; None is the prior.
     """
 
     z: Tensor
     outputs: Tensor
     log_proposal: Tensor
     dropped: int
+    proposals: tuple[tuple[int, Mixture | None], ...]
+
+    @property
+    def tried(self) -> int:
+        """Runs made."""
+        return sum(count for count, _ in self.proposals)
 
     @property
     def weight(self) -> Tensor:
@@ -108,6 +119,8 @@ def iterated_regression(
     *,
     network: bool = True,
     progress: Callable[[Adjusted], None] | None = None,
+    earlier: NoisyRuns | None = None,
+    deadline: Deadline = NEVER,
 ) -> tuple[NoisyRuns, Adjusted]:
     """Simulate in rounds and regress.
 
@@ -120,6 +133,8 @@ def iterated_regression(
         seed: of everything random.
         network: whether the summary has a network, or is linear.
         progress: called with the draws after each round.
+        earlier: runs of a former call, which count as well; new ones start around what they say.
+        deadline: after which no round begins.
 
     Returns:
         The runs, and draws of the posterior.
@@ -127,11 +142,13 @@ def iterated_regression(
     Raises:
         FitError: fewer than 40 runs were finite.
     """
+    planned = budget + (0 if earlier is None else earlier.tried)
 
     def estimate(runs: NoisyRuns, learning: Tensor, generator: torch.Generator) -> Adjusted:
-        return adjust(runs, draw_data, data, learning, generator, network=network)
+        members = MEMBERS if network and runs.tried >= planned else 1
+        return adjust(runs, draw_data, data, learning, generator, network=network, members=members)
 
-    return in_rounds(simulate, estimate, dim, budget, seed, progress)
+    return in_rounds(simulate, estimate, dim, budget, seed, progress, earlier, deadline)
 
 
 def in_rounds(
@@ -141,6 +158,8 @@ def in_rounds(
     budget: int,
     seed: int,
     progress: Callable[[Adjusted], None] | None = None,
+    earlier: NoisyRuns | None = None,
+    deadline: Deadline = NEVER,
 ) -> tuple[NoisyRuns, Adjusted]:
     """Simulate at draws of the prior, then round by round at draws of a wide mixture around what all runs say.
 
@@ -152,6 +171,8 @@ def in_rounds(
         budget: runs.
         seed: of everything random.
         progress: called with the draws after each round.
+        earlier: as in `iterated_regression`; with them the budget may be 0.
+        deadline: as in `iterated_regression`.
 
     Returns:
         The runs, and the last draws.
@@ -160,12 +181,19 @@ def in_rounds(
         FitError: fewer than 40 runs were finite.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "rounds"))
-    number = rounds_for(dim, budget)
+    number, made_before = rounds_for(dim, budget), 0
     proposals: list[tuple[int, Mixture | None]] = []
     found: Adjusted | None = None
     z, outputs, tried = torch.zeros(0, dim, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64), 0
+    if earlier is not None:
+        runs, z, outputs, proposals = earlier, earlier.z, earlier.outputs, list(earlier.proposals)
+        number, tried, made_before = min(budget, number - 1), earlier.tried, earlier.tried
+        toward = log_last(proposals, z) - earlier.log_proposal
+        found = estimate(earlier, torch.softmax(toward, 0), generator)
     for turn in range(number):
-        count = (budget - tried) // (number - turn)
+        if found is not None and deadline.passed():
+            break
+        count = (budget + made_before - tried) // (number - turn)
         mixture = None if found is None else widen(fit_around(found, generator))
         fresh = (
             torch.randn(count, dim, generator=generator, dtype=torch.float64)
@@ -184,12 +212,12 @@ def in_rounds(
                 f"{len(z)} of {tried} simulations were finite, expected at least {LEAST_RUNS}: check the simulator and the "
                 "priors, or raise the budget."
             )
-        runs = NoisyRuns(z, outputs, log_mixture(proposals, z), tried - len(z))
-        toward = (log_prior(z) if mixture is None else mixture.log_prob(z)) - runs.log_proposal
+        runs = NoisyRuns(z, outputs, log_mixture(proposals, z), tried - len(z), tuple(proposals))
+        toward = log_last(proposals, z) - runs.log_proposal
         found = estimate(runs, torch.softmax(toward, 0), generator)
         if progress is not None:
             progress(found)
-    assert found is not None  # there are at least three rounds
+    assert found is not None  # there are earlier runs, or at least three rounds
     return runs, found
 
 
@@ -201,6 +229,7 @@ def adjust(
     generator: torch.Generator,
     *,
     network: bool = True,
+    members: int = 1,
 ) -> Adjusted:
     """Learn a summary of noisy data of the runs, regress the parameters on it, move the residuals to the data.
 
@@ -211,13 +240,17 @@ def adjust(
         learning: weights of the runs in learning the summary, normalised, `[N]`.
         generator: of noisy data, folds and batches.
         network: as in `iterated_regression`.
+        members: summaries that are learnt and averaged; folds, starts and batches of a network are each one's own.
 
     Returns:
         The draws, one for each run and noise copy within the window.
     """
     noisy = torch.stack([draw_data(runs.outputs, generator).double() for _ in range(COPIES)], 1)
     features = Features.of(noisy[:, 0], data.double())
-    apart = differences(features(noisy), features(data.double()), runs.z, learning, generator, network)
+    inputs, seen = features(noisy), features(data.double())
+    apart = torch.stack([differences(inputs, seen, runs.z, learning, generator, network) for _ in range(members)]).mean(
+        0
+    )
     weight = runs.weight[:, None].expand(-1, COPIES) / COPIES
     return _local(runs.z, apart, weight)
 
@@ -288,6 +321,12 @@ def log_mixture(proposals: list[tuple[int, Mixture | None]], z: Tensor) -> Tenso
         for count, mixture in proposals
     ]
     return torch.stack(parts).logsumexp(0)
+
+
+def log_last(proposals: list[tuple[int, Mixture | None]], z: Tensor) -> Tensor:
+    """Log density of the last round at z."""
+    mixture = proposals[-1][1]
+    return log_prior(z) if mixture is None else mixture.log_prob(z)
 
 
 def log_prior(z: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from calib._compiled import blend
+from calib._reachable import Reachable
 
 NEAREST = 8  # pieces blended at a point, at most
 RIDGE = 1e-6  # relative, of the least-squares fits
@@ -30,11 +31,13 @@ class Runs:
         z: `[S, D]`, where.
         outputs: `[S, M]`, finite.
         jacobian: d outputs / dz, `[S, M, D]`; None if it was not computed.
+        failed: where other runs were made that gave no finite outputs, `[F, D]`; None if that was not kept.
     """
 
     z: Tensor
     outputs: Tensor
     jacobian: Tensor | None
+    failed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.z)
@@ -42,15 +45,18 @@ class Runs:
     def join(self, other: Runs) -> Runs:
         """Both together."""
         both = self.jacobian is not None and other.jacobian is not None
+        failed = [runs.failed for runs in (self, other) if runs.failed is not None]
         return Runs(
             torch.cat([self.z, other.z]),
             torch.cat([self.outputs, other.outputs]),
             torch.cat([self.jacobian, other.jacobian]) if both else None,  # type: ignore[list-item]
+            torch.cat(failed) if failed else None,
         )
 
     def take(self, index: Tensor) -> Runs:
-        """Some of them."""
-        return Runs(self.z[index], self.outputs[index], None if self.jacobian is None else self.jacobian[index])
+        """Some of them, and all that failed."""
+        jacobian = None if self.jacobian is None else self.jacobian[index]
+        return Runs(self.z[index], self.outputs[index], jacobian, self.failed)
 
 
 class LocalModel:
@@ -72,6 +78,7 @@ class LocalModel:
             raise ValueError(f"{len(runs)} run was given for a local model, expected at least 2: simulate more points.")
         self.dim = runs.z.shape[1]
         self.scale = torch.eye(self.dim).to(runs.z) if scale is None else scale
+        self.reachable = Reachable(runs.z, runs.failed, self.scale)
         self.z = self._whiten(runs.z)
         self.outputs = runs.outputs
         self.nearest = min(NEAREST, len(runs) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,17 +13,19 @@ from torch import Tensor
 from calib._baselines_sbi import AMORTISED, baseline
 from calib._climb import Climb, ClimbConfig, climb
 from calib._config import BudgetError, FitConfig
+from calib._deadline import NEVER, Deadline
 from calib._fit import fit
 from calib._flow_draws import fit_flow
 from calib._flows import Flow, make_flow
 from calib._gaussian_start import start_flow
 from calib._hamiltonian import Chains
+from calib._iterated_regression import NoisyRuns
 from calib._local_model import Runs
 from calib._mode import find_mode
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
 from calib._pyro_density import PyroDensity
-from calib._reuse import Reuse, ReuseConfig, Source, posterior, reuse
+from calib._reuse import Known, Reuse, ReuseConfig, Source, posterior, reuse
 from calib._space import ParameterSpace
 from calib._verdict import CalibrationVerdict
 
@@ -51,6 +54,8 @@ class Task:
         gradient_cost: what a gradient counts, in simulations.
         progress: called after each round or step.
         density: the Pyro model; None for a simulator. Its `outputs` cannot be asked for by name.
+        earlier: what the same method found before, from which it starts.
+        deadline: after which no round or step begins.
     """
 
     space: ParameterSpace
@@ -63,11 +68,23 @@ class Task:
     gradient_cost: int
     progress: Callable[[Any], None] | None
     density: PyroDensity | None = None
+    earlier: Fitted | None = None
+    deadline: Deadline = NEVER
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A flow, the runs it rests on (None if none are kept), their scale, what the report says, and chains with their verdict."""
+    """What a method gives.
+
+    Attributes:
+        flow: q(z).
+        runs: those that an emulator rests on; None if none are kept.
+        scale: of the emulator.
+        told: what the report says.
+        chains: the draws, if chains made them.
+        verdict: of the chains.
+        noisy: runs of a simulator with noise.
+    """
 
     flow: Flow
     runs: Runs | None
@@ -75,12 +92,19 @@ class Fitted:
     told: dict[str, Any]
     chains: Chains | None = None
     verdict: CalibrationVerdict | None = None
+    noisy: NoisyRuns | None = None
 
 
 def by_reuse(task: Task) -> Fitted:
     """Rounds on every run (`reuse`), then a flow at their draws."""
     config = ReuseConfig(budget=task.budget, seed=task.seed, loss_weight=task.loss_weight)
-    found = reuse(task.source, config, task.progress)
+    before = task.earlier
+    known = (
+        None
+        if before is None or before.runs is None or before.scale is None
+        else Known(before.runs, before.scale, before.told["weight"])
+    )
+    found = reuse(task.source, config, task.progress, known=known, deadline=task.deadline)
     flow = _flow_for(task.flow, task.source, found, task.loss_weight, task.seed)
     return Fitted(flow, found.runs, found.scale, _words_of(found) | {"found_higher": found.low})
 
@@ -92,6 +116,8 @@ def by_climb(task: Task) -> Fitted:
     rounds then end early; what is left goes to `fit` from where they came to.
     """
     source, dim = task.source, task.space.dim
+    if task.earlier is not None:
+        return _fit(task, task.earlier.flow, task.budget)
     top = find_mode(source, budget=task.budget // 3, seed=task.seed, loss_weight=task.loss_weight)
     start = make_flow("gaussian" if task.flow == "auto" else task.flow, dim, seed=task.seed)
     if start.name in STARTED:
@@ -103,12 +129,12 @@ def by_climb(task: Task) -> Fitted:
     )
     if top.simulations + config.budget > task.budget:
         raise BudgetError(task.budget, 2 * least, f"for {dim} parameters with Jacobians")
-    found = climb(source, start, config, task.progress)
+    found = climb(source, start, config, task.progress, task.deadline)
     told = _words_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
     told = _plus(told, simulations=top.simulations, calls=top.calls, dropped=top.dropped)
     left = task.budget - told["simulations"]
     enough = left // (task.gradient_cost * PARTICLES) >= LEAST_STEPS
-    if found.stopped_because == "settled" or source.gradient == "forward" or not enough:
+    if found.stopped_because in ("settled", "max_seconds") or source.gradient == "forward" or not enough:
         return Fitted(found.flow, None, None, told)
     further = _fit(task, found.flow, left)
     both = {key: told[key] for key in ("simulations", "calls", "dropped")}
@@ -122,9 +148,9 @@ def _plus(told: dict[str, Any], **more: int) -> dict[str, Any]:
 
 def by_direct(task: Task) -> Fitted:
     """New simulations for every update of the flow (`fit`)."""
-    return _fit(
-        task, make_flow("gaussian" if task.flow == "auto" else task.flow, task.space.dim, seed=task.seed), task.budget
-    )
+    name = "gaussian" if task.flow == "auto" else task.flow
+    start = make_flow(name, task.space.dim, seed=task.seed) if task.earlier is None else task.earlier.flow
+    return _fit(task, start, task.budget)
 
 
 def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> Fitted:
@@ -163,11 +189,13 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
         names=space.names,
         to_values=lambda z: space.flatten(space.to_theta(z)),
     )
+    start = copy.deepcopy(start)
     for p in start.parameters():
         p.requires_grad_(True)
     config = FitConfig(
-        seed=task.seed, particles=PARTICLES, gradient=source.gradient, max_steps=steps, loss_weight=task.loss_weight
-    )
+        seed=task.seed, particles=PARTICLES, gradient=source.gradient, max_steps=steps, loss_weight=task.loss_weight,
+        max_seconds=task.deadline.left(),
+    )  # fmt: skip
     result = fit(problem, start, config, progress=task.progress)
     told = {
         "weight": 1.0, "simulations": result.simulations * cost, "calls": result.simulations, "dropped": result.dropped,

@@ -13,13 +13,15 @@ from calib._iterated_regression import Adjusted, DrawData, NoisyRuns, in_rounds,
 from calib._methods import DRAWN, Fitted, Task, flow_at
 from calib._noise import derive_seed
 from calib._noise_pilot import RUNS, Pilot, log_likelihood_sd, simulate_apart
-from calib._noisy_verdict import LOW_DIMENSION, NoiseEvidence, exact_weights, judge_noisy
+from calib._noisy_verdict import NoiseEvidence, exact_weights, judge_noisy
 from calib._observed import Likelihood, finite_or_impossible, unchecked
 from calib._tempered_importance import Tempered, tail_of, temper, tempered_weights
 from calib._verdict import CalibrationVerdict, Evidence
 
 NOISY = ("abc-regression", "importance")
-NETWORK_FROM = (5000, 1500)  # runs from which the summary has a network, up to three parameters and beyond
+NETWORK_FROM = (
+    1500  # runs from which the summary has a network: what a linear one loses moves means by half an sd at times
+)
 STEPS = 200  # updates of a spline flow
 BLUR = 0.15  # sds added to draws, which are then shrunk as much: a flow must not see atoms
 BIAS = {
@@ -106,29 +108,34 @@ def fit_noisy(task: Task, name: str, pilot: Pilot, likelihood: Likelihood | None
         found = temper(runs.z, value(runs), runs.log_proposal)
         return Adjusted(runs.z, found.weight, found.effective, 0.0)
 
+    earlier = None if task.earlier is None else task.earlier.noisy
     regression: Adjusted | None = None
     if name == "importance":
-        runs, _ = in_rounds(simulate, by_weights, space.dim, task.budget, task.seed, task.progress)
+        runs, _ = in_rounds(
+            simulate, by_weights, space.dim, task.budget, task.seed, task.progress, earlier, task.deadline
+        )
     else:
         draw, seen = _sampler(task, likelihood, data)
-        network = task.budget >= NETWORK_FROM[space.dim > LOW_DIMENSION]
+        network = (earlier.tried if earlier is not None else 0) + task.budget >= NETWORK_FROM
         runs, regression = iterated_regression(
-            simulate, draw, seen, space.dim, task.budget, task.seed, network=network, progress=task.progress
-        )
+            simulate, draw, seen, space.dim, task.budget, task.seed, network=network, progress=task.progress,
+            earlier=earlier, deadline=task.deadline,
+        )  # fmt: skip
     tempered = temper(runs.z, value(runs), runs.log_proposal)
     if regression is None or exact_weights(tempered.temperature, tempered.effective, tempered.k_hat):
         draws, method = Adjusted(runs.z, tempered.weight, tempered.effective, 0.0), "importance"
     else:
         draws, method = regression, "abc-regression"
-    told = {
-        "weight": 1.0, "simulations": task.budget, "calls": task.budget, "dropped": runs.dropped,
-        "stopped_because": "trained", "rounds": [],
+    made = runs.tried - (earlier.tried if earlier is not None else 0)
+    told: dict[str, Any] = {
+        "weight": 1.0, "simulations": made, "calls": made, "dropped": runs.dropped,
+        "stopped_because": "max_seconds" if made < task.budget else "trained", "rounds": [],
     }  # fmt: skip
     generator = torch.Generator().manual_seed(derive_seed(task.seed, 0, "noisy-flow"))
     z = blurred(draws, generator)
     plain = task.flow == "auto" and not is_bent(z, draws.effective)
     flow = flow_at("gaussian" if plain else task.flow, z, task.seed, STEPS)
-    return NoisyFit(Fitted(flow, None, None, told), regression, tempered, method)
+    return NoisyFit(Fitted(flow, None, None, told, noisy=runs), regression, tempered, method)
 
 
 def _sampler(task: Task, likelihood: Likelihood | None, data: Tensor | None) -> tuple[DrawData, Tensor]:
@@ -231,5 +238,5 @@ def _evidence(task: Task, found: NoisyFit, pilot: Pilot, noise: float, fresh_tem
     return NoiseEvidence(
         method=found.method, dim=task.space.dim, pilot_sd=pilot.sd, sd=noise, temperature=tempered.temperature,
         weighted=tempered.effective, k_hat=tempered.k_hat, fresh_temperature=fresh_temperature,
-        bias=BIAS[found.method], cost=f"{task.budget} simulations, one for each draw of the parameters.", **apart,
+        bias=BIAS[found.method], cost=f"{found.fitted.told['simulations']} simulations, one for each draw of the parameters.", **apart,
     )  # fmt: skip

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from calib._config import Progress
+from calib._iterated_regression import Adjusted
+from calib._reporter import Spent
 from calib._reuse import Round
 
 
@@ -43,7 +45,7 @@ def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iter
         label: text before the bar.
 
     Yields:
-        The callback: it takes the steps of a fit (`Progress`) and the rounds of `calibrate` (`Round`).
+        The callback: it takes the steps of a fit (`Progress`), the rounds of `calibrate` (`Round`) and its simulations (`Spent`).
     """
     bar = Bar(
         TextColumn("{task.description}"),
@@ -56,8 +58,12 @@ def rich_progress(console: Console | None = None, *, label: str = "fit") -> Iter
     with bar:
         task = bar.add_task(label, total=None, state="", visible=False)
 
-        def show(p: Progress | Round) -> None:
-            if isinstance(p, Round):
+        def show(p: Progress | Round | Spent | Adjusted) -> None:
+            if isinstance(p, Adjusted):
+                return  # weighted draws say nothing of time
+            if isinstance(p, Spent):
+                done, total, state = p.simulations, p.budget, _of_spent(p)
+            elif isinstance(p, Round):
                 done, total, state = p.simulations, max(p.budget, p.simulations), _of_round(p)
             else:
                 done, total, state = p.step, p.max_steps, _of_step(p)
@@ -72,6 +78,11 @@ def _of_step(p: Progress) -> str:
         f"ELBO {p.smoothed:,.1f}  {p.phase}  {_clock(p.seconds)} gone, at most {_clock(p.eta_seconds)} left  "
         f"{p.memory_mib:,.0f} MiB{skipped}"
     )
+
+
+def _of_spent(p: Spent) -> str:
+    left = p.seconds / max(1, p.simulations) * (p.budget - p.simulations)
+    return f"simulations  {_clock(p.seconds)} gone, at most {_clock(left)} left  {memory_mib():,.0f} MiB"
 
 
 def _of_round(p: Round) -> str:

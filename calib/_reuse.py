@@ -11,6 +11,7 @@ and nothing was found on the way, the rest of the budget is not spent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from torch import Tensor
 from calib._anneal import LogDensity, anneal
 from calib._chart import Chart
 from calib._config import BudgetError, FitError
+from calib._deadline import NEVER, Deadline
 from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
 from calib._local_model import LocalModel, Runs
@@ -81,7 +83,7 @@ class Source:
         good = torch.isfinite(outputs).all(1)
         if jacobian is not None:
             good &= torch.isfinite(jacobian).flatten(1).all(1)
-        return Runs(x, outputs, jacobian).take(good), good
+        return Runs(x, outputs, jacobian, x[~good].detach()).take(good), good
 
     def value(self, outputs: Tensor) -> Tensor:
         """Log likelihood `[P]`, minus infinity where it is not a number."""
@@ -154,7 +156,7 @@ class ReuseConfig:
     tolerance: float = 0.05
 
 
-Stop = Literal["settled", "budget"]
+Stop = Literal["settled", "budget", "max_seconds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +172,7 @@ class Reuse:
         simulations: spent, a gradient counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"` or `"budget"`.
+        stopped_because: `"settled"`, `"budget"` or `"max_seconds"`.
         low: whether the last round found a run where draws are, and the model had said there are none.
     """
 
@@ -187,7 +189,7 @@ class Reuse:
 
 
 def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -> LogDensity:
-    """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power."""
+    """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power; none where runs fail."""
 
     def target(x: Tensor) -> Tensor:
         prior = source.chart.log_prior(x)
@@ -196,6 +198,7 @@ def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -
         if inside.any():
             with torch.no_grad():
                 value[inside] += weight * source.value(model(x[inside]))
+                value[~model.reachable(x)] = -math.inf
         return value
 
     return target
@@ -217,13 +220,37 @@ def first_weight(value: Tensor, trust: float) -> float:
     return min(1.0, trust / max(apart, 1e-12))
 
 
-def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None] | None = None) -> Reuse:
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Runs of a former call.
+
+    Attributes:
+        runs: in the same chart.
+        scale: `[D, D]` of the local model.
+        weight: of the likelihood at the end.
+    """
+
+    runs: Runs
+    scale: Tensor
+    weight: float
+
+
+def reuse(
+    source: Source,
+    config: ReuseConfig,
+    progress: Callable[[Round], None] | None = None,
+    *,
+    known: Known | None = None,
+    deadline: Deadline = NEVER,
+) -> Reuse:
     """Draw from a posterior with few simulations.
 
     Args:
         source: the simulator.
         config: settings.
         progress: called after each round.
+        known: runs of a former call, in place of a pilot; `simulations` and `calls` count new ones alone.
+        deadline: after which no round begins.
 
     Returns:
         Draws and what they rest on.
@@ -237,14 +264,19 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
     least = dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2
     pilot = max(least, min(total // 10, LARGEST_PILOT))
     batch = max(2 * dim + 4, min(total // 25, LARGEST_BATCH))
+    if known is not None:
+        least = pilot = 0
     if total < pilot + 2 * batch:
         smallest = source.cost * (least + 2 * (2 * dim + 4))
         raise BudgetError(config.budget, smallest, f"for {dim} parameters")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
     x = chart.sample_prior(max(config.population, pilot), generator)
-    runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
-    used, dropped = pilot, int((~good).sum())
+    if known is None:
+        runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
+        used, dropped = pilot, int((~good).sum())
+    else:
+        runs, used, dropped = known.runs, 0, 0
     if len(runs) < 2:
         raise FitError(
             f"{len(runs)} of {pilot} simulations at draws of the prior were finite; check the simulator and the priors."
@@ -255,15 +287,20 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
             "widen the likelihood, move the priors, or check the units of data and outputs."
         )
     x = x[: config.population]
-    weight = first_weight(source.value(runs.outputs), config.trust)
+    scale = _spread(x) if known is None else known.scale
+    weight = first_weight(source.value(runs.outputs), config.trust) if known is None else known.weight
     rounds: list[Round] = []
     quiet, stopped, low = 0, "budget", False
     while used + dim + 2 <= total:
-        model = source.model(runs, _spread(x))
+        if deadline.passed():
+            stopped = "max_seconds"
+            break
+        model = source.model(runs, scale)
         target = posterior(source, model, weight * config.loss_weight)
         stages: list[Tensor] = []
         start = chart.sample_prior(config.population, generator)
         x = anneal(start, chart.log_prior, target, sweeps=3, generator=generator, stages=stages)
+        scale = _spread(x)
         aside = batch // ASIDE
         points = _some(x, min(batch, total - used) - aside, generator)
         way = _some(torch.cat(stages), min(aside, total - used - len(points)), generator)
@@ -285,7 +322,6 @@ def reuse(source: Source, config: ReuseConfig, progress: Callable[[Round], None]
             break
         trusted = config.trust / max(config.loss_weight * found.error, 1e-12)
         weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
-    scale = _spread(x)
     target = posterior(source, source.model(runs, scale), weight * config.loss_weight)
     start = chart.sample_prior(config.draws, generator)
     fresh = anneal(start, chart.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)

@@ -11,6 +11,7 @@ import torch
 import torch.autograd.forward_ad as fwad
 from torch import Tensor
 
+from calib._brings_jacobian import BringsJacobian, unpack
 from calib._config import FitError, Interrupted
 from calib._executor import Workers
 from calib._failures import MOST_TEXTS
@@ -28,6 +29,7 @@ class Rows:
     Attributes:
         model: `(theta {name: [P, *event]}, seed) -> outputs`.
         workers: where rows are simulated; here if None.
+        report: called with the number of rows whenever some are done.
         store: where calls without derivatives are kept; nowhere if None.
         failures: what was raised, and how often.
         calls: rows that were asked for.
@@ -38,6 +40,7 @@ class Rows:
     model: Callable[..., Any]
     workers: Workers | None = None
     store: RunStore | None = None
+    report: Callable[[int], None] | None = None
     failures: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     succeeded: bool = False
@@ -58,6 +61,12 @@ class Rows:
             TypeError: the outputs are no numbers.
             ValueError: the outputs are not P rows.
         """
+        outputs = self._rows(theta, seed)
+        if isinstance(self.model, BringsJacobian):
+            return unpack(theta, outputs, _differentiated(theta))
+        return outputs
+
+    def _rows(self, theta: Theta, seed: int) -> Tensor:
         rows = len(next(iter(theta.values())))
         self.calls += rows
         store = None if self.store is None or _differentiated(theta) else self.store
@@ -67,9 +76,11 @@ class Rows:
         if kept is not None:
             self.failures.update(kept[1])
             self.succeeded, self.width = True, kept[0]["outputs"].shape[1]
+            self._report(rows)
             return kept[0]["outputs"]
         before = self.failures.copy()
         outputs = self._joined(*self._parts(theta, seed, rows), rows)
+        self._report(rows)
         if store is not None:
             store.put(theta, seed, {"outputs": outputs}, self.failures - before)
         return outputs
@@ -126,6 +137,7 @@ class Rows:
         last: Exception | None = None
         for task, old in zip(tasks, kept, strict=True):
             new = next(found) if old is None else old[0]["outputs"]
+            self._report(min(size, rows - size * len(parts)))
             if isinstance(new, Exception):
                 last = new
                 lost = min(size, rows - size * len(parts))
@@ -137,13 +149,17 @@ class Rows:
                 store.put(*task, {"outputs": new}, {})
         return parts, last
 
+    def _report(self, rows: int) -> None:
+        if self.report is not None:
+            self.report(rows)
+
     def _count(self, error: Exception, rows: int) -> None:
         text = _text(error)
         self.failures[text if text in self.failures or len(self.failures) < MOST_TEXTS else "other errors"] += rows
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but workers and folder, which stay where they are."""
-        return self.__dict__ | {"workers": None, "store": None}
+        """Everything but workers, folder and progress, which stay where they are."""
+        return self.__dict__ | {"workers": None, "store": None, "report": None}
 
     def forget(self) -> None:
         """Count from zero."""

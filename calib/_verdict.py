@@ -39,7 +39,7 @@ class Evidence:
         stretch: largest factor between a standard deviation with and without these weights.
         missed: share of the posterior found outside the fit, by fresh simulations at draws of the prior.
         noise: standard deviation of the log likelihood between runs at the same parameters, nats.
-        model_error: mean absolute error of the emulator's log likelihood, nats; None without an emulator.
+        model_error: mean absolute error of the emulator's log likelihood where runs gave outputs, nats; None without an emulator.
         corrected_share: effective share of draws corrected by the emulator; None without one.
         corrected_shift: as `shift`, of corrected draws.
         corrected_stretch: as `stretch`, of corrected draws.
@@ -114,7 +114,7 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
     noisy = e.noise > NOISE
     ended = _ended(e)
     reasons = [_counted(e), *_doubts(e)]
-    if e.stopped_because == "budget" and e.weight == 1.0 and (fit or corrected):
+    if e.stopped_because in ("budget", "max_seconds") and e.weight == 1.0 and (fit or corrected):
         return CalibrationVerdict(
             "usable",
             (*reasons, ended),
@@ -182,7 +182,8 @@ def _doubts(e: Evidence) -> list[str]:
 def _ended(e: Evidence) -> str:
     """Why a method had not converged when it ended; empty if it had."""
     if e.weight < 1.0:
-        return f"The budget ended with the likelihood at {e.weight:.2g} of its weight, so the fit is too wide."
+        spent = "time" if e.stopped_because == "max_seconds" else "budget"
+        return f"The {spent} ended with the likelihood at {e.weight:.2g} of its weight, so the fit is too wide."
     if e.stopped_because in FINISHED:
         return ""
     why = {

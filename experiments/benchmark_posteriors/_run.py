@@ -13,8 +13,8 @@ from torch import Tensor
 
 from calib import Gradient, calibrate
 from calib._baselines_sbi import AMORTISED, BASELINES, Baseline, TrainedBaseline, baseline, train_baseline
-from calib._calibrate import Method
 from calib._noise import derive_seed
+from calib._plan import Method
 from experiments.benchmark_posteriors import _tasks
 from experiments.benchmark_posteriors._c2st import c2st
 from experiments.benchmark_posteriors._reference import observation, reference_draws

@@ -59,7 +59,7 @@ def assert_sentence(error):
     assert "\n" not in str(error)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
     container=st.one_of(
         st.sampled_from(sorted(EXACT)), st.sampled_from(sorted(EXACT)), st.sampled_from(sorted(CONTAINERS))

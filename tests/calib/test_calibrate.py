@@ -118,6 +118,7 @@ def test_direct_fit_of_a_simulator():
         found.sample(5, torch.Generator(), corrected=True)
 
 
+@pytest.mark.slow
 def test_chance_in_the_simulator_is_said():
     def noisy(theta, seed):
         g = torch.Generator().manual_seed(seed)
@@ -177,7 +178,7 @@ def test_a_table_and_a_figure(found):
 
 
 def test_same_seed_same_result():
-    one, two = (calibrate(linear, SPACE, DATA, likelihood=law, budget=400, seed=5) for _ in range(2))
+    one, two = (calibrate(linear, SPACE, DATA, likelihood=law, budget=250, seed=5) for _ in range(2))
     g = [torch.Generator().manual_seed(0) for _ in range(2)]
     assert torch.equal(one.sample(10, g[0])["effect"], two.sample(10, g[1])["effect"])
 

@@ -37,8 +37,9 @@ def assert_right(found, name="x", mean=MEAN, sd=SD):
     assert found.verdict.state in ("good", "usable")
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gradient", ["auto", pytest.param("score", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("gradient", ["auto", "score"])
 def test_regression_whose_output_is_the_log_likelihood(gradient, seed):
     x = torch.linspace(-1.0, 1.0, 30)
     y = 1 + 2 * x + 0.3 * torch.randn(30, generator=torch.Generator().manual_seed(3))

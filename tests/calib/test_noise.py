@@ -13,12 +13,12 @@ import calib._noise_pilot
 import calib._replicates
 import calib._tempered_importance
 from calib import Parameter, ParameterSpace, calibrate
-from calib._calibrate import _choose
 from calib._iterated_regression import NoisyRuns, adjust, iterated_regression, log_mixture, rounds_for
 from calib._learned_summary import Features, differences
 from calib._noise_pilot import Pilot, run_noise_pilot, simulate_apart
 from calib._noisy import blurred, is_bent
 from calib._noisy_verdict import NoiseEvidence, judge_noisy
+from calib._plan import choose
 from calib._replicates import MeanLikelihood, log_mean_bias
 from calib._tempered_importance import temper
 from calib._verdict import Evidence
@@ -180,7 +180,7 @@ def test_features_leave_out_what_is_constant_and_know_counts():
 
 def test_regression_where_all_data_are_constant_gives_back_the_prior():
     z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    runs = NoisyRuns(z, torch.zeros(300, 3, dtype=torch.float64), log_mixture([(1, None)], z), 0)
+    runs = NoisyRuns(z, torch.zeros(300, 3, dtype=torch.float64), log_mixture([(1, None)], z), 0, ((300, None),))
     found = adjust(runs, lambda o, g: o, torch.zeros(3), runs.weight, torch.Generator().manual_seed(0), network=False)
     torch.testing.assert_close(found.mean, torch.zeros(2, dtype=torch.float64), atol=0.2, rtol=0)
     torch.testing.assert_close(found.sd, torch.ones(2, dtype=torch.float64), atol=0.15, rtol=0)
@@ -281,7 +281,7 @@ def test_little_noise_is_weighed_exactly():
     assert found.report["simulations"] <= 2000
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_strong_noise_is_regressed(shared):
     found = run(1.0, 2000, shared=shared)
     error, factor = off(found, 1.0)
@@ -313,7 +313,7 @@ def test_direct_on_a_noisy_simulator_is_not_believed():
 )  # fmt: skip
 def test_auto_chooses_by_the_noise(sd, dim, gradient, can_draw, method):
     pilot = Pilot(sd > 0, False, sd, sd, 35, torch.zeros(1, 1))
-    assert _choose("auto", dim, gradient, pilot, can_draw, False) == method
+    assert choose("auto", dim, gradient, pilot, can_draw, False) == method
 
 
 def test_a_noisy_log_likelihood_is_weighed():

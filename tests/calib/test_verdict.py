@@ -51,7 +51,7 @@ WRONG_EMULATOR = {"model_error": 15952.0, "corrected_share": 0.01, "corrected_sh
         (FINE, OFF | WRONG_EMULATOR | {"noise": 3.0, "weight": 0.05, "stopped_because": "budget"}, "poor"),
         (PLAIN, {"stopped_because": "max_steps"}, "unfinished"),
         (PLAIN, OFF | {"stopped_because": "max_steps"}, "unfinished"),
-        (PLAIN, {"stopped_because": "max_seconds"}, "unfinished"),
+        (PLAIN, {"stopped_because": "max_seconds"}, "usable"),
         (PLAIN, {"stopped_because": "stalled"}, "unfinished"),
         (PLAIN, {"stopped_because": "something new"}, "unfinished"),
         (FINE, {"stopped_because": "new_mode"}, "unfinished"),
