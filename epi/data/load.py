@@ -11,9 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from epi.data import tables
+from epi.data.prior_infection import PriorCases, read_prior_cases
 from epi.data.series import read_series
 from epi.errors import DataError
-from epi.study import Campaign, Community, Households, Importations, Schools, Study, Vaccination, Workplaces
+from epi.study import (
+    Campaign,
+    Community,
+    Households,
+    Importations,
+    PriorInfection,
+    Schools,
+    Study,
+    Vaccination,
+    Workplaces,
+)
 from epi.study.families import BetaBinomial
 
 __all__ = ["EpidemicData", "load_data"]
@@ -42,6 +53,7 @@ class EpidemicData:
         places: by region (index), columns `latitude, longitude` in degrees.
         contacts: `[A, A]` contacts a day of a person (row) with people of an age (column).
         importations: `[day, R]` infections from outside by date (index) and region (columns).
+        prior_cases: reported infections before the study.
         own: what parts of the user's own read, by the name of their class.
     """
 
@@ -60,6 +72,7 @@ class EpidemicData:
     places: pd.DataFrame | None
     contacts: NDArray[np.float64] | None
     importations: pd.DataFrame | None
+    prior_cases: PriorCases | None = None
     own: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +103,7 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
     types, counts = _households(folder, study)
     community = study.need(Community, "The model")
     schools, work, imported = study.part(Schools), study.part(Workplaces), study.part(Importations)
-    vaccination = study.part(Vaccination)
+    vaccination, before = study.part(Vaccination), study.part(PriorInfection)
     campaign = None if vaccination is None else vaccination.campaign
     own = {type(part).__name__: part.read(folder, study) for part in study.parts if hasattr(part, "read")}
     return EpidemicData(
@@ -109,6 +122,7 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         places=_places(folder, study) if community.coupling is not None else None,
         contacts=None if community.contacts is None else _contacts(folder, study, community.contacts),
         importations=None if imported is None else _importations(folder, study, imported),
+        prior_cases=None if before is None else read_prior_cases(folder, study, before, population),
         own=own,
     )
 

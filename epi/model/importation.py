@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from epi.model.setting import Setting, Theta, prepare
@@ -46,15 +47,21 @@ class SeedingModel:
         return profile[..., :, None] * by_group[..., None, :]
 
 
+def _by_age(profile: str | None, setting: Setting) -> NDArray[np.float64]:
+    """`[A]` relative importation by age, mean 1 over people: as the counts of a stream per person up to the first week."""
+    study, people = setting.study, setting.data.population.astype(float)
+    if profile is None:
+        return np.ones(people.shape[1])
+    series = setting.data.series[study.stream(profile).name]
+    early = series.loc[: str(study.calendar.first_week)].to_numpy().sum(0) + 1.0
+    per_person = early / people.sum(0)
+    relative: NDArray[np.float64] = per_person * people.sum() / (per_person * people.sum(0)).sum()
+    return relative
+
+
 @prepare.register
 def _(part: Seeding, setting: Setting) -> SeedingModel:
-    study, people = setting.study, setting.data.population.astype(float)
-    by_age = np.ones(people.shape[1])
-    if part.age_profile is not None:
-        series = setting.data.series[study.stream(part.age_profile).name]
-        early = series.loc[: str(study.calendar.first_week)].to_numpy().sum(0) + 1.0
-        per_person = early / people.sum(0)
-        by_age = per_person * people.sum() / (per_person * people.sum(0)).sum()
+    study, by_age = setting.study, _by_age(part.age_profile, setting)
     end = study.calendar.day_of(part.last_day(study))
     seeding = 1 - (np.arange(setting.days) >= end).astype(float)
     return SeedingModel(part, study.region.axis, len(study.region), setting.real(seeding), setting.real(by_age))
@@ -76,4 +83,5 @@ def _(part: Importations, setting: Setting) -> _Series:
     dates = pd.Timestamp(study.calendar.start) + pd.to_timedelta(np.arange(setting.days), unit="D")
     by_day = table.reindex(dates).fillna(0.0).to_numpy(float)
     hazard = by_day / setting.data.population.sum(1)
-    return _Series(setting.real(np.repeat(hazard, len(study.ages), axis=1)))
+    by_age = _by_age(part.age_profile, setting)
+    return _Series(setting.real((hazard[:, :, None] * by_age).reshape(setting.days, -1)))

@@ -166,13 +166,17 @@ def _fine_midpoints(data: EpidemicData) -> NDArray[np.float64]:
 
 
 def kinds_by_age(data: EpidemicData) -> NDArray[np.float64]:
-    """`[A, K]` share of the archetypes (age band x doses x class of protection) in the people of an age band."""
+    """`[A, K]` share of the archetypes (age band x doses x class of protection x class of prior infection) in the people of an age band."""
     national = (data.vaccination * data.population[..., None]).sum(0)
     national = national / national.sum(-1, keepdims=True)
     disease = data.study.disease
     immunity = disease.immunity if isinstance(disease, NaturalHistory) else None
     if immunity is not None and immunity.kind == "all-or-nothing":
         national = np.repeat(national / immunity.classes, immunity.classes, axis=1)
+    if data.prior_cases is not None:
+        people = data.population / data.population.sum(0)
+        classes = (data.prior_cases.classes * people[..., None]).sum(0)
+        national = (national[..., None] * classes[:, None]).reshape(len(national), -1)
     ages, kinds = national.shape
     out = np.zeros((ages, ages * kinds))
     for a in range(ages):

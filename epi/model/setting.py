@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiseasePart",
+    "HostPart",
     "HostTables",
     "ImportationPart",
     "MixingPart",
@@ -145,6 +146,15 @@ class DiseasePart(Protocol):
     def archetypes(self) -> ode.Archetypes: ...  # noqa: D102
 
     def hosts(self, theta: Theta, solver: ode.Solver = "auto") -> HostTables:
+        """The tables of each particle."""
+        ...
+
+
+@runtime_checkable
+class HostPart(Protocol):
+    """What changes the hosts apart from the disease: it may tell more archetypes apart."""
+
+    def changed_hosts(self, theta: Theta, hosts: HostTables) -> HostTables:
         """The tables of each particle."""
         ...
 

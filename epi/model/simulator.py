@@ -188,7 +188,7 @@ class Simulator:
             `[P, M]` flat expected counts (`Layout.flat`) and `[P, M, D]`.
         """
         eye, here = torch.eye(self.space.dim, dtype=z.dtype, device=z.device), self.observation.week
-        declared = self.study.disease.parameters(self.study)
+        declared = self.study.host_parameters()
         names, sizes = [p.name for p in declared], [p.size for p in declared]
         # what moves only what is seen of an epidemic needs no derivative of the epidemic
         seen = {p.name for p in self.study.parameters() if p.observation}

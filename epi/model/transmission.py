@@ -12,11 +12,12 @@ from torch import Tensor
 import ode
 from epi.data import EpidemicData
 from epi.errors import StudyError
-from epi.model import community, disease, importation, layers  # noqa: F401  (they register how their parts are prepared)
+from epi.model import community, disease, importation, layers, prior_infection  # noqa: F401  (they register how parts are prepared)
 from epi.model.disease import WithinHostModel
 from epi.model.immunity import Campaign
 from epi.model.setting import (
     DiseasePart,
+    HostPart,
     HostTables,
     ImportationPart,
     MixingPart,
@@ -111,16 +112,22 @@ def with_kinds(context: Context, kinds: ode.Archetypes, campaign: Campaign | Non
     """The context with other archetypes, `[*batch, K]`, and the doses that they are given.
 
     Raises:
-        StudyError: the disease has no within-host model.
+        StudyError: the disease has no within-host model, or another part tells archetypes apart.
     """
+    if context.of(HostPart):
+        raise StudyError(
+            "Other archetypes cannot be told apart by prior infection as well; leave out PriorInfection, or this scenario."
+        )
     if not isinstance(context.disease, WithinHostModel):
         raise StudyError("Other archetypes need a within-host model; declare disease=WithinHost(...).")
     return replace(context, disease=context.disease.with_kinds(kinds, campaign))
 
 
 def host_tables(theta: Theta, context: Context, solver: ode.Solver = "auto") -> HostTables:
-    """The tables of the disease for each particle."""
+    """The tables of the disease for each particle, as other parts change them."""
     found: HostTables = context.disease.hosts(theta, solver)
+    for part in context.of(HostPart):
+        found = part.changed_hosts(theta, found)
     return found
 
 

@@ -46,6 +46,8 @@ BASELINE_WEEKS = 1
 """Weeks before the study's first from which a baseline's history begins."""
 FEWEST_WEEKS = 3
 """Known weeks from which the baseline of a score can be made."""
+NEAR_WEEKS = 4
+"""Weeks ahead that are scored together, those after them being another period."""
 
 
 def simulate_draws(
@@ -240,6 +242,16 @@ def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, seco
     )
 
 
+def forecast_periods(weeks: int) -> tuple[tuple[int, int], ...]:
+    """First and last weeks ahead of the periods that are scored: up to four weeks, and the rest.
+
+    >>> forecast_periods(11), forecast_periods(7), forecast_periods(3)
+    (((1, 4), (5, 11)), ((1, 4), (5, 7)), ((1, 3),))
+    """
+    near = (1, min(weeks, NEAR_WEEKS))
+    return (near, (NEAR_WEEKS + 1, weeks)) if weeks > NEAR_WEEKS else (near,)
+
+
 def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder) -> dict[str, Any]:
     """Score the weeks that the fit never saw, and write the forecast in hub columns."""
     import pandas as pd
@@ -261,7 +273,7 @@ def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder)
         rows.append(hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.forecast_from, signal, places))
     with atomic_path(run.file("forecast.csv")) as temporary:
         pd.concat(rows).to_csv(temporary, index=False)
-    scores = score_run(forecasts, rng)
+    scores = score_run(forecasts, rng, forecast_periods(int((~known).sum())))
     atomic_write_json(run.file("scores.json"), scores)
     return scores
 

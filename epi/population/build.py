@@ -22,6 +22,7 @@ from epi.errors import StudyError
 from epi.population.fit import PopulationFit
 from epi.population.groups import GroupTable
 from epi.population.members import VenueTable
+from epi.population.sampling import assign_states
 from epi.population.schools import SchoolTable
 from epi.population.synthesize import synthesize
 from epi.population.tables import PopulationTables
@@ -113,7 +114,7 @@ def build_population(
         clustering=0.0 if vaccination is None else vaccination.clustering,
         household_exponent=study.need(Households, "The population").exponent,
     )
-    return with_protection_classes(population, study.disease, seed), fit
+    return with_prior_infection(with_protection_classes(population, study.disease, seed), data, seed), fit
 
 
 def with_protection_classes(population: Population, disease: Any, seed: int) -> Population:
@@ -127,6 +128,17 @@ def with_protection_classes(population: Population, disease: Any, seed: int) -> 
     rng = np.random.default_rng([seed, 61])
     drawn = rng.integers(0, immunity.classes, population.agents)
     archetype = population.archetype.astype(np.int64) * immunity.classes + drawn
+    return replace(population, archetype=archetype.astype(np.int16))
+
+
+def with_prior_infection(population: Population, data: EpidemicData, seed: int) -> Population:
+    """Split archetypes by how many infections before the study reach somebody: `k * classes + c`, as each region and age has them."""
+    if data.prior_cases is None:
+        return population
+    classes = data.prior_cases.classes
+    number = classes.shape[-1]
+    drawn = assign_states(population.group, classes.reshape(-1, number), np.random.default_rng([seed, 67]))
+    archetype = population.archetype.astype(np.int64) * number + drawn
     return replace(population, archetype=archetype.astype(np.int16))
 
 

@@ -38,7 +38,6 @@ PAIRS = (
     "transmission_community",
     "aversion",
     "forgetting",
-    "ascertainment_rat",
     "seed_level",
     "transmission_household",
 )
@@ -189,7 +188,9 @@ def parameters_forest(run: RunFiles) -> Figure:
 def parameters_forest_elements(run: RunFiles) -> Figure:
     """Posterior beside prior of parameters by district, age, ..."""
     return _forest(
-        run, lambda name: "[" in name, "Parameters by district, age and period: posterior on the prior's scale"
+        run,
+        lambda name: "[" in name,
+        f"Parameters by {run.study.region.axis}, age and period: posterior on the prior's scale",
     )
 
 
@@ -208,7 +209,8 @@ def parameters_pairs(run: RunFiles) -> Figure:
     """Joint posterior of a few parameters that trade off, at the draws of the forecast."""
     names, after = run.draws(FORECAST_DRAWS)
     prior_names, before = run.draws("prior")
-    chosen = [name for name in PAIRS if name in names] or names[:6]
+    reported = [name for name in names if name.startswith("ascertainment_")][-1:]
+    chosen = [name for name in (*PAIRS[:3], *reported, *PAIRS[3:]) if name in names] or names[:6]
     return draw_pairs(
         after[:, [names.index(name) for name in chosen]],
         [run.label(name) for name in chosen],

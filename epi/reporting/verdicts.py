@@ -43,7 +43,7 @@ QUESTIONS = {
     "mixing": "Have the chains that drew from the posterior mixed?",
     "emulator": "Is the local mean that the posterior rests on the model's?",
     "fitted_signals": "Does the fitted model reproduce the weeks it was fitted to?",
-    "fitted_places": "Does it in every district?",
+    "fitted_places": "Does it in every region?",
     "fitted_weeks": "Does it in every week?",
     "forecast_coverage": "Did the forecast's intervals hold what was then reported?",
     "forecast_skill": "Was the forecast better than assuming that next week is like this week?",

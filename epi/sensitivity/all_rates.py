@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import sim
+from epi.errors import StudyError
 from epi.model.observation import by_day, observe
 from epi.model.simulator import usable
 from epi.model.transmission import HostTables, host_tables, make_rates
@@ -42,6 +43,8 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         `seconds_per_stream`, of the fastest batch.
     """
     s = work.simulator
+    if s.observation.share.shape[-1] != len(s.study.ages) * len(s.study.dose_states):
+        raise StudyError("Elasticities of single rates need archetypes of age and doses alone; leave this level out.")
     theta = work.theta(torch.as_tensor(z)[None])
     with torch.no_grad():
         hosts = host_tables(theta, s.context)
@@ -84,7 +87,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
 def _composition(work: Work) -> Tensor:
     """`[G, K]` agents by community group and kind."""
     s = work.simulator
-    groups, kinds = s.population.groups, s.context.archetypes.count
+    groups, kinds = s.population.groups, s.observation.share.shape[-1]
     cell = s.population.group.astype(np.int64) * kinds + s.population.archetype.astype(np.int64)
     return torch.as_tensor(np.bincount(cell, minlength=groups * kinds).reshape(groups, kinds)).to(s.observation.week)
 

@@ -83,7 +83,7 @@ def arrivals(data: xr.Dataset) -> Figure:
         bar = figure.colorbar(mesh, ax=axes, pad=0.01, aspect=28)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7)
-    heading(figure, "What one more infection arriving in a district leads to, by week of arrival")
+    heading(figure, "What one more infection arriving in a region leads to, by week of arrival")
     return figure
 
 
@@ -126,11 +126,11 @@ def districts(data: xr.Dataset) -> Figure:
         m, se = data["mixing_district"].values[k], data["mixing_district_se"].values[k]
         own, others = m.diagonal(), m.sum(1) - m.diagonal()
         axes.errorbar(
-            own, rows, xerr=1.96 * se.diagonal(), fmt="o", ms=4, color=ACCENT, lw=1.2, label="within the district"
+            own, rows, xerr=1.96 * se.diagonal(), fmt="o", ms=4, color=ACCENT, lw=1.2, label="within the region"
         )
         rest = (se**2).sum(1) - se.diagonal() ** 2
         axes.errorbar(
-            others, rows, xerr=1.96 * rest**0.5, fmt="D", ms=3, color=SECOND, lw=1.0, label="with other districts"
+            others, rows, xerr=1.96 * rest**0.5, fmt="D", ms=3, color=SECOND, lw=1.0, label="with other regions"
         )
         axes.axvline(0, color=GREY, lw=0.8)
         axes.set_title(str(data["output"].values[k]))

@@ -95,6 +95,9 @@ def content(folder: Path, names: list[str]) -> dict[str, Any]:
         "timings": [(k, duration(v)) for k, v in manifest["timings"].items()],
         "wall": duration(sum(manifest["timings"].values())),
         "configuration": [(k.replace("_", " "), _shown(v)) for k, v in manifest["configuration"].items()],
+        "title": source.study.title,
+        "axis": source.study.region.axis,
+        "region_words": source.study.region.plural_name,
         "source": str(source.folder),
         "source_started": source.manifest["started"][:16].replace("T", " "),
     }

@@ -33,7 +33,7 @@ def extra_inputs(simulator: Simulator) -> Extra:
     """Log-normal factors on the rates; entries that are zero by construction (seeding after the opening) get none."""
     study, days = simulator.study, simulator.context.days
     bands, regions, states = study.ages.names, study.region.names, doses(study)
-    kinds, infectious_days = simulator.context.archetypes.count, study.disease.days or 0
+    kinds, infectious_days = simulator.observation.share.shape[-1], study.disease.days or 0
     if kinds != len(bands) * len(states) or not infectious_days:
         raise StudyError(
             "Factors on single rates need archetypes of age and doses alone and a disease with given days."

@@ -22,6 +22,7 @@ from epi.study.load import load_study
 from epi.study.measures import Measures
 from epi.study.outcomes import Fatality, Reporting, ReportingRegime, Severity
 from epi.study.parameter import Parameter
+from epi.study.prior_infection import PriorInfection
 from epi.study.priors import Beta, Gamma, HalfNormal, LogitNormal, LogNormal, Normal, Prior, Uniform
 from epi.study.region import Region
 from epi.study.study import Study
@@ -60,6 +61,7 @@ __all__ = [
     "Parameter",
     "PrevalenceResponse",
     "Prior",
+    "PriorInfection",
     "RandomWalk",
     "Region",
     "RegionEffects",

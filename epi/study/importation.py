@@ -65,10 +65,12 @@ class Importations:
     Attributes:
         factor: prior of the infections over those in the table.
         table: file with the columns `date, <axis>, infections`; days that are left out have none.
+        age_profile: as for `Seeding`.
     """
 
     factor: Prior
     table: str = "importations.csv"
+    age_profile: str | None = None
 
     def parameters(self, study: Study) -> tuple[Parameter, ...]:
         """The factor."""

@@ -25,11 +25,13 @@ class ReportingRegime:
         name: its share reported is the parameter `ascertainment_<name>`.
         ascertainment: prior of the share of infections reported.
         start: first report date; None for the first regime.
+        label: for sentences; empty for the name.
     """
 
     name: str
     ascertainment: Prior
     start: date | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,11 @@ LABELS: dict[str, str] = {
     "seed_growth": "growth of the start",
     "age_contact": "contacts at age",
     "drift": "change of transmission",
-    "ascertainment_pcr": "share reported, PCR period",
-    "ascertainment_rat": "share reported, rapid tests",
+    "prior_ascertainment": "share reported, before the study",
+    "prior_protection": "protection by a prior infection",
+    "prior_half_life": "half-life of that protection",
+    "prior_against_severe": "prior infection against severe disease",
+    "importation_factor": "infections from outside over those given",
     "severity_level": "admissions per infection",
     "severity_age": "severity, per decade of age",
     "severity_band": "severity at age",
@@ -39,7 +42,6 @@ LABELS: dict[str, str] = {
     "hospital_days": "days in hospital per admission",
     "wastewater_level": "copies shed per infection",
     "wastewater_area_effect": "wastewater level of area",
-    "border_ratio": "border workers over all",
     "cluster_size": "size of outbreaks",
     "dispersion_district": "scatter of district cases",
     "dispersion_age": "scatter of cases by age",
@@ -47,7 +49,6 @@ LABELS: dict[str, str] = {
     "dispersion_deaths": "scatter of deaths",
     "dispersion_occupancy": "scatter of people in hospital",
     "dispersion_wastewater": "scatter of wastewater",
-    "dispersion_border": "scatter of border workers",
 }
 """Short names that fit beside a bar; a parameter that is not here is printed by its own name in words."""
 
@@ -57,6 +58,8 @@ _PATTERNS = (
     (r"(\w+)_spread", "sd between {} effects"),
     (r"(\w+)_effect", "transmission in {}"),
     (r"(\w+)_seed", "start in {}"),
+    (r"ascertainment_(\w+)", "share reported, {}"),
+    (r"(\w+)_ratio", "{} over all"),
 )
 """Names of parameters that hold the name of a variant or of the regions' axis, and how they are printed."""
 

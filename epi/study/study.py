@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from epi.errors import StudyError
 from epi.study.ages import AgeBands
-from epi.study.data_streams import ALL, Infections, Stream
+from epi.study.data_streams import ALL, Cohort, Infections, Stream
 from epi.study.dates import Calendar
 from epi.study.families import BetaBinomial, check_log_normal
 from epi.study.importation import Seeding
 from epi.study.measures import Measures
+from epi.study.outcomes import Reporting
 from epi.study.parameter import Parameter
 from epi.study.printed_names import LABELS
 from epi.study.region import Region
@@ -40,7 +41,7 @@ class Study:
         ages: age bands.
         calendar: days and weeks.
         disease: `WithinHost`, `NaturalHistory`, or a disease of the user's own.
-        parts: venues, behaviour, variants, effects of regions, importation, vaccination, reporting, severity, fatality.
+        parts: venues, behaviour, variants, effects of regions, importation, vaccination, prior infection, reporting, severity, fatality.
         streams: data streams, in the order of the outputs. New infections by region are added at the end if they are not among them.
         transmission_walk: random walk of transmission outside the home, or None.
         fit_to: options of the streams that the likelihood uses unless a run says otherwise; empty for all.
@@ -243,6 +244,11 @@ class Study:
         others = [p for p in every if p.name not in {q.name for q in first}]
         return (*first, *(p for p in others if not p.labels), *(p for p in others if p.labels))
 
+    def host_parameters(self) -> tuple[Parameter, ...]:
+        """Those on which the tables of hosts depend: the disease's, and those of parts that change them."""
+        others = [p for part in self.parts if getattr(part, "changes_hosts", False) for p in part.parameters(self)]
+        return (*self.disease.parameters(self), *others)
+
     @property
     def hierarchy(self) -> dict[str, str]:
         """`{effects: parameter that holds their standard deviation}`."""
@@ -266,7 +272,12 @@ class Study:
         known |= {f"{axis}_effect": f"transmission in {axis}", f"{axis}_seed": f"start in {axis}"}
         for v in self.parts_of(Variant):
             known |= {f"{v.key}_advantage": f"{v.name}: advantage", f"{v.key}_midpoint": f"{v.name}: day of takeover"}
+        reporting = self.part(Reporting)
+        for r in () if reporting is None else reporting.regimes:
+            known[f"ascertainment_{r.name}"] = f"share reported, {r.label or r.name.replace('_', ' ')}"
         for s in self.observed:
+            if isinstance(s, Cohort):
+                known[f"{s.option}_ratio"] = f"{s.label} over all"
             known.setdefault(self.dispersion(s.name) or "", f"scatter of {s.title[:1].lower()}{s.title[1:]}")
         text = known.get(site, site.replace("_", " "))
         return f"{text}: {element.rstrip(']')}" if element else text

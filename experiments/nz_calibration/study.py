@@ -132,9 +132,9 @@ parts = (
         campaign=epi.Campaign("third_doses.csv", "third_doses", dose=3, known_until=date(2022, 3, 8))),
     epi.Reporting((
         epi.ReportingRegime("pcr", LogitNormal(-0.6, 0.6, unit="share", reason=
-            "Share of infections reported before 25 February, when PCR tests were scarce at the end (chosen, wide).")),
+            "Share of infections reported before 25 February, when PCR tests were scarce at the end (chosen, wide)."), label="PCR period"),
         epi.ReportingRegime("rat", LogitNormal(0.0, 0.6, unit="share", reason="The same with self-reported rapid tests (chosen, wide)."),
-            start=date(2022, 2, 25)))),
+            start=date(2022, 2, 25), label="rapid tests"))),
     epi.Severity(
         level=LogNormal(0.0035, 0.5, unit="per infection", reason=
             "Admissions per infection at age 35 without vaccine; below the infection-hospitalisation ratios of earlier variants "
