@@ -58,6 +58,7 @@ from calib._importance import judge_k_hat as judge_k_hat
 from calib._jacobian_file import load_jacobian as load_jacobian
 from calib._jacobian_file import save_jacobian as save_jacobian
 from calib._noise import derive_seed as derive_seed
+from calib._plan import Method as Method
 from calib._problem import GRADIENTS as GRADIENTS
 from calib._problem import Gradient as Gradient
 from calib._problem import Problem as Problem
@@ -83,6 +84,7 @@ from calib._scores import covered as covered
 from calib._scores import score_forecast as score_forecast
 from calib._scores import score_run as score_run
 from calib._scores import weighted_interval_score as weighted_interval_score
+from calib._sensitivity import LEAST_DRAWS as LEAST_DRAWS
 from calib._sensitivity import Functional as Functional
 from calib._sensitivity import Sensitivity as Sensitivity
 from calib._sensitivity import SensitivityError as SensitivityError

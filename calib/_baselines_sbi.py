@@ -208,7 +208,7 @@ def quiet(seed: int) -> Iterator[None]:
             np.random.set_state(state)  # noqa: NPY002
 
 
-class _Silent:
+class SilentTracker:
     """A tracker of sbi that writes nothing; without one a folder of logs grows where the command was given."""
 
     log_dir: str | None = None
@@ -264,7 +264,7 @@ def _train(name: str, source: _Source, budget: int) -> Any:
         "nre": inference.NRE,
         "fmpe": inference.FMPE,
     }
-    trainer = trainers[name](prior=prior, show_progress_bars=False, tracker=_Silent())
+    trainer = trainers[name](prior=prior, show_progress_bars=False, tracker=SilentTracker())
     network = trainer.append_simulations(z, x).train()
     if name in ("nle", "nre"):
         settings = {"num_chains": 100, "thin": 1, "warmup_steps": 100}

@@ -23,7 +23,7 @@ def find(name: str) -> str:
     """
     path = Path(name)
     if path.is_dir() or path.suffix == ".py":
-        return str(path)
+        return str(path.resolve())  # a run finds its study again from any folder
     known = shipped()
     if name in known:
         return known[name]

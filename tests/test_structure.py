@@ -90,3 +90,21 @@ def test_epi_names_no_region_date_or_variant(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "date":
             assert not any(isinstance(a, ast.Constant) for a in node.args), f"{path}:{node.lineno} holds a date"
+
+
+def private_imports(path: Path) -> list[str]:
+    """Imports of another package's private modules."""
+    own, found = path.relative_to(ROOT).parts[0], []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            package, *rest = node.module.split(".")
+            if package in ALLOWED and package != own and any(part.startswith("_") for part in rest):
+                found.append(node.module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("package", "path"), FILES, ids=lambda x: x if isinstance(x, str) else str(x.relative_to(ROOT))
+)
+def test_packages_are_used_through_their_faces(package, path):
+    assert not private_imports(path)

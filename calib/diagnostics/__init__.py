@@ -40,5 +40,11 @@ from calib.diagnostics._sbc import judge_sbc as judge_sbc
 from calib.diagnostics._sbc import sbc_of_ranks as sbc_of_ranks
 from calib.diagnostics._sbc import sbc_ranks as sbc_ranks
 from calib.diagnostics._verdict import Verdict as Verdict
+from calib.diagnostics._verdict import Word as Word
+from calib.diagnostics._verdict import holm as holm
+from calib.diagnostics._verdict import percent as percent
+from calib.diagnostics._verdict import said as said
+from calib.diagnostics._verdict import word_of as word_of
+from calib.diagnostics._weights import WORDS as WORDS
 from calib.diagnostics._weights import compute_k_hat as compute_k_hat
 from calib.diagnostics._weights import judge_weights as judge_weights

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from calib._sensitivity import Functional, sensitivity, sensitivity_frame
+from calib import Functional, sensitivity, sensitivity_frame
 
 COUNTED = ("cases", "admissions")
 """Kinds of streams that are summed; of several of a kind the first: others count the same people again."""

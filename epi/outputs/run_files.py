@@ -14,9 +14,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from calib._idata import datasets_of, load_inference_data
-from calib._jacobian_file import load_jacobian
-from calib._runfolder import RunFolder
+from calib import RunFolder
+from calib.storage import FORECAST_DRAWS, datasets_of, load_inference_data, load_jacobian
 from epi.errors import NotKept, StudyError
 from epi.model import parameter_space
 from epi.study import Cases, Study, load_study
@@ -74,7 +73,12 @@ class RunFiles:
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
-        return datasets_of(load_inference_data(self.folder / "posterior.nc"))
+        groups = datasets_of(load_inference_data(self.folder / "posterior.nc"))
+        if FORECAST_DRAWS not in groups:
+            raise StudyError(
+                f"{self.folder / 'posterior.nc'} is of an earlier version (no {FORECAST_DRAWS}); calibrate again."
+            )
+        return groups
 
     @cached_property
     def jacobian(self) -> xr.Dataset:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
 from epi.errors import NotKept
 from epi.outputs.run_files import RunFiles
 

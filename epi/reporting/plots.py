@@ -10,18 +10,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from calib._figures import (
+from calib import Functional, sensitivity
+from calib.plotting import (
+    Panel,
     draw_elbo,
+    draw_fans,
+    draw_forest,
     draw_matrix,
+    draw_pairs,
     draw_rank_path,
     draw_ranking,
     draw_scores,
     draw_shares_over_time,
+    draw_shrinkage,
     draw_tornado,
+    save_figure,
 )
-from calib._figures_posterior import Panel, draw_fans, draw_forest, draw_pairs, draw_shrinkage
-from calib._sensitivity import Functional, sensitivity
-from calib._style import save_figure
 from calib.storage import FORECAST_DRAWS
 from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name

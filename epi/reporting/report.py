@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from calib._atomic import atomic_write_text
-from calib._style import interval, number
+from calib.plotting import interval, number
+from calib.storage import atomic_write_text
 from epi.errors import NotKept, StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as words

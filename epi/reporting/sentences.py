@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib._style import number
+from calib.plotting import number
 from epi.outputs.derivatives import HEADLINES
 from epi.outputs.run_files import RunFiles
 

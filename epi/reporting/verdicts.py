@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from calib import judge_k_hat
 from calib.diagnostics import (
+    WORDS,
     Page,
     PosteriorPredictive,
     Verdict,
+    Word,
     compute_misspecification,
     compute_posterior_predictive,
     compute_prior_predictive,
@@ -27,8 +29,6 @@ from calib.diagnostics import (
     judge_prior_predictive,
     not_run,
 )
-from calib.diagnostics._verdict import Word
-from calib.diagnostics._weights import WORDS
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as words
 

@@ -11,8 +11,8 @@ import jinja2
 import pandas as pd
 import xarray as xr
 
-from calib._atomic import atomic_write_text
-from calib._style import interval
+from calib.plotting import interval
+from calib.storage import atomic_write_text
 from epi.scenarios.interventions import LEVERS
 from epi.scenarios.scenario import Question
 from epi.scenarios.summary import MEASURES, needless, peak_in_hospital

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
 
 MEASURES = {"infections": "infections", "admissions": "admissions", "deaths": "deaths"}
 COLOURS = {"infections": ACCENT, "admissions": SECOND, "deaths": INK}

@@ -13,8 +13,8 @@ import xarray as xr
 from torch import Tensor
 
 from calib import Parameter, ParameterSpace
-from calib._atomic import atomic_path
-from calib._noise import derive_seed
+from calib.numerics import derive_seed
+from calib.storage import atomic_path
 from epi.errors import StudyError
 from epi.model.parameters import distribution
 from epi.outputs.reload import Fitted

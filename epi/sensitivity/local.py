@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from calib import Functional, Sensitivity, SensitivityError, sensitivity, sensitivity_frame
-from calib._sensitivity import LEAST_DRAWS
+from calib import LEAST_DRAWS, Functional, Sensitivity, SensitivityError, sensitivity, sensitivity_frame
 from epi.data import Layout
 from epi.errors import StudyError
 from epi.sensitivity.outputs import Array, Labels, Output, labels_of, make_output

@@ -9,8 +9,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from calib._figures import draw_shares_over_time, draw_tornado
-from calib._style import save_figure
+from calib.plotting import draw_shares_over_time, draw_tornado, save_figure
 from epi.sensitivity import plots_global as shapes
 from epi.sensitivity import plots_maps as maps
 from epi.study.printed_names import plain_label as label

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, styled, thousands
 from epi.sensitivity.global_sobol import KEEP, SURE, WIDTH
 from epi.study.printed_names import plain_label as label
 

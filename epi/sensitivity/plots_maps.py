@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
 
 COLOURS = (SECOND, ACCENT, "#5a9a5a", "#8a6bb0", "#c08a3e", "#5a8ab0", "#b05a7a")
 LESS = 0.1

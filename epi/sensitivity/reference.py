@@ -13,9 +13,8 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from calib import SobolDesign, SobolIndices, sobol_design, sobol_indices
-from calib._atomic import atomic_path
-from calib._sensitivity import LEAST_DRAWS
+from calib import LEAST_DRAWS, SobolDesign, SobolIndices, sobol_design, sobol_indices
+from calib.storage import atomic_path
 from epi.errors import StudyError
 from epi.sensitivity.outputs import Output
 from epi.sensitivity.simulate import Advance, Array, Work

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from calib._baselines_sbi import _Silent
+from calib.baselines import SilentTracker
 from epi.errors import StudyError
 
 Array = NDArray[np.float64]
@@ -181,7 +181,7 @@ def from_draws(z: Array, values: Array, seconds: float, seed: int) -> list[Answe
             active = ((vectors**2) * sizes.clamp_min(0)).sum(1).detach().numpy()
             first = time.perf_counter() - start
             start = time.perf_counter()
-            inference = NPE(prior, show_progress_bars=False, tracker=_Silent())
+            inference = NPE(prior, show_progress_bars=False, tracker=SilentTracker())
             inference.append_simulations(theta, x).train(max_num_epochs=100)
             posterior = inference.build_posterior()
             levels = np.quantile(x.numpy(), (0.1, 0.3, 0.5, 0.7, 0.9))

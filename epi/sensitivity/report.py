@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from calib._atomic import atomic_write_text
-from calib._runfolder import RunFolder
-from calib._style import number
+from calib import RunFolder
+from calib.plotting import number
+from calib.storage import atomic_write_text
 from epi.errors import StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting.sentences import about, duration, percent

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calib._atomic import atomic_path, atomic_write_json
+from calib.storage import atomic_path, atomic_write_json
 from epi.errors import StudyError
 from epi.sensitivity.outputs import Array
 from epi.sensitivity.reference_designs import Answer

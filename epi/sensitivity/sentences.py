@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from calib._style import number
+from calib.plotting import number
 from epi.reporting.sentences import about, day, listed, percent
 from epi.sensitivity.check import words as check_words
 from epi.sensitivity.compare import OURS

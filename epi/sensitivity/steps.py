@@ -14,10 +14,8 @@ import pandas as pd
 import xarray as xr
 from rich.console import Console
 
-from calib import SobolIndices, sobol_design, sobol_indices
-from calib._atomic import atomic_path, atomic_write_csv, atomic_write_json
-from calib._jacobian_file import load_jacobian
-from calib._runfolder import RunFolder
+from calib import RunFolder, SobolIndices, sobol_design, sobol_indices
+from calib.storage import atomic_path, atomic_write_csv, atomic_write_json, load_jacobian
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.outputs.run_files import RunFiles

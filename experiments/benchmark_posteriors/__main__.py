@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from calib._atomic import atomic_write_csv, atomic_write_json, atomic_write_text
-from calib._baselines_sbi import BASELINES
+from calib.baselines import BASELINES
+from calib.storage import atomic_write_csv, atomic_write_json, atomic_write_text
 from experiments.benchmark_posteriors._figure import draw_c2st
 from experiments.benchmark_posteriors._jobs import KEY, measure, plan
 from experiments.benchmark_posteriors._reference import reference_folder

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, SECOND, blank, save_figure, styled
+from calib.plotting import ACCENT, GREY, INK, SECOND, blank, save_figure, styled
 from experiments.benchmark_posteriors._table import AMORTISED, SEQUENTIAL, published
 
 LABELS = {

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from calib._atomic import atomic_write_csv
-from calib._baselines_sbi import AMORTISED
+from calib.baselines import AMORTISED
+from calib.storage import atomic_write_csv
 from experiments.benchmark_posteriors._run import run
 from experiments.benchmark_posteriors._tasks import task
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from calib import Gradient, calibrate
-from calib._baselines_sbi import AMORTISED, BASELINES, Baseline, TrainedBaseline, baseline, train_baseline
-from calib._noise import derive_seed
-from calib._plan import Method
+from calib import Gradient, Method, calibrate
+from calib.baselines import AMORTISED, BASELINES, Baseline, TrainedBaseline, baseline, train_baseline
+from calib.numerics import derive_seed
 from experiments.benchmark_posteriors import _tasks
 from experiments.benchmark_posteriors._c2st import c2st
 from experiments.benchmark_posteriors._reference import observation, reference_draws

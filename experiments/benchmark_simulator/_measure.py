@@ -14,8 +14,7 @@ from torch import Tensor
 
 from experiments.benchmark_simulator._world import make_population, make_rates, tiled
 from sim import Rates, _compiled, _reference, _removals
-from sim._columns import columns
-from sim._reference import Epidemic
+from sim.backends import Epidemic, columns
 
 FLOOR_BYTES = 13
 """Bytes that an agent-step must move at least: day of infection, household, venue groups, the draw's counter."""
@@ -53,8 +52,7 @@ def measure(
     streams = torch.arange(particles)
     if device.type == "cuda":
         from sim import _triton
-        from sim._triton_jvp import tangent
-        from sim._triton_layout import layout, repeated
+        from sim.gpu import layout, repeated, tangent
 
         place = repeated(layout(columns(population, device)), copies)
         number = place.agents

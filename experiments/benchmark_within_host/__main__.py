@@ -9,7 +9,7 @@ import torch
 import typer
 
 import ode
-from calib._atomic import atomic_write_json
+from calib.storage import atomic_write_json
 from epi.data import load_data
 from epi.errors import StudyError
 from epi.population.build import build_population

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from calib._atomic import atomic_write_csv, atomic_write_json
-from calib._style import save_figure
 from calib.diagnostics import draw_sbc
+from calib.plotting import save_figure
+from calib.storage import atomic_write_csv, atomic_write_json
 from experiments._studies import side_by_side
 from experiments.coverage._collect import collect, groups, judge, overall
 from experiments.coverage._draw import draw_groups

@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from calib.diagnostics import SBC, Page, Verdict, judge_sbc, sbc_of_ranks
-from calib.diagnostics._verdict import holm, percent, said, word_of
+from calib.diagnostics import SBC, Page, Verdict, holm, judge_sbc, percent, said, sbc_of_ranks, word_of
 
 Array = NDArray[np.float64]
 SCALARS = "single parameters"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, blank, heading, styled
+from calib.plotting import ACCENT, GREY, INK, blank, heading, styled
 
 
 @styled

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calib._atomic import atomic_write_json
+from calib.storage import atomic_write_json
 from experiments._studies import run_study
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from calib._atomic import atomic_write_csv, atomic_write_json
-from calib._style import save_figure
+from calib.plotting import save_figure
+from calib.storage import atomic_write_csv, atomic_write_json
 from experiments.gradient_audit._assess import assess, check_truth, summarize
 from experiments.gradient_audit._compute import Plan, compute
 from experiments.gradient_audit._plot import plot_comparison, plot_groups, plot_worlds

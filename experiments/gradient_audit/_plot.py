@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, styled
+from calib.plotting import ACCENT, GREY, INK, LIGHT, SECOND, blank, styled
 from experiments.gradient_audit._assess import TOLERANCE
 
 __all__ = ["plot_comparison", "plot_groups", "plot_worlds"]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from calib._atomic import atomic_write_csv
+from calib.storage import atomic_write_csv
 
 __all__ = ["RUNS", "TRUTH", "Store", "provenance"]
 

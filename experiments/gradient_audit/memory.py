@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 import sim
-from calib._atomic import atomic_write_csv
-from calib._style import ACCENT, INK, SECOND, blank, save_figure, styled
+from calib.plotting import ACCENT, INK, SECOND, blank, save_figure, styled
+from calib.storage import atomic_write_csv
 from experiments.gradient_audit._rows import provenance
 from experiments.gradient_audit.worlds import sample
 from sim import EstimatorOptions

@@ -14,8 +14,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from calib._atomic import atomic_write_csv
-from calib._idata import datasets_of, load_inference_data
+from calib.storage import atomic_write_csv, datasets_of, load_inference_data
 from epi.errors import StudyError
 from experiments._studies import run_study, side_by_side
 from experiments.nz_calibration.study import study

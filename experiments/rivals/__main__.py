@@ -13,7 +13,7 @@ import torch
 import typer
 from rich.console import Console
 
-from calib._runfolder import RunFolder, RunFolderError
+from calib import RunFolder, RunFolderError
 from epi.errors import StudyError
 from epi.sensitivity.settings import cores
 from experiments.rivals._methods import METHODS

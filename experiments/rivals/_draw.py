@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from calib._style import ACCENT, GREY, INK, blank, save_figure, styled
+from calib.plotting import ACCENT, GREY, INK, blank, save_figure, styled
 from experiments.rivals._table import HORIZONS, SHOWN, STUDY
 
 MEASURES = {

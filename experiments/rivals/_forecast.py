@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calib._noise import derive_seed
-from calib._runfolder import RunFolder
+from calib import RunFolder
 from calib.multifidelity import identity
+from calib.numerics import derive_seed
 from epi.errors import StudyError
 from epi.inference.recorder import report_failed
 from epi.inference.setup import Study, make_simulator

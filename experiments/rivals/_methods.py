@@ -11,8 +11,8 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from calib import ParameterSpace
-from calib._baselines_sbi import _Silent, baseline, quiet
-from calib._noise import derive_seed
+from calib.baselines import SilentTracker, baseline, quiet
+from calib.numerics import derive_seed
 from experiments.rivals._summaries import Summaries, summaries
 
 Simulate = Callable[[Tensor, int], Tensor]
@@ -97,7 +97,7 @@ def npe_summaries(task: Task) -> Drawn:
 def _train(short: Summaries, z: Tensor) -> Any:
     from sbi.inference import NPE
 
-    trainer = NPE(prior=_normal(len(short.columns)), show_progress_bars=False, tracker=_Silent())
+    trainer = NPE(prior=_normal(len(short.columns)), show_progress_bars=False, tracker=SilentTracker())
     trainer.append_simulations(z[:, short.columns].float(), short.kept.float())
     # sbi's batches of 200 would be two steps an epoch here
     network = trainer.train(training_batch_size=50, learning_rate=1e-3)

@@ -13,9 +13,9 @@ import pandas as pd
 from rich.console import Console
 from torch import Tensor
 
-from calib._atomic import atomic_write_csv, atomic_write_text
-from calib._noise import derive_seed
-from calib._runfolder import RunFolder
+from calib import RunFolder
+from calib.numerics import derive_seed
+from calib.storage import atomic_write_csv, atomic_write_text
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.inference.setup import Study

@@ -10,8 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from calib import SensitivityError
-from calib._runfolder import RunFolder, RunFolderError
+from calib import RunFolder, RunFolderError, SensitivityError
 from epi.errors import StudyError
 from epi.sensitivity import steps as _steps
 from epi.sensitivity.outputs import HELP

@@ -10,7 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from calib._atomic import atomic_write_json
+from calib.storage import atomic_write_json
 from epi.errors import StudyError
 from epi.outputs.run_files import RunFiles
 from epi.sensitivity import all_rates as level_two

@@ -13,9 +13,9 @@ import typer
 import xarray as xr
 from rich.console import Console
 
-from calib._atomic import atomic_path, atomic_write_csv
-from calib._noise import derive_seed
-from calib._runfolder import RunFolder
+from calib import RunFolder
+from calib.numerics import derive_seed
+from calib.storage import atomic_path, atomic_write_csv
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild

@@ -11,8 +11,8 @@ import typer
 import xarray as xr
 from rich.console import Console
 
-from calib._atomic import atomic_write_csv
-from calib._runfolder import RunFolder
+from calib import RunFolder
+from calib.storage import atomic_write_csv
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.outputs.reload import rebuild

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calib._noise import derive_seed
+from calib.numerics import derive_seed
 from epi.scenarios.allocation.doses import Doses
 from epi.study import Study
 

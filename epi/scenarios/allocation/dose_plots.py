@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from calib._style import blank, save_figure, styled
+from calib.plotting import blank, save_figure, styled
 from epi.scenarios.allocation.policy_plots import NAMES, cost_figure
 
 

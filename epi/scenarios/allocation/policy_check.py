@@ -8,7 +8,7 @@ from datetime import date
 
 import torch
 
-from calib._noise import derive_seed
+from calib.numerics import derive_seed
 from epi.scenarios.allocation.policy import LAYERS, Expectation
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from calib._style import ACCENT, GREY, INK, SECOND, blank, save_figure, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, SECOND, blank, save_figure, styled, thousands
 from epi.scenarios.plots import short_day
 
 NAMES = {

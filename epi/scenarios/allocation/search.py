@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import differential_evolution, minimize
 from torch import Tensor
 
-from calib._noise import derive_seed
+from calib.numerics import derive_seed
 from epi.errors import StudyError
 from epi.scenarios.allocation.constraints import Constraints
 
