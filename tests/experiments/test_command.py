@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from calib import without_missing
 from calib.multifidelity import WARM_START_FILE
 from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
@@ -116,8 +117,8 @@ DAMAGES = {
         "cases_district.csv", lambda t: t.drop(columns="cases"), ["cases_district.csv", "no column 'cases'", "add it"]
     ),
     "misspelt column": (
-        "cases_age.csv", lambda t: t.rename(columns={"admissions": "admisions"}),
-        ["cases_age.csv", "no column 'admissions'", "rename column 'admisions'"],
+        "cases_age.csv", lambda t: t.rename(columns={"deaths": "deatsh"}),
+        ["cases_age.csv", "no column 'deaths'", "rename column 'deatsh'"],
     ),
     "negative count": (
         "cases_district.csv", put(4, "cases", "-3"),
