@@ -130,6 +130,6 @@ def test_residuals_larger_than_stated_are_reported(fitted, times):
     runs = mean * torch.exp(times * (noise * (1 + predictive[:, None])).sqrt() * g)
     found = held_out(posterior, z, runs)
     assert found["draws"] == len(z)
-    assert found["median"] == pytest.approx(times, rel=0.15)
+    assert found["median"] == pytest.approx(times, rel=0.25)  # of a dozen runs
     assert found["largest"] < 1.5 * times
     assert found["off_median"] > 0
