@@ -2,9 +2,10 @@
 
 import typer
 
-from posterity.commands.calibrate import command_of
+from posterity.commands import calibrate
+from posterity.commands.aliases import with_fixed
 
-main = command_of("nz_calibration")
+main = with_fixed(calibrate.main, study="nz_calibration")
 
 if __name__ == "__main__":
     typer.run(main)

@@ -2,7 +2,10 @@
 
 import typer
 
-from posterity.commands.scenario import main
+from posterity.commands import scenario
+from posterity.commands.aliases import run_by_option
+
+main = run_by_option(scenario.main)
 
 if __name__ == "__main__":
     typer.run(main)

@@ -2,7 +2,10 @@
 
 import typer
 
-from posterity.commands.allocate_restrictions import main
+from posterity.commands import allocate_restrictions
+from posterity.commands.aliases import run_by_option
+
+main = run_by_option(allocate_restrictions.main)
 
 if __name__ == "__main__":
     typer.run(main)

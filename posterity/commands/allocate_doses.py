@@ -38,9 +38,7 @@ TURNS = 4
 
 
 def main(
-    source: Annotated[Path, typer.Option("--from", help="Folder of the calibrated run.")] = Path(
-        "results/nz_calibration"
-    ),
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished calibration.")],
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_doses"),
     budget: Annotated[float, typer.Option(help="Third doses to give before the wave.")] = 200_000.0,
     most: Annotated[

@@ -33,9 +33,7 @@ console = Console(stderr=True)
 
 
 def main(
-    source: Annotated[Path, typer.Option("--from", help="Folder of the calibrated run.")] = Path(
-        "results/nz_calibration"
-    ),
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished calibration.")],
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_policy"),
     budget: Annotated[
         float, typer.Option(help="Total stringency, in layers closed for a week times their cost.")

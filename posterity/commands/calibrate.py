@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,17 +168,3 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{file} is not TOML ({error}); write one `name = value` a line.") from error
     return {{"streams": "signals", "data": "figures"}.get(k, k): v for k, v in values.items()}
-
-
-def command_of(study: str) -> Callable[..., None]:
-    """The command for one study: the same options without the argument."""
-
-    def command(**options: Any) -> None:
-        main(study, **options)
-
-    signature = inspect.signature(main, eval_str=True)
-    kept = [p for name, p in signature.parameters.items() if name != "study"]
-    command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-    command.__annotations__ = {k: v for k, v in inspect.get_annotations(main, eval_str=True).items() if k != "study"}
-    command.__doc__ = main.__doc__
-    return command

@@ -31,9 +31,7 @@ console = Console(stderr=True)
 
 
 def main(
-    source: Annotated[Path, typer.Option("--from", help="Folder of the calibrated run.")] = Path(
-        "results/nz_calibration"
-    ),
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished calibration.")],
     question: Annotated[
         list[str] | None, typer.Option(help="A question by name; may be given several times; default all.")
     ] = None,
@@ -53,7 +51,9 @@ def main(
 ) -> None:
     """Ask the calibrated model what would have happened if."""
     with one_sentence(console):
-        known = load_scenarios(RunFiles(source).manifest["configuration"]["study"], add)
+        files = RunFiles(source)
+        _ = files.study  # a folder of another kind is refused before scenarios are looked for
+        known = load_scenarios(files.manifest["configuration"]["study"], add)
         if list_:
             for one in known.values():
                 print(f"{one.name:20s} {one.title}")

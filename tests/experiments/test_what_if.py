@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import typer
-from experiments.what_if.questions import QUESTIONS
 from typer.testing import CliRunner
 
 from calib._idata import save_inference_data, to_inference_data
@@ -23,12 +22,15 @@ from epi.scenarios import run as _run
 from epi.scenarios.interventions import isolated, moved_campaign, usual_test_delay
 from epi.scenarios.outcome import MEASURES, outcome
 from epi.scenarios.people import share_soon, tell_apart
+from epi.scenarios.registry import load_scenarios
 from epi.scenarios.scenario import Question, check_world, choose, plus, to
 from epi.scenarios.summary import averted, curves, peak_in_hospital
 from epi.scenarios.worlds import run_looped, run_together
 from experiments.what_if import __main__ as command
 from tests.experiments import nz
 from tests.experiments.conftest import SCALE, double_precision
+
+QUESTIONS = load_scenarios("experiments.nz_calibration.study")
 
 DRAWS = 4
 TEST_DELAY, ISOLATION_DAYS = usual_test_delay(nz.study), nz.study.measures.isolation_days
@@ -314,29 +316,24 @@ def run_command(*arguments):
 def test_the_command_answers(folder, tmp_path):
     own = tmp_path / "own.py"
     own.write_text(
-        "from experiments.what_if import Question\n"
-        "from experiments.what_if.questions import register\n"
-        "from epi.scenarios.scenario import to\n"
-        "register(Question('no-work', 'Nobody works', lambda s: {'contacts_work': to(0.0)}, 'work', 'the rest'))\n"
+        "from epi.scenarios.scenario import Question, to\n"
+        "SCENARIOS = (Question('no-work', 'Nobody works', lambda s: {'contacts_work': to(0.0)}, 'work', 'the rest'),)\n"
     )
     out = tmp_path / "out"
-    try:
-        done = run_command(
-            "--from",
-            folder,
-            "--output",
-            out,
-            "--add",
-            own,
-            "--question",
-            "no-work",
-            "--district",
-            "Lakes",
-            "--question",
-            "faster-test",
-        )
-    finally:
-        QUESTIONS.pop("no-work", None)
+    done = run_command(
+        "--from",
+        folder,
+        "--output",
+        out,
+        "--add",
+        own,
+        "--question",
+        "no-work",
+        "--district",
+        "Lakes",
+        "--question",
+        "faster-test",
+    )
     assert done.code == 0, done.stderr
     assert "no-work" in done.stderr
     for name in (
@@ -360,7 +357,7 @@ def test_the_command_answers(folder, tmp_path):
 
 
 def test_the_list(folder):
-    done = run_command("--list")
+    done = run_command("--from", folder, "--list")
     assert done.code == 0
     assert all(name in done.stdout for name in QUESTIONS)
 
@@ -396,7 +393,7 @@ def test_a_folder_without_a_run_or_without_draws_is_refused(folder, tmp_path):
     other = tmp_path / "other"
     RunFolder.create(other, "another_study", {}, 0)
     foreign = run_command("--from", other, "--output", tmp_path / "out")
-    assert (foreign.code, "a run of 'another_study'" in foreign.last) == (2, True)
+    assert (foreign.code, "does not say where its study is" in foreign.last) == (2, True)
 
 
 def test_draws_of_another_version_are_refused(folder):
