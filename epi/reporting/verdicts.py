@@ -148,14 +148,18 @@ def _failures(manifest: dict[str, Any]) -> Verdict:
     made = sum(manifest["simulations"].values())
     fit = manifest.get("fit", {})
     # skipped fit steps are counted by their particles; everything else by simulations
-    failed = sum(n for what, n in manifest.get("skipped", {}).items() if what != "fit steps") + fit.get(
-        "dropped_particles", 0
+    failed = sum(n for what, n in manifest.get("skipped", {}).items() if what != "fit steps")
+    dropped, on_emulator = fit.get("dropped_particles", 0), fit.get("simulations") == 0
+    if not on_emulator:  # a fit on the emulator simulates nothing: a point it drops is not a failed simulation
+        failed += dropped
+    left_out = (
+        f"; the fit left out {dropped:,} points where the emulator was not finite" if on_emulator and dropped else ""
     )
     share = failed / max(made, 1)
     threshold = "warns at the first failed simulation, fails above 5 %"
-    text = f"{failed:,} of {made:,} simulations failed (were not finite)"
+    text = f"{failed:,} of {made:,} simulations failed (were not finite){left_out}"
     if failed == 0:
-        return Verdict("failures", "pass", share, threshold, f"none of {made:,} simulations failed")
+        return Verdict("failures", "pass", share, threshold, f"none of {made:,} simulations failed{left_out}")
     advice = "the result does not know the parameter values that failed: see which they are in the run's notices, and guard the simulator"
     return Verdict("failures", "fail" if share > 0.05 else "warn", share, threshold, text, advice)
 

@@ -89,6 +89,10 @@ def test_what_is_wrong_is_said(copy):
     assert "40 of 80 known parameters" in page["recovery"].text
     assert page["mixing"].word == "not run"
     assert "1 round of runs followed" in page["emulator"].text
+    manifest(
+        copy, fit={"stopped_because": "settled", "steps": 120, "simulations": 0, "dropped_particles": 900}, skipped={}
+    )
+    assert judge_run(RunFiles(copy)).page["failures"].word == "pass"  # points of the emulator are no simulations
     manifest(copy, held_out={"draws": 96, "median": 0.9, "largest": 3.1, "off_median": 0.12})
     assert judge_run(RunFiles(copy)).page["emulator"].word == "fail"
     manifest(copy, held_out=None)
