@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,14 +28,6 @@ Link = Literal["log", "identity"]
 
 MAX_RESIDUAL = 1.5  # relative residuals are cut here: first order means nothing beyond
 MAX_CARRY = 2.0  # largest change of a log output over which a run is carried
-
-
-class Predicts(Protocol):
-    """What every emulator gives."""
-
-    def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean outputs `[P, M]` at `z [P, D]` and the variance `[P, M]` of that mean (relative, with the log link)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,23 +241,6 @@ class EmulatorSettings:
             return Emulator(centre, rest.mean(0), slope, term.residual, self.feature_map, term, self.link)
         smear = term.scaled_residual.clamp(-MAX_RESIDUAL, MAX_RESIDUAL).exp().mean(0).log()
         return Emulator(centre, rest.mean(0) + smear, slope, torch.expm1(term.residual), self.feature_map, term)
-
-
-def fit_emulator(
-    z: Tensor,
-    outputs: Tensor,
-    jacobian: Tensor,
-    *,
-    floor: float,
-    feature_map: FeatureMap = identity,
-    values: tuple[Tensor, Tensor] | None = None,
-    quadratic: bool = False,
-    slopes: tuple[Tensor, Tensor, Tensor] | None = None,
-    wanted: Tensor | None = None,
-) -> Emulator:
-    """`EmulatorSettings.fit` with the log link; arguments as of `Runs` and `EmulatorSettings`."""
-    settings = EmulatorSettings(floor, feature_map, "log", wanted)
-    return settings.fit(Runs(z, outputs, jacobian, values, slopes, quadratic))
 
 
 def _carry(features: Tensor, centre: Tensor, slope: Tensor) -> Tensor:

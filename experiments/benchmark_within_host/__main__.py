@@ -11,6 +11,7 @@ import typer
 import ode
 from calib.storage import atomic_write_json
 from epi.data import load_data
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.population.build import build_population
 from experiments.benchmark_simulator.__main__ import machine
@@ -27,8 +28,7 @@ def main(
 ) -> None:
     """Time the host tables by each solver and the epidemic, forward and forward with reverse, at draws of the prior."""
     try:
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+        check_device(device)
         if particles < 1 or repeats < 1:
             raise StudyError(f"{particles} particles and {repeats} repeats were asked for; give at least 1 of each.")
         figures = load_data(study)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from calib import RunFolder, RunFolderError
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.sensitivity.settings import cores
 from experiments.rivals._methods import METHODS
@@ -59,8 +60,7 @@ def main(
             raise StudyError(
                 "The rivals need sbi, which is not installed; install the extra: pip install 'posterity[sbi]'."
             )
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+        check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         ready = prepare(source)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from calib import RunFolder, RunFolderError, SensitivityError
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.sensitivity import steps as _steps
 from epi.sensitivity.outputs import HELP
@@ -57,8 +58,7 @@ def main(
 ) -> None:
     """Rank what the outputs of a calibrated model hang on, with intervals, and say what other methods would cost."""
     try:
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for, which is not there; run with --device cpu.")
+        check_device(device)
         config = make_config(
             smoke=smoke, thorough=thorough, check=check, source=str(source), outputs=tuple(of or ()), scale=scale, seed=seed,
             device=device, batch=batch, workers=workers, streams=streams, draws=draws, reference=reference,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from calib.storage import atomic_write_json
-from epi.errors import StudyError
+from epi.device import check_device
 from epi.outputs.run_files import RunFiles
 from epi.sensitivity import all_rates as level_two
 from epi.sensitivity import global_sobol as level_three
@@ -40,8 +40,7 @@ def main(
 ) -> None:
     """Time the report of every input with its error bars, and add up the shares of level 3, size by size."""
     try:
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for, which is not there; run with --device cpu.")
+        check_device(device)
         torch.set_default_dtype(torch.float64)
         files = RunFiles(source)
         files.require()

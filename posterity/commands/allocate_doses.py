@@ -16,6 +16,7 @@ from torch import Tensor
 from calib import RunFolder
 from calib.numerics import derive_seed
 from calib.storage import atomic_path, atomic_write_csv
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
@@ -70,8 +71,7 @@ def main(
     """Search for the third doses by district and age that minimise expected admissions under a budget."""
     with one_sentence(console):
         rivals = chosen_rivals(rival)
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+        check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         calendar = RunFiles(source).study.calendar

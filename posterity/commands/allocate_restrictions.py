@@ -16,6 +16,7 @@ from rich.console import Console
 from calib import RunFolder
 from calib.numerics import derive_seed
 from calib.storage import atomic_path, atomic_write_csv
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
 from epi.outputs.reload import rebuild
@@ -68,8 +69,7 @@ def main(
     with one_sentence(console):
         begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
         costs, rivals = _costs(cost or []), chosen_rivals(rival)
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+        check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         # dates and constraints are judged before anything is built

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from calib import RunFolder
 from calib.storage import atomic_write_csv
+from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.outputs.reload import rebuild
@@ -112,5 +113,4 @@ def _check(source: Path, districts: list[str], worlds: str, device: str) -> None
             raise StudyError(f"There is no {region.axis} {name!r}; choose among {', '.join(region.names)}.")
     if worlds not in ("auto", "looped", "together"):
         raise StudyError(f"Worlds {worlds!r} were asked for; choose auto, looped or together.")
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise StudyError(f"Device {device!r} was asked for; choose cpu, or cuda where torch finds a usable GPU.")
+    check_device(device)

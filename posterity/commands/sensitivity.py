@@ -12,6 +12,7 @@ from rich.console import Console
 from calib import RunFolder
 from epi import StudyError
 from epi.calibration import device_name
+from epi.device import check_device
 from epi.sensitivity import steps
 from epi.sensitivity.outputs import HELP
 from epi.sensitivity.report import write_report
@@ -54,8 +55,7 @@ def main(
     """Rank the parameters that drive the outputs, with intervals."""
     console = Console(stderr=True)
     with one_sentence(console):
-        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise StudyError(f"Device {device!r} was asked for, which is not there; run with --device cpu.")
+        check_device(device)
         chosen = tuple(x.strip() for x in levels.split(","))
         if not chosen or any(x not in STEPS for x in chosen):
             raise StudyError(f"Levels {levels!r} were asked for; choose among {', '.join(STEPS)}, separated by commas.")

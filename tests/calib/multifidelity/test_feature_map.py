@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from calib import FitConfig, Problem, fit, make_flow, start_flow
-from calib.multifidelity._emulator import feature_jacobian, fit_emulator, to_features
+from calib.multifidelity._emulator import feature_jacobian, to_features
 from calib.multifidelity._warm_start import WarmStart, cold_start
+from tests.calib.multifidelity.emulators import fit_emulator
 
 EFFECTS, SLOPE, NOISE = 6, 0.5, 0.05
 ROWS = [(0, 1, 1 + EFFECTS, SLOPE)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from calib.multifidelity._emulator import fit_emulator
 from calib.multifidelity._quadratic_fit import fit_quadratic
+from tests.calib.multifidelity.emulators import fit_emulator
 
 D, M, RUNS = 6, 5, 80
 
