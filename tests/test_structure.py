@@ -47,6 +47,7 @@ def test_packages_are_typed(package):
 EPI = [p for package, p in FILES if package == "epi"]
 ORDER = [
     "errors",
+    "device",
     "study",
     "data",
     "population",
