@@ -71,8 +71,19 @@ def _now() -> str:
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as JSON gives it back (tuples become lists), so that comparisons are fair."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    """A configuration as JSON gives it back (tuples become lists), so that comparisons are fair.
+
+    Raises:
+        RunFolderError: a number is not finite.
+    """
+    plain: dict[str, Any] = {}
+    for key, entry in value.items():
+        try:
+            plain[key] = json.loads(json.dumps(entry, allow_nan=False))
+        except ValueError as error:
+            raise RunFolderError(
+                f"Entry {key!r} of a run's manifest holds a number that is not finite ({entry!r}); JSON has none: give None instead."
+            ) from error
     return plain
 
 

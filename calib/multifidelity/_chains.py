@@ -67,15 +67,19 @@ def run_chains(
         )
 
 
-def summary(found: Chains) -> dict[str, float | int]:
-    """Plain data that describe chains."""
+def _finite(value: Tensor) -> float | None:
+    return float(value) if bool(torch.isfinite(value)) else None
+
+
+def summary(found: Chains) -> dict[str, float | int | None]:
+    """Plain data that describe chains; chains that never moved have no finite R-hat (None) and no effective draws."""
     return {
         "chains": found.z.shape[1],
         "draws": found.z.shape[0] * found.z.shape[1],
         "step": found.step,
         "accepted": found.accepted,
         "divergent": found.divergent,
-        "r_hat": float(found.r_hat.max()),
-        "r_hat_median": float(found.r_hat.median()),
-        "effective": float(found.effective.min()),
+        "r_hat": _finite(found.r_hat.max()),
+        "r_hat_median": _finite(found.r_hat.median()),
+        "effective": float(found.effective.min().nan_to_num(0.0)),
     }

@@ -25,13 +25,15 @@ def held_out(posterior: EmulatorPosterior, z: Tensor, outputs: Tensor) -> dict[s
     run = outputs[:, problem.observations.which]
     mean, predictive, noise = fitted.predict_factors(z)
     if fitted.link == "log":
-        off = run.clamp_min(problem.floor).log() - mean.log()
-        # the logarithms of small ones are off by the floor
-        large = (mean > problem.compared_from).to(off)
+        # the logarithms of small means are off by the floor: such means are held at the bound, where a large run still counts against them
+        least = max(problem.compared_from, problem.floor, torch.finfo(mean.dtype).tiny)
+        large = torch.maximum(run, mean) > least
+        off = torch.where(large, run.clamp_min(problem.floor).log() - mean.clamp_min(least).log(), 0.0)
     else:
-        off, large = run - mean, torch.ones_like(mean)
+        off, large = run - mean, torch.ones_like(mean, dtype=torch.bool)
     stated = noise * (1 + predictive[:, None])
-    ratio, size = (((x * large).sum(1) / large.sum(1)).sqrt() for x in (off**2 / stated, off**2))
+    count = large.sum(1).clamp_min(1)
+    ratio, size = ((x.sum(1) / count).sqrt() for x in (off**2 / stated, off**2))
     return {
         "draws": len(z),
         "median": float(ratio.median()),

@@ -229,8 +229,9 @@ def k_hat_words(run: RunFiles) -> str:
         sentence += f" The lower bound lies {gap:.1f} nats below the log evidence that the weights estimate."
     found = run.manifest.get("sampler")
     if found:
+        r_hat = "not finite" if found["r_hat"] is None else f"{found['r_hat']:.2f}"
         sentence += (
-            f" The draws shown are those of {found['chains']} Hamiltonian chains in its coordinates: largest R-hat {found['r_hat']:.2f}, "
+            f" The draws shown are those of {found['chains']} Hamiltonian chains in its coordinates: largest R-hat {r_hat}, "
             f"at least {found['effective']:,.0f} effective draws of each parameter."
         )
     emulator = run.manifest.get("emulator")

@@ -206,10 +206,12 @@ def _mixing(manifest: dict[str, Any]) -> Verdict:
     found = manifest.get("sampler")
     if not found:
         return not_run("mixing", "the draws are those of the fitted distribution, not of chains")
-    r_hat, broken = float(found["r_hat"]), int(found["divergent"])
+    # not finite, hence not recorded, where chains never moved
+    r_hat, median = (math.inf if found[key] is None else float(found[key]) for key in ("r_hat", "r_hat_median"))
+    broken = int(found["divergent"])
     word: Word = "pass" if r_hat <= MIXED else "warn" if r_hat <= UNMIXED else "fail"
     text = (
-        f"{found['chains']} chains, {found['draws']:,} draws: largest R-hat {r_hat:.3f} (median {found['r_hat_median']:.3f}), at least "
+        f"{found['chains']} chains, {found['draws']:,} draws: largest R-hat {r_hat:.3f} (median {median:.3f}), at least "
         f"{found['effective']:,.0f} effective draws of a parameter, {broken} divergent trajectories"
     )
     advice = (

@@ -61,6 +61,13 @@ def test_counting_writes_seldom_but_a_phase_flushes(tmp_path):
     assert read(run.path)["simulations"] == {"fit": 100}
 
 
+def test_a_number_that_is_not_finite_is_refused_by_name(tmp_path):
+    run = create(tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"'sampler' .* not finite"):
+        run.update(sampler={"r_hat": float("nan")})
+    assert "sampler" not in run.manifest
+
+
 def test_a_failed_phase_is_timed_and_the_status_says_why(tmp_path):
     run = create(tmp_path / "run")
 

@@ -102,6 +102,8 @@ def test_what_is_wrong_is_said(copy):
     again = judge_run(RunFiles(copy)).page
     assert again["mixing"].word == "fail"
     assert again["k_hat"].word == "warn"  # the draws are not those of the fitted distribution
+    manifest(copy, sampler=stuck | {"r_hat": None, "r_hat_median": None, "effective": 0.0})  # chains that never moved
+    assert judge_run(RunFiles(copy)).page["mixing"].word == "fail"
 
 
 def test_impossible_figures_fail(copy):

@@ -1,6 +1,7 @@
 """Draws that leave the runs of the rounds are followed by runs."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -134,3 +135,14 @@ def test_residuals_larger_than_stated_are_reported(fitted, times):
     if times == 1.0:  # three times an error without bounds is infinite
         assert found["largest"] < 1.5
     assert found["off_median"] > 0
+
+
+def test_a_mean_that_underflows_is_compared_with_large_runs(fitted):
+    """An emulator that says nothing at all where the runs are large lies far off, and every figure is finite."""
+    posterior, _, recorder = fitted
+    z = load_pool(recorder).z
+    mean = posterior.emulator(z)
+    lost = replace(posterior, emulator=replace(posterior.emulator, intercept=posterior.emulator.intercept - 2_000))
+    found = held_out(lost, z, mean)
+    assert all(math.isfinite(value) for value in found.values())
+    assert found["largest"] > 10 * held_out(posterior, z, mean)["largest"] + 1
