@@ -1,4 +1,4 @@
-"""Figures of the answers, from the tables alone."""
+"""Observations of the answers, from the tables alone."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def draw(
     titles: dict[str, str],
     against: dict[str, tuple[str, str]],
 ) -> dict[str, Path]:
-    """Write every figure into `folder/figures`.
+    """Write every figure into `folder/figures/`.
 
     Args:
         folder: of the answers.
@@ -163,13 +163,13 @@ def draw(
     """
     target = folder / "figures"
     target.mkdir(exist_ok=True)
-    figures = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
+    plots = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
     for name in titles:
         mine = curves[curves.question == name]
         for i, place in enumerate(dict.fromkeys(mine.place)):  # the country first
             key = f"{name}-curves" if not i else f"{name}-curves-{place.lower().replace(' ', '-')}"
-            figures[key] = curve_figure(mine, against[name], place, country=not i)
-        figures[f"{name}-places"] = place_figure(averted[averted.question == name])
-    for key, figure in figures.items():
+            plots[key] = curve_figure(mine, against[name], place, country=not i)
+        plots[f"{name}-places"] = place_figure(averted[averted.question == name])
+    for key, figure in plots.items():
         save_figure(figure, target / f"{key}.png")
-    return {key: target / f"{key}.png" for key in figures}
+    return {key: target / f"{key}.png" for key in plots}

@@ -72,7 +72,7 @@ def prepare(fitted: Fitted, draws: int | None, seed: int) -> Asked:
         level = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
         own = ParameterSpace((Parameter(name, distribution(prior)),))
         theta[name] = own.to_theta(torch.special.ndtri(level)[:, None])[name]
-    population, kinds = tell_apart(base.population, fitted.figures, fitted.config.seed)
+    population, kinds = tell_apart(base.population, fitted.epidemic_data, fitted.config.seed)
     national = fitted.run.predicted(base.study.infections).sum(-1)
     setting = Setting(
         base.context.days, base.observation.weeks, np.median(national, axis=0), kinds, base.study.calendar

@@ -1,4 +1,4 @@
-"""Printed names of the parameters, for readers of figures and report."""
+"""Printed names of the parameters, for readers of plots and report."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def plain_label(name: str) -> str:
     """Printed name of a flat parameter such as `district_effect[North]`, where the study is not at hand (see `Study.label`)."""
     site, _, element = name.partition("[")
     text = LABELS.get(site)
-    for pattern, words in _PATTERNS:
+    for pattern, label in _PATTERNS:
         found = re.fullmatch(pattern, site)
         if text is None and found:
-            text = words.format(found[1].replace("_", " "))
+            text = label.format(found[1].replace("_", " "))
     text = text or site.replace("_", " ")
     return f"{text}: {element.rstrip(']')}" if element else text

@@ -1,4 +1,4 @@
-"""`python -m experiments.sensitivity --from results/nz_calibration`: what the answers of a calibration hang on."""
+"""`python -m experiments.sensitivity --from results/nz_calibration`: what the answers of a calibration depend on."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def main(
     ] = None,
     streams: Annotated[int | None, typer.Option(help="Random streams of level 2.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of the prior at level 3.")] = None,
-    reference: Annotated[int | None, typer.Option(help="Rows of the dearest ranking, a power of two.")] = None,
+    reference: Annotated[int | None, typer.Option(help="Rows of the reference ranking, a power of two.")] = None,
     reference_file: Annotated[
         Path | None,
         typer.Option(help="A reference.nc made earlier with --levels reference, taken instead of new runs."),
     ] = None,
     elements: Annotated[
-        bool, typer.Option("--elements", help="The dearest ranking moves each element of a vector by itself too.")
+        bool, typer.Option("--elements", help="The reference ranking moves each element of a vector by itself too.")
     ] = False,
 ) -> None:
-    """Rank what the outputs of a calibrated model hang on, with intervals, and say what other methods would cost."""
+    """Rank what the outputs of a calibrated model depend on, with intervals, and say what other methods would cost."""
     try:
         check_device(device)
         config = make_config(
@@ -101,7 +101,7 @@ def _run(config: Config, run: RunFolder, found: tuple[Any, ...]) -> None:
 
     with _steps.Analysis(config, run, console, *found) as analysis:
         if ALONE in config.levels:
-            made = _compared.dearest(analysis)
+            made = _compared.reference_of(analysis)
             console.print(f"{made.runs:,} runs in {run.file(_compared.FILE)}", highlight=False)
             return
         prior = None

@@ -1,4 +1,4 @@
-"""The dearest ranking, the methods of others, and how they agree with it."""
+"""The reference ranking, the methods of others, and how they agree with it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from experiments import benchmark_simulator
 FILE = "reference.nc"
 
 
-def dearest(a: Analysis) -> reference.Reference:
-    """The runs of the dearest ranking: those of the file that was named, or made now."""
+def reference_of(a: Analysis) -> reference.Reference:
+    """The runs of the reference ranking: those of the file that was named, or made now."""
     c, work = a.config, a.work
     if c.reference_file is not None:
         with a.run.phase("reference"):
@@ -42,13 +42,13 @@ def dearest(a: Analysis) -> reference.Reference:
 
 
 def against_others(a: Analysis, prior: level_three.Global | None) -> None:
-    """The dearest ranking, the baselines, and how they agree.
+    """The reference ranking, the baselines, and how they agree.
 
     Raises:
         StudyError: a reference made earlier cannot be used.
     """
     c, work = a.config, a.work
-    found = dearest(a)
+    found = reference_of(a)
     columns = found.columns.of_sites()
     rng = np.random.default_rng([c.seed, 5])
     indices = {o.name: found.indices(o, rng) for o in a.outputs if o.name in found.outputs}

@@ -118,7 +118,7 @@ def _level_three(work: Work, outputs: list[Output], centre: Array, draws: int) -
         share, bound = r.group_share, r.group_bound
         results[r.output] = {
             "sum": list(r.explained), "sd": r.variance**0.5, "noise_share": r.noise_variance / (r.variance + r.noise_variance),
-            "dropped": r.dropped, "settled_at": level_three.settled_at(r),
+            "dropped": r.dropped, "converged_at": level_three.converged_at(r),
             "groups": {
                 n: [round(float(x), 5) for x in (share.value[i], share.low[i], share.high[i], bound.value[i])] for i, n in enumerate(r.groups)
             },

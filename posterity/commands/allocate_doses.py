@@ -29,7 +29,7 @@ from epi.scenarios.allocation.dose_rules import as_given, oldest_first
 from epi.scenarios.allocation.dose_run import TARGETS
 from epi.scenarios.allocation.doses import Doses
 from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
-from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.comparison import chosen_competitors, compare, enough_draws, judge, judged_runs, named, told
 from epi.scenarios.people import share_soon
 from epi.study import Calendar
 from posterity.commands.errors import one_sentence
@@ -56,7 +56,7 @@ def main(
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
     ] = 48,
-    rival: Annotated[
+    competitor: Annotated[
         list[str] | None, typer.Option(help="greedy, cobyla, evolution or none; default the first three.")
     ] = None,
     portions: Annotated[int, typer.Option(help="Portions in which greedy spends the budget.")] = 4,
@@ -70,7 +70,7 @@ def main(
 ) -> None:
     """Search for the third doses by district and age that minimise expected admissions under a budget."""
     with one_sentence(console):
-        rivals = chosen_rivals(rival)
+        competitors = chosen_competitors(competitor)
         check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
@@ -99,7 +99,7 @@ def main(
         configuration = {
             "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": str(stop),
             "steps": steps,
-            "draws": draws, "judges": judges, "rivals": rivals, "portions": portions, "limit": limit, "scale": scale,
+            "draws": draws, "judges": judges, "competitors": competitors, "portions": portions, "limit": limit, "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_doses", configuration, seed, device)
         with run.running():
@@ -107,9 +107,9 @@ def main(
             with run.phase("level"), progress(console, "level", problem.draws) as advance:
                 problem = problem.with_level(derive_seed(seed, 0, "doses-level"), advance)
             run.count("level", problem.draws)
-            soon = torch.as_tensor(share_soon(fitted.figures)[0])
-            seen, unseen = (problem.only(torch.arange(first, problem.draws, 2)) for first in (0, 1))
-            found = _search(run, seen, constraints, soon, rivals, steps, draws, portions, limit, seed)
+            soon = torch.as_tensor(share_soon(fitted.epidemic_data)[0])
+            searched, unseen = (problem.only(torch.arange(first, problem.draws, 2)) for first in (0, 1))
+            found = _search(run, searched, constraints, soon, competitors, steps, draws, portions, limit, seed)
             data = _judge(run, unseen, constraints, found, judges, seed)
             with atomic_path(run.file("doses.nc")) as temporary:
                 data.to_netcdf(temporary, engine="h5netcdf")
@@ -160,7 +160,7 @@ def _search(
     problem: Doses,
     constraints: Constraints,
     soon: Tensor,
-    rivals: list[str],
+    competitors: list[str],
     steps: int,
     draws: int,
     portions: int,
@@ -172,7 +172,7 @@ def _search(
             problem, constraints, steps=steps, draws=draws, seed=seed, turns=TURNS, step_size=0.5, remember=True, advance=advance
         )  # fmt: skip
     found, allowed = [new], int(limit * new.cost)
-    for name in rivals:
+    for name in competitors:
         total = portions * draws // 2 * constraints.low.numel() if name == "greedy" else allowed
         with run.phase(name), progress(console, name, total) as advance:
             if name == "greedy":

@@ -26,7 +26,7 @@ from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
 from epi.scenarios.allocation.policy_check import check_gradient
 from epi.scenarios.allocation.policy_plots import draw
 from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
-from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.comparison import chosen_competitors, compare, enough_draws, judge, judged_runs, named, told
 from epi.scenarios.run import prepare
 from posterity.commands.errors import one_sentence
 
@@ -54,7 +54,7 @@ def main(
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
     ] = 32,
-    rival: Annotated[
+    competitor: Annotated[
         list[str] | None, typer.Option(help="greedy, cobyla, evolution or none; default the first three.")
     ] = None,
     limit: Annotated[
@@ -68,7 +68,7 @@ def main(
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     with one_sentence(console):
         begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
-        costs, rivals = _costs(cost or []), chosen_rivals(rival)
+        costs, competitors = _costs(cost or []), chosen_competitors(competitor)
         check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
@@ -95,12 +95,13 @@ def main(
         enough_draws(fitted.draws, draws, judges)
         configuration = {
             "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
-            "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
+            "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "competitors": competitors, "limit": limit,
+            "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_policy", configuration, seed, device)
         with run.running():
-            seen, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
-            found = _search(run, seen, constraints, rivals, steps, draws, limit, seed)
+            searched, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
+            found = _search(run, searched, constraints, competitors, steps, draws, limit, seed)
             data = _judge(run, unseen, constraints, found, judges, seed)
             with atomic_path(run.file("policy.nc")) as temporary:
                 data.to_netcdf(temporary, engine="h5netcdf")
@@ -147,7 +148,7 @@ def _search(
     run: RunFolder,
     problem: Expectation,
     constraints: Constraints,
-    rivals: Sequence[str],
+    competitors: Sequence[str],
     steps: int,
     draws: int,
     limit: float,
@@ -157,7 +158,7 @@ def _search(
         found = [projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance)]
     run.count("gradient", found[0].simulations)
     allowed = int(limit * found[0].cost)
-    for name in rivals:
+    for name in competitors:
         with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
             if name == "greedy":
                 new = greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)

@@ -96,8 +96,8 @@ def _answer(
     atomic_write_csv(run.file("curves.csv"), lines)
     titles = {q.name: q.name.replace("-", " ") for q in chosen}
     labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
-    figures = draw(run.path, table, lines, titles, labels)
-    page = write_page(run.path, run.manifest, data, table, chosen, figures, assumed)
+    plots = draw(run.path, table, lines, titles, labels)
+    page = write_page(run.path, run.manifest, data, table, chosen, plots, assumed)
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "

@@ -1,4 +1,4 @@
-"""Figures of a search over doses, from its saved data alone."""
+"""Observations of a search over doses, from its saved data alone."""
 
 from __future__ import annotations
 
