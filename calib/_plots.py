@@ -1,4 +1,4 @@
-"""Observations of a fit, its scores and its sensitivities, drawn from saved numbers."""
+"""Plots of a fit, its scores and its sensitivities, drawn from saved numbers."""
 
 from __future__ import annotations
 

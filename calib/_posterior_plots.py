@@ -1,4 +1,4 @@
-"""Observations of parameters and of predictions, drawn from saved draws."""
+"""Plots of parameters and of predictions, drawn from saved draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observations of the diagnostics, from what was computed alone."""
+"""Plots of the diagnostics, from what was computed alone."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class StudyFeatures:
     Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
     how infectious and of how susceptible people are. So a venue's coordinate is that product over its value at the prior
     medians, not its logarithm. A household runs out of people, so that its coordinate is the share of them that one infected member
-    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of districts stand for
+    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of regions stand for
     themselves instead of a spread and effects in its units, ascertainment, a factor of the counts, as a logarithm, and the share of
     contacts within an age band as that share.
 

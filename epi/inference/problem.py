@@ -116,7 +116,7 @@ def compared(data: Data, layout: Layout) -> Tensor:
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
-    """`[M]` people an agent stands for, for each expected count: of its district, or of the whole country."""
+    """`[M]` people an agent stands for, for each expected count: of its region, or of the whole country."""
     people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
     country = (people * size).sum() / size.sum()

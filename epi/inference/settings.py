@@ -32,7 +32,7 @@ class Config(BaseModel):
         round_runs: runs of a round.
         round_jacobians: runs of a round with their Jacobian, at some of the same draws.
         slope_scale: agents per person of the sample on which these Jacobians are taken; not below that of the others.
-        balance: how far small districts are over-sampled, 0 (proportional) to 1.
+        balance: how far small regions are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
         gradient: "local" fits the flow with the Jacobians and values that the warm start kept, and simulates nothing more; "reverse" and

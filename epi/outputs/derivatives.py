@@ -32,7 +32,7 @@ def first_streams(streams: NDArray[np.str_]) -> dict[str, str]:
 
 
 def functionals(jacobian: xr.Dataset, forecast_from: str) -> list[Functional]:
-    """Scalar outputs: national totals over the forecast weeks, each week's total, each district's forecast total.
+    """Scalar outputs: national totals over the forecast weeks, each week's total, each region's forecast total.
 
     Args:
         jacobian: `jacobian.nc`, with `output_signal`, `output_week`, `output_place` on the axis `output`.

@@ -17,6 +17,8 @@ COLUMNS = {"signal": "stream", "law": "distribution", "strays": "residual_ratio"
 """Columns of tables."""
 STOPPED = {"settled": "converged"}
 """Why a fit ended."""
+REGION_AXIS = "district"
+"""Dimension of regions in tables of simulations that do not say theirs (`region_axis`)."""
 _VARIABLES = {"output_signal": "output_stream"}
 _PREFIX, _NEW_PREFIX = "seen_", "in_likelihood_"
 
@@ -51,3 +53,8 @@ def existing(folder: Path, name: str) -> Path:
     file = folder / name
     former = folder / FILES.get(name, name)
     return former if former.is_file() and not file.is_file() else file
+
+
+def region_axis(data: xr.Dataset) -> str:
+    """Name of the dimension of regions, as the study calls one."""
+    return str(data.attrs.get("region_axis", REGION_AXIS))

@@ -58,7 +58,7 @@ def _stream(run: RunFiles, kind: type[Stream], by: str) -> str | None:
     return next((s.name for s in run.study.observed if isinstance(s, kind) and s.by == by), None)
 
 
-def forecast_districts(run: RunFiles) -> Figure:
+def forecast_regions(run: RunFiles) -> Figure:
     """Weekly cases of every region."""
     axis = run.study.region.axis
     return _fans(run, Cases, axis, f"Weekly reported cases by {axis}", columns=4, height=1.55)
@@ -193,7 +193,7 @@ def parameters_forest(run: RunFiles) -> Figure:
 
 
 def parameters_forest_elements(run: RunFiles) -> Figure:
-    """Posterior beside prior of parameters by district, age, ..."""
+    """Posterior beside prior of parameters by region, age, ..."""
     return _forest(
         run,
         lambda name: "[" in name,
@@ -351,7 +351,7 @@ def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
 
 ALL: dict[str, Callable[[RunFiles], Figure]] = {
     "forecast_national": forecast_national,
-    "forecast_districts": forecast_districts,
+    "forecast_regions": forecast_regions,
     "forecast_ages": forecast_ages,
     "forecast_admissions": forecast_admissions,
     "forecast_streams": forecast_streams,

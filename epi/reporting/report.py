@@ -70,7 +70,7 @@ def content(run: RunFiles) -> dict[str, Any]:
         "forecast_from": phrases.day(later[0]) if later else "",
         "forecast_to": phrases.day(later[-1]) if later else "",
         "masked_weeks": [phrases.day(week) for week, hidden in zip(run.weeks, run.masked, strict=True) if hidden],
-        "districts": len(run.study.region),
+        "regions": len(run.study.region),
         "ages": len(run.study.ages),
         "parameters": parameter_rows(run),
         "parameter_count": len(run.draws()[0]),

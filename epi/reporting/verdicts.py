@@ -80,9 +80,9 @@ def judge_run(run: RunFiles) -> Judged:
     far = compute_misspecification(np.log1p(observed), np.log1p(prior))
     reach = compute_prior_predictive(observed, prior)
     by = {kind: compute_posterior_predictive(observed, posterior, labels[kind]) for kind in ("stream", "week")}
-    districts = np.isin(labels["place"], run.study.region.names)
-    at = np.array(labels["place"])[districts]
-    by["place"] = compute_posterior_predictive(observed[districts], posterior[:, districts], at.tolist())
+    regions = np.isin(labels["place"], run.study.region.names)
+    at = np.array(labels["place"])[regions]
+    by["place"] = compute_posterior_predictive(observed[regions], posterior[:, regions], at.tolist())
     verdicts = [
         _failures(run.manifest),
         _renamed(judge_misspecification(far), "misspecification"),

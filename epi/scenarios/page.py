@@ -15,7 +15,7 @@ from calib.plotting import interval
 from calib.storage import atomic_write_text
 from epi.scenarios.interventions import LEVERS
 from epi.scenarios.scenario import Question
-from epi.scenarios.summary import MEASURES, needless, peak_in_hospital
+from epi.scenarios.summary import MEASURES, levels_of, needless, peak_in_hospital
 from epi.study import Prior
 
 PAGE = "what_if.html"
@@ -69,7 +69,7 @@ def _question(data: xr.Dataset, averted: pd.DataFrame, question: Question, plots
         "curves": [key for key in plots if key.startswith(f"{question.name}-curves")],
         "rows": {
             level: [_row(mine, level, place) for place in dict.fromkeys(mine[mine.level == level].place)]
-            for level in ("age", "district")
+            for level in levels_of(mine)
         },
     }
 

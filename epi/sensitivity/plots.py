@@ -1,4 +1,4 @@
-"""Observations of a sensitivity report, from its files alone."""
+"""Plots of a sensitivity report, from its files alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _plots(folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a gen
         yield "venues_weeks", maps.venues(data)
         yield "arrivals", maps.arrivals(data)
         yield "kinds", maps.kinds(data)
-        yield "districts", maps.districts(data)
+        yield "regions", maps.regions(data)
     wide = table("global.csv")
     if wide is not None:
         yield "shares", shapes.brackets(wide)

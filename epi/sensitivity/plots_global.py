@@ -1,4 +1,4 @@
-"""Observations of the global analysis and of the comparison with other methods."""
+"""Plots of the global analysis and of the comparison with other methods."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
     gradient = compare["seconds_per_gradient"]
     ratio = f", a gradient {gradient:.3f} s ({gradient / compare['seconds_per_run']:.1f} runs)" if gradient else ""
     out.append(
-        f"A run took {compare['seconds_per_run']:.3f} s{ratio}. Vectors (district effects, age effects) count "
+        f"A run took {compare['seconds_per_run']:.3f} s{ratio}. Vectors (region effects, age effects) count "
         f"as one parameter here."
     )
     return out + list(compare["missing"])

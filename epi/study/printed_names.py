@@ -43,7 +43,6 @@ LABELS: dict[str, str] = {
     "wastewater_level": "copies shed per infection",
     "wastewater_area_effect": "wastewater level of area",
     "cluster_size": "size of outbreaks",
-    "dispersion_district": "scatter of district cases",
     "dispersion_age": "scatter of cases by age",
     "dispersion_admissions": "scatter of admissions",
     "dispersion_deaths": "scatter of deaths",

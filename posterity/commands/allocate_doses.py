@@ -43,7 +43,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_doses"),
     budget: Annotated[float, typer.Option(help="Third doses to give before the wave.")] = 200_000.0,
     most: Annotated[
-        float, typer.Option(help="Largest share of those with two doses who can get a third, in any district and age.")
+        float, typer.Option(help="Largest share of those with two doses who can get a third, in any region and age.")
     ] = 0.8,
     least: Annotated[float, typer.Option(help="Smallest such share, 0 to 1.")] = 0.0,
     minimise: Annotated[str, typer.Option(help="admissions or deaths.")] = "admissions",
@@ -68,7 +68,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     check: Annotated[int, typer.Option(help="Print the gradient beside differences over so many seeds, and stop.")] = 0,
 ) -> None:
-    """Search for the third doses by district and age that minimise expected admissions under a budget."""
+    """Search for the third doses by region and age that minimise expected admissions under a budget."""
     with one_sentence(console):
         competitors = chosen_competitors(competitor)
         check_device(device)
@@ -205,10 +205,11 @@ def _judge(
         weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "doses-judge"), advance)
     run.count("judge", total)
     eligible = problem.people.eligible.numpy()
+    axis = problem.simulator.study.region.axis
     return xr.Dataset(
         {
-            "share": (("policy", "district", "age"), np.stack([f.policy.numpy() for f in found])),
-            "eligible": (("district", "age"), eligible, {"unit": "people with two doses"}),
+            "share": (("policy", axis, "age"), np.stack([f.policy.numpy() for f in found])),
+            "eligible": ((axis, "age"), eligible, {"unit": "people with two doses"}),
             "admissions": (("policy", "draw", "week", "age"), weekly),
             "simulations": (("policy",), np.array([f.cost for f in found])),
             "spent": (("policy",), np.array([constraints.spent(f.policy) for f in found])),
@@ -216,10 +217,10 @@ def _judge(
         },
         {
             "policy": [f.method for f in found],
-            "district": list(problem.simulator.study.region.names),
+            axis: list(problem.simulator.study.region.names),
             "week": [str(w.date()) for w in problem.simulator.observation.weeks],
             "age": list(problem.simulator.study.ages.names),
             "draw": at.numpy(),
         },
-        {"budget": constraints.budget, "target": problem.target},
+        {"budget": constraints.budget, "target": problem.target, "region_axis": axis},
     )

@@ -28,6 +28,7 @@ from epi.scenarios.allocation.policy_plots import draw
 from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
 from epi.scenarios.comparison import chosen_competitors, compare, enough_draws, judge, judged_runs, named, told
 from epi.scenarios.run import prepare
+from epi.study import Calendar
 from posterity.commands.errors import one_sentence
 
 console = Console(stderr=True)
@@ -39,11 +40,18 @@ def main(
     budget: Annotated[
         float, typer.Option(help="Total stringency, in layers closed for a week times their cost.")
     ] = 2.0,
-    first: Annotated[str, typer.Option(help="First day of the policy.")] = "2022-02-14",
-    last: Annotated[str, typer.Option(help="Last day of the policy.")] = "2022-05-08",
+    first: Annotated[
+        str | None, typer.Option(help="First day of the policy; default four weeks before the forecast.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="Last day of the policy; default eight weeks into the forecast, or its end.")
+    ] = None,
     until: Annotated[
-        str, typer.Option(help="Sunday on which the simulation ends: admissions to then count.")
-    ] = "2022-06-26",
+        str | None,
+        typer.Option(
+            help="Day that ends the last simulated week: admissions to then count; default four weeks after the study's last."
+        ),
+    ] = None,
     most: Annotated[float, typer.Option(help="Largest stringency of a layer in a week, 0 to 1.")] = 0.5,
     least: Annotated[float, typer.Option(help="Smallest stringency of a layer in a week, 0 to 1.")] = 0.0,
     cost: Annotated[
@@ -67,13 +75,17 @@ def main(
 ) -> None:
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     with one_sentence(console):
-        begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
         costs, competitors = _costs(cost or []), chosen_competitors(competitor)
         check_device(device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         # dates and constraints are judged before anything is built
         calendar = RunFiles(source).study.calendar
+        given = {"first": first, "last": last, "until": until}
+        begin, end, stop = (
+            day if given[name] is None else _day(str(given[name]), name, calendar)
+            for name, day in usual_days(calendar).items()
+        )
         if (stop - calendar.last_week).days % 7 or stop < calendar.last_week:
             raise StudyError(
                 f"The simulation was asked to end on {stop}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
@@ -94,7 +106,7 @@ def main(
             return
         enough_draws(fitted.draws, draws, judges)
         configuration = {
-            "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
+            "from": str(source), "budget": budget, "first": str(begin), "last": str(end), "until": str(stop), "most": most, "least": least,
             "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "competitors": competitors, "limit": limit,
             "scale": scale,
         }  # fmt: skip
@@ -124,11 +136,18 @@ def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> Non
         )
 
 
-def _day(text: str, name: str) -> date:
+def usual_days(calendar: Calendar) -> dict[str, date]:
+    """Days of a policy that was not told any: from four weeks before the forecast date to eight weeks after it, as far as the study goes."""
+    first = max(calendar.start, calendar.forecast_from - timedelta(days=27))
+    last = min(calendar.last_week, calendar.forecast_from + timedelta(weeks=8))
+    return {"first": first, "last": last, "until": calendar.last_week + timedelta(weeks=4)}
+
+
+def _day(text: str, name: str, calendar: Calendar) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise StudyError(f"Option {name} is {text!r}; give a day as 2022-02-14.") from error
+        raise StudyError(f"Option {name} is {text!r}; give a day as {calendar.forecast_from}.") from error
 
 
 def _costs(given: Sequence[str]) -> torch.Tensor:

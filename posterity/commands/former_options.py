@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-OPTIONS = {"--signals": "--streams", "--figures": "--data", "--rival": "--competitor", "--again": "--rerun"}
+OPTIONS = {
+    "--signals": "--streams",
+    "--figures": "--data",
+    "--rival": "--competitor",
+    "--again": "--rerun",
+    "--district": "--region",
+}
 
 
 def options_of_now(arguments: Sequence[str]) -> list[str]:

@@ -329,7 +329,7 @@ def test_the_command_answers(folder, tmp_path):
         own,
         "--question",
         "no-work",
-        "--district",
+        "--region",
         "Lakes",
         "--question",
         "faster-test",
@@ -366,7 +366,7 @@ def test_the_list(folder):
     ("arguments", "message"),
     [
         (("--question", "schools"), "There is no question 'schools'; choose among"),
-        (("--district", "Atlantis"), "There is no district 'Atlantis'; choose among Northland"),
+        (("--region", "Atlantis"), "There is no district 'Atlantis'; choose among Northland"),
         (("--worlds", "many"), "Worlds 'many' were asked for"),
         (("--device", "tpu"), "Device 'tpu' was asked for"),
         (("--scale", "2"), "setting scale = 2.0 cannot be used here"),
