@@ -22,7 +22,7 @@ from epi.sensitivity.simulate import Array, Work
 from epi.sensitivity.steps import NUMBER
 from epi.sensitivity.workers import Recipe
 from experiments.benchmark_simulator.__main__ import machine
-from experiments.sensitivity.__main__ import USER_ERRORS
+from posterity.commands.errors import USER_ERRORS
 
 console = Console(stderr=True)
 AT_ONCE = 16_000_000

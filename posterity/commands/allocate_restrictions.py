@@ -14,8 +14,6 @@ import xarray as xr
 from rich.console import Console
 
 from calib import RunFolder
-from calib.numerics import derive_seed
-from calib.storage import atomic_path, atomic_write_csv
 from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
@@ -25,10 +23,20 @@ from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
 from epi.scenarios.allocation.policy_check import check_gradient
 from epi.scenarios.allocation.policy_plots import draw
-from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
-from epi.scenarios.comparison import chosen_competitors, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.allocation.search import Found, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_competitors, enough_draws, named
 from epi.scenarios.run import prepare
 from epi.study import Calendar
+from posterity.commands.allocation import (
+    at_least_two,
+    ends_a_week,
+    enough_to_check,
+    judge_all,
+    one_thread,
+    search_all,
+    seed_of_judges,
+    write_comparison,
+)
 from posterity.commands.errors import one_sentence
 
 console = Console(stderr=True)
@@ -77,8 +85,7 @@ def main(
     with one_sentence(console):
         costs, competitors = _costs(cost or []), chosen_competitors(competitor)
         check_device(device)
-        torch.set_num_threads(1)
-        torch.set_default_dtype(torch.float64)
+        one_thread()
         # dates and constraints are judged before anything is built
         calendar = RunFiles(source).study.calendar
         given = {"first": first, "last": last, "until": until}
@@ -86,19 +93,14 @@ def main(
             day if given[name] is None else _day(str(given[name]), name, calendar)
             for name, day in usual_days(calendar).items()
         )
-        if (stop - calendar.last_week).days % 7 or stop < calendar.last_week:
-            raise StudyError(
-                f"The simulation was asked to end on {stop}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
-            )
+        ends_a_week(stop, calendar)
         mondays = policy_weeks(calendar, begin, end, calendar.days_until(stop))
         shape = (len(mondays), len(LAYERS))
         constraints = Constraints(torch.full(shape, least), torch.full(shape, most), costs, budget)
-        for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):
-            if value < 2:
-                raise StudyError(f"Option {name} is {value}; give at least 2.")
+        at_least_two(steps=steps, draws=draws, judges=judges)
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        if check and draws > fitted.draws:
-            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
+        if check:
+            enough_to_check(fitted, draws)
         asked = prepare(fitted, None, seed)
         problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
         if check:
@@ -115,13 +117,7 @@ def main(
             searched, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
             found = _search(run, searched, constraints, competitors, steps, draws, limit, seed)
             data = _judge(run, unseen, constraints, found, judges, seed)
-            with atomic_path(run.file("policy.nc")) as temporary:
-                data.to_netcdf(temporary, engine="h5netcdf")
-            table = compare(data)
-            atomic_write_csv(run.file("policy.csv"), table)
-            draw(run.path, data, table)
-            for line in told(table):
-                console.print(line, highlight=False, soft_wrap=True)
+            write_comparison(run, console, "policy", data, draw, "admissions")
 
 
 def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> None:
@@ -173,20 +169,15 @@ def _search(
     limit: float,
     seed: int,
 ) -> list[Found]:
-    with run.phase("gradient"), progress(console, "gradient", (steps + 8) * draws) as advance:
-        found = [projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance)]
-    run.count("gradient", found[0].simulations)
-    allowed = int(limit * found[0].cost)
-    for name in competitors:
-        with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
-            if name == "greedy":
-                new = greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)
-            else:
-                new = derivative_free(
-                    problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance
-                )
-        run.count(name, new.simulations)
-        found.append(new)
+    found = search_all(
+        run, console, problem, constraints,
+        (
+            (steps + 8) * draws,
+            lambda advance: projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance),
+        ),
+        (0, lambda advance: greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)),
+        competitors, limit=limit, draws=draws, seed=seed,
+    )  # fmt: skip
     equal = constraints.equal_shares()
     return [named("nothing", torch.zeros_like(equal)), named("equal shares", equal), *found]
 
@@ -195,10 +186,7 @@ def _judge(
     run: RunFolder, problem: Expectation, constraints: Constraints, found: Sequence[Found], judges: int, seed: int
 ) -> xr.Dataset:
     """Admissions of every policy and of the points on the way to it, at draws and seeds that no search saw."""
-    at = torch.arange(judges) * (problem.draws // judges)
-    with run.phase("judge"), progress(console, "compare", judged_runs(found, judges)) as advance:
-        weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "policy-judge"), advance)
-    run.count("judge", judged_runs(found, judges))
+    at, weekly, curves = judge_all(run, console, problem, found, judges, seed_of_judges(seed, "policy"))
     weeks = [str(w.date()) for w in problem.simulator.base.observation.weeks]
     return xr.Dataset(
         {

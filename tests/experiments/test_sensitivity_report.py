@@ -374,7 +374,7 @@ def test_salib_dgsm_is_no_bound_for_normal_priors_and_ours_is():
 def test_the_whole_report(finished, tmp_path):
     torch.set_default_dtype(torch.float64)
     second = ("--from", finished, "--output", tmp_path / "out", "--smoke", "--check", "--scale", "0.002")
-    result = report(*second)
+    result = report(*second, "--levels", "1,2,3,compare")
     assert result.exit_code == 0, result.output
     files = {p.name for p in (tmp_path / "out").iterdir()}
     assert files >= {

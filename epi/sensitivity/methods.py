@@ -18,7 +18,6 @@ from epi.sensitivity import saved as kept
 from epi.sensitivity.known_functions import all_functions
 from epi.sensitivity.outputs import Array
 from epi.sensitivity.steps import NUMBER, SURVIVORS, Analysis, index_table
-from experiments import benchmark_simulator
 
 FILE = "reference.nc"
 
@@ -41,8 +40,13 @@ def reference_of(a: Analysis) -> reference.Reference:
     return made
 
 
-def against_others(a: Analysis, prior: level_three.Global | None) -> None:
+def against_others(a: Analysis, prior: level_three.Global | None, timings: Path | None) -> None:
     """The reference ranking, the baselines, and how they agree.
+
+    Args:
+        a: the analysis.
+        prior: level 3 over the prior, if it was made.
+        timings: of `experiments.benchmark_simulator` on a GPU, from which costs for the whole country are projected; None for no projection.
 
     Raises:
         StudyError: a reference made earlier cannot be used.
@@ -94,8 +98,8 @@ def against_others(a: Analysis, prior: level_three.Global | None) -> None:
             a.facts.setdefault("by_draws", {})[output.name] = compare.by_draws(r, prior.calibrated, sites, columns)
         if found.columns.sites < len(found.columns.names):
             a.facts.setdefault("single", {})[output.name] = compare.singly(mine[0], indices[output.name], found.columns)
-        if k == 0:
-            full, a.facts["full_scale"] = full_size()
+        if k == 0 and timings is not None:
+            full, a.facts["full_scale"] = full_size(timings)
             here = (seconds, gradient or float("nan"))
             a.table("projected.csv", compare.projected(answers, runs, columns.sites, work.dim, here, full))
     a.table("comparison.csv", pd.concat(rows))
@@ -108,9 +112,8 @@ def against_others(a: Analysis, prior: level_three.Global | None) -> None:
     }  # fmt: skip
 
 
-def full_size() -> tuple[tuple[float, float], str]:
+def full_size(file: Path) -> tuple[tuple[float, float], str]:
     """Measured seconds of a run, and of a run with its reverse pass, of the whole country on a GPU; and where they come from."""
-    file = Path(benchmark_simulator.__file__).parent / "results" / "h100.json"
     found = json.loads(file.read_text(encoding="utf-8"))
     row = next(r for r in found["rows"] if r["agents"] == 5_100_000 and r["particles"] == 1)
     run, back = float(row["forward_seconds"]), float(row["reverse_seconds"])
