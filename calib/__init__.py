@@ -97,9 +97,9 @@ from calib._sobol import sobol_design as sobol_design
 from calib._sobol import sobol_indices as sobol_indices
 from calib._space import Parameter as Parameter
 from calib._space import ParameterSpace as ParameterSpace
-from calib._stopping import Settled as Settled
+from calib._stopping import Convergence as Convergence
 from calib._stopping import StopRule as StopRule
-from calib._stopping import has_settled as has_settled
+from calib._stopping import has_converged as has_converged
 from calib._stopping import smooth as smooth
 from calib._truncated import TruncatedNormal as TruncatedNormal
 from calib._unmoved import PriorDistance as PriorDistance

@@ -1,4 +1,4 @@
-"""Autoregressive layers: univariate maps whose shape hangs on the coordinates before (networks of zuko)."""
+"""Autoregressive layers: univariate maps whose shape depends on the coordinates before (networks of zuko)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Neural and sampling baselines of the sbi package, by one call on the simulator and priors of a calibration.
 
-Needs the extra `sbi` (`pip install 'posterity[sbi]'`). The methods see draws of the data alone: neither the law of the data
+Needs the extra `sbi` (`pip install 'posterity[sbi]'`). The methods see draws of the data alone: neither the distribution of the data
 nor derivatives. Defaults of sbi are kept. The neural ones are amortised: `train_baseline` trains a network once, for any data.
 """
 
@@ -102,7 +102,7 @@ def baseline(
         simulator: as in `calibrate`.
         space: parameters and priors.
         data: observed, `[K]`.
-        likelihood: law of the data given outputs; drawn from, never evaluated.
+        likelihood: distribution of the data given outputs; drawn from, never evaluated.
         budget: simulations.
         draws: posterior draws wanted, S.
         seed: of everything random.
@@ -133,7 +133,7 @@ def train_baseline(
         name: one of `AMORTISED`.
         simulator: as in `calibrate`.
         space: parameters and priors.
-        likelihood: law of the data given outputs; drawn from, never evaluated.
+        likelihood: distribution of the data given outputs; drawn from, never evaluated.
         budget: simulations.
         seed: of simulations and training.
 

@@ -60,9 +60,9 @@ def by_hmc(task: Task) -> Fitted:
     if two_forms and told.state != "good" and not task.deadline.passed() and task.budget - spent >= task.budget // 4:
         assert task.density is not None
         second = _centred(task, task.density, chains, task.budget - spent)
-        again, spent = assess_chains(second, task.space.names), spent + second.spent
-        if ORDER.index(again.state) < ORDER.index(told.state):
-            told, chains, form = again, second.chains, "centred"
+        repeated, spent = assess_chains(second, task.space.names), spent + second.spent
+        if ORDER.index(repeated.state) < ORDER.index(told.state):
+            told, chains, form = repeated, second.chains, "centred"
     return _fitted(task, chains, told, spent, form)
 
 

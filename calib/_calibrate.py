@@ -15,6 +15,7 @@ from calib._calibration import Calibration
 from calib._carry_out import carry_out
 from calib._executor import Workers
 from calib._flows import FLOWS
+from calib._former_names import refuse_former_method
 from calib._inputs import Prior, Simulator, look, look_for_noise, pyro_path, understand
 from calib._noisy import NOISY, can_draw
 from calib._observed import FirstColumn, Likelihood
@@ -71,9 +72,9 @@ def calibrate(
         seed: of everything random.
         loss_weight: weight of the log likelihood (generalised posterior); 1 is Bayes.
         method: "hmc" runs Hamiltonian chains on the log density itself (Pyro models, and simulators with derivatives and without
-            noise; the budget counts evaluations with their gradient); "reuse" keeps every run and draws from the posterior they
-            imply (`reuse`; at most some dozen parameters and outputs that hardly scatter); "climb" lets a flow climb linearised
-            runs and goes on with new ones where those do not carry it (`climb`; many parameters, needs a Jacobian); "direct"
+            noise; the budget counts evaluations with their gradient); "emulated-smc" keeps every run and draws from the posterior they
+            imply (`calib.reuse`; at most some dozen parameters and outputs that hardly scatter); "linearised-vi" lets a flow climb linearised
+            runs and goes on with new ones where those do not carry it (`calib.climb`; many parameters, needs a Jacobian); "vi"
             makes new runs for every update of the flow (`fit`); "multifidelity" samples an emulator of the mean outputs with the
             noise of one run in its error (`calib.multifidelity`; stochastic simulators, with Jacobian or without); "npe", "nle",
             "nre", "fmpe", "smc-abc" are those of sbi on draws of the data, with a flow fitted to what they give. For a simulator
@@ -81,18 +82,18 @@ def calibrate(
             (`_iterated_regression`), and "importance" weighs single runs by p(y | run) (`_tempered_importance`); both are
             computed on the same runs. "auto" takes "hmc" for a Pyro model, or where the output is the log likelihood with
             derivatives and the budget at least 5,000. Else a pilot of 15 to 35 simulations tells whether outputs scatter: then
-            "abc-regression", or "importance" where no data can be drawn. If not, "reuse" up to 12 parameters, then "climb", or
-            "direct" without derivatives.
+            "abc-regression", or "importance" where no data can be drawn. If not, "emulated-smc" up to 12 parameters, then "linearised-vi", or
+            "vi" without derivatives.
         gradient_cost: what a run with derivatives counts, in simulations. If None: 1 for `BringsJacobian`, else 4 for a gradient
-            ("direct"), the larger of 4 and 1 + D for a Jacobian ("reuse").
-        replicates: runs whose likelihoods are averaged at each draw of the parameters, for "direct" and "importance"; each counts.
-            The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "direct" inherits and "importance" does not.
+            ("vi"), the larger of 4 and 1 + D for a Jacobian ("emulated-smc").
+        replicates: runs whose likelihoods are averaged at each draw of the parameters, for "vi" and "importance"; each counts.
+            The log of their mean is low by about var(p) / (2 R mean(p)^2) nats, which "vi" inherits and "importance" does not.
         executor: where the simulator runs, a task for every `draws_per_task` draws; any `concurrent.futures.Executor`. Outputs then
             carry no derivatives but those of `BringsJacobian`. A simulator of one draw at a time is wrapped by `EachDraw`.
         draws_per_task: draws of a task. Each task has its own seed, so results do not depend on the number of workers.
         task_timeout: seconds that a task may run; its draws then count as failed.
         folder: where every simulation is kept as it is made, so that a call that was killed goes on with `resume=True` and the same
-            arguments. Steps of "direct" with derivatives, and chains, are not kept.
+            arguments. Steps of "vi" with derivatives, and chains, are not kept.
         resume: whether the runs that the folder holds are used.
         progress: called after each round (`Round`, or weighted draws) or step (`Progress`), and before and between rounds after each
             call of the simulator, or task of the executor (`Spent`).
@@ -114,13 +115,14 @@ def calibrate(
         >>> curve = lambda theta, seed: theta["size"][:, None] * torch.sigmoid(theta["growth"][:, None] * (days - 6))
         >>> counts = curve(truth, 0)[0].round()
         >>> prior = {"growth": LogNormal(-1.0, 0.5), "size": LogNormal(5.0, 1.0)}
-        >>> law = lambda mean: Independent(Poisson(mean.clamp_min(1e-6)), 1)
-        >>> found = calibrate(curve, prior, counts, likelihood=law, budget=500)
+        >>> distribution = lambda mean: Independent(Poisson(mean.clamp_min(1e-6)), 1)
+        >>> found = calibrate(curve, prior, counts, likelihood=distribution, budget=500)
         >>> draws = found.sample(1000, torch.Generator().manual_seed(0))
         >>> abs(float(draws["growth"].mean()) - 0.6) < 0.03, found.report["stopped_because"]
-        (True, 'settled')
+        (True, 'converged')
     """
     budget, seed = whole_number("budget", budget, least=LEAST_BUDGET), whole_number("seed", seed)
+    refuse_former_method(method)
     one_of("method", method, METHODS)
     one_of("gradient", gradient, ("auto", *GRADIENTS))
     one_of("flow", flow, ("auto", *FLOWS))

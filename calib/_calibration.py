@@ -17,7 +17,7 @@ from calib._anneal import move, systematic
 from calib._arguments import whole_number
 from calib._calibration_check import check_calibration
 from calib._calibration_file import read_calibration, write_calibration
-from calib._chart import Chart
+from calib._coordinates import Coordinates
 from calib._flows import Flow
 from calib._hamiltonian import Chains
 from calib._idata import Tree, to_inference_data
@@ -58,7 +58,7 @@ class Calibration:
         space: the parameters.
         flow: q(z).
         data: what was calibrated to; None for a Pyro model.
-        runs: the simulations kept, in the coordinates of `Chart(space)`; None for a fit that keeps none.
+        runs: the simulations kept, in the coordinates of `Coordinates(space)`; None for a fit that keeps none.
         scale: `[D, D]`, of the local model of those runs.
         report: plain data: settings, simulations, rounds, k-hat, the verdict, failures by what was raised, seconds, versions.
         source: the likelihood of outputs, what corrected draws need; None after `load` without one.
@@ -140,21 +140,21 @@ class Calibration:
         if self.source is None or self.runs is None:
             raise ValueError(
                 "corrected draws need the kept runs and their likelihood, and this calibration lacks them: pass likelihood= and "
-                "data= to Calibration.load, calibrate with method='reuse', or take draws of the flow by corrected=False."
+                "data= to Calibration.load, calibrate with method='emulated-smc', or take draws of the flow by corrected=False."
             )
-        chart = self.source.chart
+        coordinates = self.source.coordinates
         weight = self.report["weight"] * self.report["loss_weight"]
         target = posterior(self.source, self.source.model(self.runs, self.scale), weight)
         with torch.no_grad():
             z, log_q = self.flow.sample_with_log_prob(self.flow.noise(SPARE * count, generator))
-            x = chart.to_x(z.double())
-            ratio = target(x) - chart.log_slope(x) - log_q.double()
+            x = coordinates.to_x(z.double())
+            ratio = target(x) - coordinates.log_slope(x) - log_q.double()
         ratio = torch.where(torch.isfinite(ratio), ratio, -1e300)
         share = torch.softmax(ratio, 0)
         close = float(1 / (share**2).sum()) >= CLOSE * len(share)
         x = x[systematic(share, count, generator)]
         x = move(x, target(x), target, SWEEPS[0] if close else SWEEPS[1], generator)[0]
-        return chart.to_z(x[torch.randperm(count, generator=generator)])
+        return coordinates.to_z(x[torch.randperm(count, generator=generator)])
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything; without the source where simulator or likelihood cannot be pickled, as after `load` without one."""
@@ -222,11 +222,11 @@ class Calibration:
         Returns:
             The figure; `.savefig(path)` writes it.
         """
-        from calib._figures_posterior import draw_pairs  # matplotlib takes seconds to import
+        from calib._posterior_plots import plot_pairs  # matplotlib takes seconds to import
 
         generator = torch.Generator().manual_seed(derive_seed(seed, 0, "plot-prior"))
         prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
-        return draw_pairs(self.space.flatten(self.sample(draws, seed=seed)), self.space.names, prior)
+        return plot_pairs(self.space.flatten(self.sample(draws, seed=seed)), self.space.names, prior)
 
     def to_arviz(self, draws: int = 1000, *, seed: int = 0, corrected: bool | None = None) -> Tree:
         """Posterior draws as ArviZ groups; chains are kept as chains, all their draws.
@@ -342,7 +342,7 @@ class Calibration:
 
         Args:
             path: the folder.
-            likelihood: law of the data given outputs, as it was given to `calibrate`; without it the flow can be drawn from
+            likelihood: distribution of the data given outputs, as it was given to `calibrate`; without it the flow can be drawn from
                 but draws cannot be corrected.
             data: what was calibrated to, if it differs from what was stored.
 
@@ -361,7 +361,9 @@ class Calibration:
             value = Evaluate(likelihood, kept)
         source = None
         if runs is not None and value is not None:
-            source = Source(_no_simulator, value, Chart(space), "score", 1, density=isinstance(value, FirstColumn))
+            source = Source(
+                _no_simulator, value, Coordinates(space), "score", 1, density=isinstance(value, FirstColumn)
+            )
         return Calibration(space, flow, kept, runs, scale, report, source, chains)
 
 

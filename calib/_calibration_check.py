@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from calib._pyro_density import PyroDensity
     from calib.diagnostics import Page, Verdict
 
-WORDS = {"good": "pass", "usable": "warn", "poor": "fail", "unfinished": "fail"}
+GRADES = {"good": "pass", "usable": "warn", "poor": "fail", "unfinished": "fail"}
 
 
 def check_calibration(
@@ -112,4 +112,4 @@ def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
         threshold = "good with R-hat below 1.01, 400 effective draws, and 1 divergent transition in 1,000 at most"
     value = float("nan") if own.evidence.k_hat is None else own.evidence.k_hat
     text = f"{own.state}: {' '.join(own.reasons)}"
-    return replace(empty, word=WORDS[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]
+    return replace(empty, word=GRADES[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent
 
 from calib._checkpoint import load_checkpoint, save_checkpoint
 from calib._flows import Flow, make_flow
+from calib._former_names import report_of_now
 from calib._hamiltonian import Chains
 from calib._local_model import Runs
 from calib._maps import base_of
@@ -141,4 +142,4 @@ def read_calibration(
         z, log_density, diverging, energy = (tensors[f"chains/{name}"] for name in OF_CHAINS)
         told = state["report"]["sampler"]
         chains = Chains(z, log_density, told["step_size"], told["accepted"], int(diverging.sum()), diverging, energy)
-    return space, flow, tensors.get("data"), runs, tensors.get("scale"), state["report"], chains
+    return space, flow, tensors.get("data"), runs, tensors.get("scale"), report_of_now(state["report"]), chains

@@ -19,7 +19,7 @@ from calib._unmoved import MIN_EFFECTIVE, prior_distance
 from calib._verdict import CalibrationVerdict, judge
 from calib.multifidelity import by_multifidelity
 
-WAYS = {"hmc": by_hmc, "reuse": by_reuse, "climb": by_climb, "direct": by_direct}
+WAYS = {"hmc": by_hmc, "emulated-smc": by_reuse, "linearised-vi": by_climb, "vi": by_direct}
 COMPARED = 1000  # draws compared with the prior
 
 

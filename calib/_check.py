@@ -17,7 +17,7 @@ from calib._reuse import Source, posterior
 from calib._verdict import MIN_DRAWS, Evidence
 
 MODELLED = 4000  # draws of the flow weighted by the emulator, which cost no simulation
-AGAIN, TWICE = 6, 20  # draws that are simulated twice, to see noise of the simulator: at most, and one in so many
+REPEATED, TWICE = 6, 20  # draws that are simulated twice, to see noise of the simulator: at most, and one in so many
 PRIOR = 5  # one fresh simulation in so many is at a draw of the prior
 RIGHT = 0.9  # effective share of an emulator's draws at which its own weights tell k-hat
 
@@ -54,17 +54,17 @@ def gather(
         The evidence.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "check"))
-    chart, prior = source.chart, budget // PRIOR
-    twice = min(AGAIN, budget // TWICE)
+    coordinates, prior = source.coordinates, budget // PRIOR
+    twice = min(REPEATED, budget // TWICE)
     draws = budget - prior - twice
     with torch.no_grad():
         z, log_q = flow.sample_with_log_prob(flow.noise(draws, generator))
         z, log_q = z.double(), log_q.double()
-        wide = torch.randn(prior, chart.dim, generator=generator, dtype=torch.float64)
-        x = chart.to_x(torch.cat([z, wide]))
+        wide = torch.randn(prior, coordinates.dim, generator=generator, dtype=torch.float64)
+        x = coordinates.to_x(torch.cat([z, wide]))
         outputs = source.simulate(x, derive_seed(seed, 0, "check-simulate"))
-        again = source.simulate(x[:twice], derive_seed(seed, 1, "check-simulate"))
-        value, other = loss_weight * source.value(outputs), loss_weight * source.value(again)
+        second = source.simulate(x[:twice], derive_seed(seed, 1, "check-simulate"))
+        value, other = loss_weight * source.value(outputs), loss_weight * source.value(second)
         reached = flow.log_prob(wide.to(flow.like)).double()
     x, value, wide_value = x[:draws], value[:draws], value[draws:]
     log_joint = value - 0.5 * (z**2).sum(-1)
@@ -113,12 +113,12 @@ def _with_emulator(
     loss_weight: float,
 ) -> Evidence:
     """What the same simulations say of the emulator, and of draws that it corrects."""
-    chart, model = source.chart, source.model(runs, scale)
+    coordinates, model = source.coordinates, source.model(runs, scale)
     with torch.no_grad():
         predicted = (loss_weight * source.value(model(x))).masked_fill(~model.reachable(x), -math.inf)
         more, more_q = flow.sample_with_log_prob(flow.noise(MODELLED, generator))
-        more_x = chart.to_x(more.double())
-        modelled = posterior(source, model, loss_weight)(more_x) - chart.log_slope(more_x)
+        more_x = coordinates.to_x(more.double())
+        modelled = posterior(source, model, loss_weight)(more_x) - coordinates.log_slope(more_x)
     fit = predicted - 0.5 * (z**2).sum(-1) - log_q
     share, shift, stretch = _moved(z, fit, value - 0.5 * (z**2).sum(-1) - log_q)
     mass = _normalised(fit)

@@ -71,7 +71,7 @@ class Climb:
         simulations: spent, a Jacobian counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"`, `"stalled"` if rounds brought no more, `"max_seconds"` or `"budget"`.
+        stopped_because: `"converged"`, `"stalled"` if rounds brought no more, `"max_seconds"` or `"budget"`.
     """
 
     flow: Flow
@@ -148,7 +148,7 @@ def climb(
             progress(rounds[-1])
         flow = _update(source, runs, flow, weight, len(rounds), config)
         if quiet == 2:
-            stopped = "settled"
+            stopped = "converged"
             break
         if _stalled(rounds):
             stopped = "stalled"

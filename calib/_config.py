@@ -168,7 +168,7 @@ class FitResult:
         simulations: particles simulated.
         skipped: steps skipped.
         dropped: particles that were not finite.
-        stopped_because: `"settled"`, `"max_steps"` or `"max_seconds"`.
+        stopped_because: `"converged"`, `"max_steps"` or `"max_seconds"`.
         timings: seconds by part: `simulate` (with its gradient), `flow`, `rest`.
         errors: what the simulator raised, and for how many particles; they are among the dropped.
     """

@@ -17,8 +17,8 @@ def continue_calibration(
 ) -> Calibration:
     """Spend more simulations on a calibration that is unfinished or poor.
 
-    Runs of "reuse", "abc-regression" and "importance" all count again; chains start where the earlier ones are, and their draws
-    count if all together are judged no worse; "direct" and "climb" go on from the fitted flow.
+    Runs of "emulated-smc", "abc-regression" and "importance" all count again; chains start where the earlier ones are, and their draws
+    count if all together are judged no worse; "vi" and "linearised-vi" go on from the fitted flow.
 
     Args:
         found: as `calibrate`, `update` or this function gave it; in the same process, since simulators are not saved.

@@ -83,7 +83,7 @@ def find_start(log_density: Callable[[Tensor], Tensor], dim: int, chains: int, b
         _, height, at, root = kept[chain % len(kept)]
         away = DISPERSED * root @ torch.randn(dim, generator=generator, dtype=torch.float64)
         rows.append((at, away, height))
-    z, count = _spread(log_density, rows, dim)
+    z, count = _disperse(log_density, rows, dim)
     return Start(z, best[2], best[3], spent + count)
 
 
@@ -123,7 +123,7 @@ def _root(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, i
     return torch.linalg.cholesky(covariance), spent
 
 
-def _spread(
+def _disperse(
     log_density: Callable[[Tensor], Tensor], rows: list[tuple[Tensor, Tensor, float]], dim: int
 ) -> tuple[Tensor, int]:
     """Starts away from their modes, nearer where the density is nearly nothing there."""

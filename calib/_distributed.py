@@ -23,7 +23,7 @@ from torch import Tensor
 from calib._config import FitError, Interrupted
 
 Split = Callable[[Tensor, int, Tensor], Tensor]
-"""`(rows [p, K], seed, streams [p]) -> [p, M]`; row p of the result hangs on row p and stream p alone."""
+"""`(rows [p, K], seed, streams [p]) -> [p, M]`; row p of the result depends on row p and stream p alone."""
 
 STOP, FORWARD, TAPE, BACKWARD = range(4)
 HEADER = 6  # operation, function, ticket, rows, columns, seed

@@ -37,7 +37,7 @@ class Failures:
     ) -> tuple[Tensor, Tensor]:
         """Find the particles at which a simulator raises: they become NaN, and are counted by what was raised.
 
-        A particle's random stream hangs on its place, so each is asked in its own place, among copies of itself.
+        A particle's random stream depends on its place, so each is asked in its own place, among copies of itself.
 
         Args:
             evaluate: `z [P, D]` to value `[P]` and slope `[P, D]`; it raised for all together.
@@ -86,8 +86,8 @@ class Failures:
         bad = bad[usable]
         if self.good:
             good = torch.stack(tuple(self.good))
-            spread = good.std(0, correction=0).clamp_min(0.1)
-            distance = (bad.mean(0) - good.mean(0)).abs() / spread
+            sd = good.std(0, correction=0).clamp_min(0.1)
+            distance = (bad.mean(0) - good.mean(0)).abs() / sd
             how = "the particles that failed differ most from the others in"
         else:
             distance = bad.mean(0).abs()

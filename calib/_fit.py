@@ -21,7 +21,7 @@ from calib._gradients import score_function
 from calib._noise import base_noise, derive_seed
 from calib._problem import Problem
 from calib._progress import memory_mib
-from calib._stopping import has_settled, smooth
+from calib._stopping import has_converged, smooth
 
 COLUMNS = (
     "step",
@@ -136,7 +136,7 @@ class _Run:
                 self.reason, length = "max_steps", c.max_steps - step
             elif c.stop is not None and step and step % c.stop.check_every == 0:
                 started = max(c.temper_steps, c.warmup_steps)
-                self.reason = "settled" if has_settled(self.column("elbo")[started:], c.stop).settled else ""
+                self.reason = "converged" if has_converged(self.column("elbo")[started:], c.stop).converged else ""
             if self.reason:
                 self.anneal_start, self.anneal_steps = step, length
         self.fallen = self.progress_of_fall(step)

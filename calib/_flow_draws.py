@@ -13,7 +13,7 @@ from calib._layers import Diagonal, FullRank
 from calib._noise import derive_seed
 
 
-def settle_affine(flow: Flow, z: Tensor) -> None:
+def fit_affine(flow: Flow, z: Tensor) -> None:
     """Set the affine layer at the end of a flow to mean and covariance of draws `[S, D]`, in place.
 
     For the full-rank Gaussian that is the maximum of the likelihood.
@@ -73,7 +73,7 @@ def fit_flow(
     z = z[torch.randperm(len(z), generator=generator)].to(flow.like)
     apart = max(1, int(held * len(z)))
     test, train = z[:apart], z[apart:]
-    settle_affine(fitted, train)
+    fit_affine(fitted, train)
     best, state = _mean(fitted, test), copy.deepcopy(fitted.state_dict())
     if len(fitted.layers) > 1:
         adam = torch.optim.Adam(fitted.parameters(), lr=learning_rate)

@@ -165,7 +165,7 @@ def sample_chains(
     pick = torch.where(alive, torch.arange(chains), alive.nonzero()[0, 0])
     u, value, slope = u[pick], value[pick], slope[pick]
 
-    step, tuned, metric, seen = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
+    step, tuned, metric, adapted = 0.5, 0, torch.eye(u.shape[1], dtype=u.dtype), []
     mu, smooth, error = math.log(10 * step), math.log(step), 0.0
     renewals = [round(share * warmup) for share in RENEWED]
     kept, heights, rates, look, spent = [], [], 0.0, max(1, draws // 3), chains
@@ -192,14 +192,14 @@ def sample_chains(
         rate = float(chance.mean())
         if number < warmup:
             t = number + 1 - tuned
-            seen.append(u)
+            adapted.append(u)
             error += (accepted - rate - error) / (t + 10)
             log_step = mu - math.sqrt(t) / 0.05 * error
             weight = t**-0.75
             smooth = weight * log_step + (1 - weight) * smooth
             step = math.exp(min(smooth if number + 1 == warmup else log_step, 0.7))
-            if number + 1 in renewals and len(seen) * chains >= ENOUGH * u.shape[1]:
-                metric, seen, tuned, step = _metric(torch.cat(seen)), [], number + 1, 0.5
+            if number + 1 in renewals and len(adapted) * chains >= ENOUGH * u.shape[1]:
+                metric, adapted, tuned, step = _metric(torch.cat(adapted)), [], number + 1, 0.5
                 mu, smooth, error = math.log(10 * step), math.log(step), 0.0
         else:
             rates += rate

@@ -214,7 +214,7 @@ def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
         advice = "Compare with another way to write the hierarchy, or raise the budget."
     elif not (r_hat < CONVERGED and effective >= EFFECTIVE):
         state, advice = "usable", "Means and intervals are rough: raise the budget if much depends on them."
-    ended = "settled" if state == "good" else found.ended
+    ended = "converged" if state == "good" else found.ended
     draws = chains.diverging.numel()
     evidence = Evidence(ended, 1.0, draws, draws, effective_share=min(1.0, effective / draws), shift=0.0, stretch=1.0)
     return CalibrationVerdict(state, tuple(reasons), advice, evidence)

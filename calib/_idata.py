@@ -143,9 +143,9 @@ def to_inference_data(
     if unknown or not groups:
         raise ValueError(f"Group {unknown[0] if unknown else '(none)'} was given; use one of {', '.join(GROUPS)}.")
     known = {name for variables in groups.values() for name in variables}
-    stray = [name for name in (*(units or {}), *(descriptions or {})) if name not in known]
-    if stray:
-        raise ValueError(f"A unit or description was given for {stray[0]}, which no group holds; check its name.")
+    unknown = [name for name in (*(units or {}), *(descriptions or {})) if name not in known]
+    if unknown:
+        raise ValueError(f"A unit or description was given for {unknown[0]}, which no group holds; check its name.")
     datasets = {}
     for group, variables in groups.items():
         labels = {**(coords or {}), **(group_coords or {}).get(group, {})}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from calib._chart import Chart
 from calib._config import FitError
+from calib._coordinates import Coordinates
 from calib._noise import derive_seed
 from calib._noise_pilot import Pilot, run_noise_pilot
 from calib._observed import Evaluate, FirstColumn, Likelihood, as_data
@@ -28,28 +28,28 @@ LOOKED_AT = 4  # runs that tell shapes and derivatives before anything else is s
 
 
 @dataclass(frozen=True, eq=False)
-class InChart:
+class InCoordinates:
     """A simulator of named parameters as one of coordinates, `(x [P, D], seed) -> [P, M]`."""
 
     rows: Callable[[Mapping[str, Tensor], int], Tensor]
     space: ParameterSpace
-    chart: Chart
+    coordinates: Coordinates
 
     def __call__(self, x: Tensor, seed: int) -> Tensor:
         """Simulate."""
-        return self.rows(self.space.to_theta(self.chart.to_z(x)), seed)
+        return self.rows(self.space.to_theta(self.coordinates.to_z(x)), seed)
 
 
 @dataclass(frozen=True, eq=False)
-class PyroInChart:
+class PyroInCoordinates:
     """Log likelihood of a Pyro model as its only output, `(x [P, D], seed) -> [P, 1]`."""
 
     density: PyroDensity
-    chart: Chart
+    coordinates: Coordinates
 
     def __call__(self, x: Tensor, seed: int) -> Tensor:
         """Evaluate."""
-        return self.density.log_weight(self.chart.to_z(x), seed)[:, None]
+        return self.density.log_weight(self.coordinates.to_z(x), seed)[:, None]
 
 
 def understand(

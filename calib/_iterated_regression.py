@@ -247,10 +247,10 @@ def adjust(
     """
     noisy = torch.stack([draw_data(runs.outputs, generator).double() for _ in range(COPIES)], 1)
     features = Features.of(noisy[:, 0], data.double())
-    inputs, seen = features(noisy), features(data.double())
-    apart = torch.stack([differences(inputs, seen, runs.z, learning, generator, network) for _ in range(members)]).mean(
-        0
-    )
+    inputs, data_features = features(noisy), features(data.double())
+    apart = torch.stack(
+        [differences(inputs, data_features, runs.z, learning, generator, network) for _ in range(members)]
+    ).mean(0)
     weight = runs.weight[:, None].expand(-1, COPIES) / COPIES
     return _local(runs.z, apart, weight)
 

@@ -32,8 +32,8 @@ def save_jacobian(
         jacobian: `[draw, output, parameter]`, derivatives with respect to z.
         z: `[draw, parameter]`, standard normal under the prior.
         names: `[parameter]`.
-        outputs: Labels of the outputs, each `[output]`: `{"signal": ..., "week": ..., "place": ...}` become the
-            coordinates `output_signal`, `output_week`, `output_place`.
+        outputs: Labels of the outputs, each `[output]`: `{"stream": ..., "week": ..., "place": ...}` become the
+            coordinates `output_stream`, `output_week`, `output_place`.
         second: The Jacobian at the same draws from another simulator seed.
 
     Raises:

@@ -45,7 +45,7 @@ def load_tensors(file: Path, problem: str, needed: Sequence[str], remedy: str) -
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged or cut short ({error}); {remedy}.") from error
     if header.get("problem") != problem:
-        raise CheckpointError(f"{file} was made from other figures, priors or settings than this run's; {remedy}.")
+        raise CheckpointError(f"{file} was made from other data, priors or settings than this run's; {remedy}.")
     return kept
 
 

@@ -89,16 +89,16 @@ def differences(
     inputs = torch.cat([features.new_ones(*features.shape[:2], 1), features], -1)
     coefficients = _ridge(inputs, target, weight, fold)  # [fold, 1 + F, D]
     first = torch.einsum("ncf,nfd->ncd", inputs, coefficients[fold])
-    seen = torch.cat([observed.new_ones(1), observed])
-    first_seen = torch.einsum("f,kfd->kd", seen, coefficients)
+    data_row = torch.cat([observed.new_ones(1), observed])
+    first_of_data = torch.einsum("f,kfd->kd", data_row, coefficients)
     if network:
         every = torch.einsum("ncf,kfd->kncd", inputs, coefficients)
         nets = _train(features, every, target, weight, fold, generator)
         own = [w[fold] for w in nets]
         first = first + _forward(own, torch.cat([features, first], -1))
-        joined = torch.cat([observed.expand(FOLDS, -1), first_seen], -1)
-        first_seen = first_seen + _forward(nets, joined[:, None])[:, 0]
-    return (first - first_seen[fold][:, None]) * scale
+        joined = torch.cat([observed.expand(FOLDS, -1), first_of_data], -1)
+        first_of_data = first_of_data + _forward(nets, joined[:, None])[:, 0]
+    return (first - first_of_data[fold][:, None]) * scale
 
 
 def _ridge(inputs: Tensor, target: Tensor, weight: Tensor, fold: Tensor) -> Tensor:

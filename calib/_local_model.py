@@ -85,11 +85,11 @@ class LocalModel:
         slope = None if runs.jacobian is None else runs.jacobian @ self.scale
         if slope is not None:
             self.slope = slope
-            self.bend: Tensor | None
+            self.hessian: Tensor | None
             self.reach: Tensor | None
-            self.bend, self.reach = self._from_slopes() if curvature else (None, None)
+            self.hessian, self.reach = self._from_slopes() if curvature else (None, None)
         else:
-            self.slope, self.bend, self.reach = self._from_values(curvature)
+            self.slope, self.hessian, self.reach = self._from_values(curvature)
         self.pairs = torch.tril_indices(self.dim, self.dim).unbind(0)
         self.pieces = self._coefficients()
         self.columns = self.z.mT.contiguous()
@@ -115,8 +115,8 @@ class LocalModel:
         ridge = 1e-3 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + SMALLEST
         gram = gram + ridge * torch.eye(self.dim).to(gram)
         product = torch.einsum("skmd,ske->smde", change, weighted)
-        bend = torch.linalg.solve(gram[:, None], product.mT).mT
-        return 0.5 * (bend + bend.mT), offset.norm(dim=-1).amax(-1)
+        hessian = torch.linalg.solve(gram[:, None], product.mT).mT
+        return 0.5 * (hessian + hessian.mT), offset.norm(dim=-1).amax(-1)
 
     def _from_values(self, curvature: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Slopes `[S, M, D]` and second derivatives by weighted least squares on neighbouring values."""
@@ -137,10 +137,10 @@ class LocalModel:
         if not curved:
             return slope, None, None
         half = found[..., self.dim :] / reach[:, None, None] ** 2
-        bend = torch.zeros(*half.shape[:2], self.dim, self.dim).to(half)
-        bend[..., row, column] += half
-        bend[..., column, row] += half  # the diagonal twice: z' bend z / 2 has coefficient bend_ii / 2
-        return slope, bend, reach
+        hessian = torch.zeros(*half.shape[:2], self.dim, self.dim).to(half)
+        hessian[..., row, column] += half
+        hessian[..., column, row] += half  # the diagonal twice: z' bend z / 2 has coefficient bend_ii / 2
+        return slope, hessian, reach
 
     def __call__(self, z: Tensor) -> Tensor:
         """Outputs `[P, M]` at `z [P, D]`, differentiable in z."""
@@ -157,10 +157,10 @@ class LocalModel:
     def _coefficients(self) -> Tensor:
         """Every piece as coefficients of 1, offsets and (with curvature) their products, `[S, F, M]`."""
         parts = [self.outputs[:, None], self.slope.mT]
-        if self.bend is not None:
+        if self.hessian is not None:
             row, column = self.pairs
-            factor = torch.where(row == column, 0.5, 1.0).to(self.bend)
-            parts.append((self.bend[..., row, column] * factor).mT)
+            factor = torch.where(row == column, 0.5, 1.0).to(self.hessian)
+            parts.append((self.hessian[..., row, column] * factor).mT)
         return torch.cat(parts, 1).contiguous()
 
     def _some(self, z: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def by_reuse(task: Task) -> Fitted:
     )
     found = reuse(task.source, config, task.progress, known=known, deadline=task.deadline)
     flow = _flow_for(task.flow, task.source, found, task.loss_weight, task.seed)
-    return Fitted(flow, found.runs, found.scale, _words_of(found) | {"found_higher": found.low})
+    return Fitted(flow, found.runs, found.scale, _facts_of(found) | {"found_higher": found.low})
 
 
 def by_climb(task: Task) -> Fitted:
@@ -130,11 +130,11 @@ def by_climb(task: Task) -> Fitted:
     if top.simulations + config.budget > task.budget:
         raise BudgetError(task.budget, 2 * least, f"for {dim} parameters with Jacobians")
     found = climb(source, start, config, task.progress, task.deadline)
-    told = _words_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
+    told = _facts_of(found) | {"mode": top.height, "mode_simulations": top.simulations}
     told = _plus(told, simulations=top.simulations, calls=top.calls, dropped=top.dropped)
     left = task.budget - told["simulations"]
     enough = left // (task.gradient_cost * PARTICLES) >= LEAST_STEPS
-    if found.stopped_because in ("settled", "max_seconds") or source.gradient == "forward" or not enough:
+    if found.stopped_because in ("converged", "max_seconds") or source.gradient == "forward" or not enough:
         return Fitted(found.flow, None, None, told)
     further = _fit(task, found.flow, left)
     both = {key: told[key] for key in ("simulations", "calls", "dropped")}
@@ -157,11 +157,11 @@ def by_baseline(task: Task, name: str, likelihood: Any, data: Tensor | None) -> 
     """A method of sbi, then a flow at its draws.
 
     Raises:
-        ValueError: there is no law to draw data from.
+        ValueError: there is no distribution to draw data from.
     """
     if likelihood is None or data is None:
         raise ValueError(
-            f"method={name!r} learns from simulated data: give the law of the data given outputs as likelihood=."
+            f"method={name!r} learns from simulated data: give the distribution of the data given outputs as likelihood=."
         )
     if task.loss_weight != 1.0:
         raise ValueError(f"method={name!r} knows no loss_weight ({task.loss_weight:g} was given); leave it at 1.")
@@ -207,7 +207,7 @@ def _fit(task: Task, start: Flow, budget: int) -> Fitted:
 def _value(task: Task, z: Tensor, seed: int, path: Gradient) -> Tensor:
     if path == "forward":
         raise ValueError(
-            "gradient='forward' with method='direct' needs outputs with attached Jacobians: use reverse or score here."
+            "gradient='forward' with method='vi' needs outputs with attached Jacobians: use reverse or score here."
         )
     return task.source.log_likelihood(task.source.simulate(z, seed))  # the chart of a fit is z itself
 
@@ -228,33 +228,33 @@ def flow_at(name: str, z: Tensor, seed: int, steps: int = 500) -> Flow:
 
 def _flow_for(name: str, source: Source, found: Reuse, loss_weight: float, seed: int) -> Flow:
     """The flow asked for, at the draws; "auto" takes the Gaussian if it covers what the kept runs say."""
-    z = source.chart.to_z(found.x)
+    z = source.coordinates.to_z(found.x)
     z = z[torch.isfinite(z).all(1)]
     if name == "auto":
-        gaussian, _ = fit_flow(make_flow("gaussian", source.chart.dim, seed=seed), z, seed=seed)
+        gaussian, _ = fit_flow(make_flow("gaussian", source.coordinates.dim, seed=seed), z, seed=seed)
         if _coverage(gaussian, source, found, loss_weight, seed) >= ENOUGH:
             return gaussian
         name = "nsf"
-    hidden = 32 if source.chart.dim <= 6 else 64
-    flow = make_flow(name, source.chart.dim, seed=seed, direction="density", hidden=hidden)
+    hidden = 32 if source.coordinates.dim <= 6 else 64
+    flow = make_flow(name, source.coordinates.dim, seed=seed, direction="density", hidden=hidden)
     return fit_flow(flow, z, seed=seed, steps=500)[0]
 
 
 def _coverage(flow: Flow, source: Source, found: Reuse, loss_weight: float, seed: int) -> float:
     """Effective share of a flow's draws under the posterior of the local model."""
-    chart = source.chart
+    coordinates = source.coordinates
     with torch.no_grad():
         z, log_q = flow.sample_with_log_prob(
             flow.noise(2000, torch.Generator().manual_seed(derive_seed(seed, 0, "cover")))
         )
-        x = chart.to_x(z)
+        x = coordinates.to_x(z)
         target = posterior(source, source.model(found.runs, found.scale), found.weight * loss_weight)
-        ratio = target(x) - chart.log_slope(x) - log_q
+        ratio = target(x) - coordinates.log_slope(x) - log_q
     weight = torch.softmax(torch.where(torch.isfinite(ratio), ratio, -1e300), 0)
     return float(1 / (weight**2).sum()) / len(weight)
 
 
-def _words_of(found: Reuse | Climb) -> dict[str, Any]:
+def _facts_of(found: Reuse | Climb) -> dict[str, Any]:
     return {
         "weight": found.weight, "simulations": found.simulations, "calls": found.calls, "dropped": found.dropped,
         "stopped_because": found.stopped_because, "rounds": [asdict(r) for r in found.rounds],

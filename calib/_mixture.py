@@ -65,7 +65,7 @@ def fit_mixture(x: Tensor, generator: torch.Generator, components: int | None = 
     number = components or max(1, min(LARGEST, count // (POINTS * (dim + 1))))
     common = x.T.cov().reshape(dim, dim)
     small = 1e-8 * common.diagonal().mean().clamp_min(1e-12) * torch.eye(dim).to(x)
-    centre = _spread_centres(x, number, torch.linalg.cholesky(common + small), generator)
+    centre = _distant_centres(x, number, torch.linalg.cholesky(common + small), generator)
     covariance = (common * number ** (-2.0 / dim) + small).expand(number, dim, dim)
     share = torch.full((number,), -math.log(number)).to(x)
     pull = common * number ** (-2.0 / dim)
@@ -83,7 +83,7 @@ def _arrays(*given: Tensor) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(a.detach().numpy(), dtype=np.float64) for a in given)
 
 
-def _spread_centres(x: Tensor, number: int, factor: Tensor, generator: torch.Generator) -> Tensor:
+def _distant_centres(x: Tensor, number: int, factor: Tensor, generator: torch.Generator) -> Tensor:
     """Draws that lie apart: each is chosen with a chance that grows with its distance from those before."""
     unit = torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
     first = int(torch.randint(len(x), (1,), generator=generator))

@@ -85,7 +85,7 @@ def find_mode(source: Source, *, budget: int, seed: int, loss_weight: float = 1.
         raise ValueError("the mode is found with Jacobians: use gradient='reverse' or 'forward'.")
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "mode"))
     stream = derive_seed(seed, 0, "mode-simulate")
-    start = torch.randn(STARTS, source.chart.dim, generator=generator, dtype=torch.float64)
+    start = torch.randn(STARTS, source.coordinates.dim, generator=generator, dtype=torch.float64)
     start[0] = 0.0
     found = [c for c in _look(source, start, stream, loss_weight) if c is not None]
     calls, dropped = STARTS, STARTS - len(found)
@@ -134,8 +134,8 @@ def _climber(source: Source, z: Tensor, outputs: Tensor, jacobian: Tensor, loss_
     value = loss_weight * source.log_likelihood(leaf).sum()
     (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
     columns = jacobian.mT.contiguous()  # [D, M]
-    bends = [_bend(slope, leaf, column) for column in columns]
-    information = -columns @ torch.stack(bends).mT
+    hessian_rows = [_hessian_row(slope, leaf, column) for column in columns]
+    information = -columns @ torch.stack(hessian_rows).mT
     height, gradient = float(value.detach() - 0.5 * (z**2).sum()), (slope.detach() @ jacobian)[0]
     if not (math.isfinite(height) and torch.isfinite(gradient).all() and torch.isfinite(information).all()):
         return None
@@ -143,9 +143,9 @@ def _climber(source: Source, z: Tensor, outputs: Tensor, jacobian: Tensor, loss_
     return _Climber(z, gradient, (axes * size.abs()) @ axes.mT, height)
 
 
-def _bend(slope: Tensor, leaf: Tensor, direction: Tensor) -> Tensor:
+def _hessian_row(slope: Tensor, leaf: Tensor, direction: Tensor) -> Tensor:
     """Second derivative of the log likelihood in its outputs along a direction, `[M]`."""
     if not slope.requires_grad:  # linear in the outputs
         return torch.zeros_like(direction)
-    (bend,) = torch.autograd.grad(slope, leaf, direction[None], retain_graph=True, materialize_grads=True)
-    return bend[0]
+    (hessian,) = torch.autograd.grad(slope, leaf, direction[None], retain_graph=True, materialize_grads=True)
+    return hessian[0]

@@ -74,14 +74,14 @@ def run_noise_pilot(
     z = torch.randn(POINTS, space.dim, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         twice = outputs(space.to_theta(z.repeat(2, 1)), derive_seed(seed, 1, "noise-pilot"))
-        again = outputs(space.to_theta(z), derive_seed(seed, 2, "noise-pilot"))
+        third = outputs(space.to_theta(z), derive_seed(seed, 2, "noise-pilot"))
         first, second = twice[:POINTS], twice[POINTS:]
-        within, between = _differ(first, second), _differ(first, again)
-        spent, made = 3 * POINTS, torch.cat([twice, again])
+        within, between = _differ(first, second), _differ(first, third)
+        spent, made = 3 * POINTS, torch.cat([twice, third])
         made = made[torch.isfinite(made).all(1)]
         if not (within or between):
             return Pilot(False, False, 0.0, 0.0, spent, made)
-        value = _finite(log_likelihood(torch.cat([first, second, again]))).reshape(3, POINTS)
+        value = _finite(log_likelihood(torch.cat([first, second, third]))).reshape(3, POINTS)
         largest = max(log_likelihood_sd(three) for three in value.T)
         best = z[value.logsumexp(0).argmax()]
         runs = simulate_apart(outputs, space, best.expand(RUNS, -1), derive_seed(seed, 3, "noise-pilot"), not within)

@@ -115,10 +115,10 @@ def fit_noisy(task: Task, name: str, pilot: Pilot, likelihood: Likelihood | None
             simulate, by_weights, space.dim, task.budget, task.seed, task.progress, earlier, task.deadline
         )
     else:
-        draw, seen = _sampler(task, likelihood, data)
+        draw, observed = _sampler(task, likelihood, data)
         network = (earlier.tried if earlier is not None else 0) + task.budget >= NETWORK_FROM
         runs, regression = iterated_regression(
-            simulate, draw, seen, space.dim, task.budget, task.seed, network=network, progress=task.progress,
+            simulate, draw, observed, space.dim, task.budget, task.seed, network=network, progress=task.progress,
             earlier=earlier, deadline=task.deadline,
         )  # fmt: skip
     tempered = temper(runs.z, value(runs), runs.log_proposal)
@@ -201,21 +201,21 @@ def check_noisy(task: Task, found: NoisyFit, pilot: Pilot, draws: int) -> tuple[
         mean, sd = many.mean(0), many.std(0)
         outputs = simulate_apart(task.outputs, task.space, z, derive_seed(task.seed, 0, "check-simulate"), pilot.shared)
         at_mean = mean.expand(RUNS, -1)
-        again = simulate_apart(
+        second = simulate_apart(
             task.outputs, task.space, at_mean, derive_seed(task.seed, 1, "check-simulate"), pilot.shared
         )
     value = task.loss_weight * finite_or_impossible(task.source.log_likelihood(outputs))
-    noise = log_likelihood_sd(task.source.log_likelihood(again))
+    noise = log_likelihood_sd(task.source.log_likelihood(second))
     finite = int(torch.isfinite(value).sum())
     # a bridge from the fit towards the posterior, as far as enough of the fresh simulations count
     ratio = value + log_prior(z) - log_q
     weight, power, effective = tempered_weights(torch.zeros_like(ratio), ratio, min(50.0, count / 2))
-    moved, spread = weight @ z, (weight @ (z - weight @ z) ** 2).sqrt()
+    moved, moved_sd = weight @ z, (weight @ (z - weight @ z) ** 2).sqrt()
     k_hat = tail_of(ratio)
     evidence = Evidence(
         "trained", 1.0, count, finite, failed=float((~torch.isfinite(outputs).all(1)).double().mean()),
         effective_share=effective / count, k_hat=min(k_hat, 9.99) if k_hat > 0 else None, k_hat_draws=finite,
-        shift=float(((moved - mean).abs() / sd).max()), stretch=float((spread / sd).log().abs().max().exp()),
+        shift=float(((moved - mean).abs() / sd).max()), stretch=float((moved_sd / sd).log().abs().max().exp()),
     )  # fmt: skip
     told = _evidence(task, found, pilot, noise, power)
     return told, judge_noisy(told, evidence)

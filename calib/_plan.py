@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from calib._chart import Chart
 from calib._config import BudgetError
+from calib._coordinates import Coordinates
 from calib._deadline import Deadline
-from calib._inputs import LOOKED_AT, InChart, PyroInChart
+from calib._inputs import LOOKED_AT, InCoordinates, PyroInCoordinates
 from calib._methods import GRADIENT_COST, Fitted, Task
 from calib._noise import derive_seed
 from calib._noise_pilot import Pilot
@@ -28,9 +28,9 @@ from calib._space import ParameterSpace
 Method = Literal[
     "auto",
     "hmc",
-    "reuse",
-    "climb",
-    "direct",
+    "emulated-smc",
+    "linearised-vi",
+    "vi",
     "multifidelity",
     "npe",
     "nle",
@@ -46,7 +46,7 @@ MANY = 5000  # evaluations of a log likelihood from which on chains are at least
 LEAST_CHECK = 48  # simulations
 LEAST_BUDGET = LEAST_CHECK + LOOKED_AT + 1
 LEAST_NOISY_BUDGET, LEAST_FRESH = 200, 60
-AVERAGED = ("direct", "importance")  # methods that average runs
+AVERAGED = ("vi", "importance")  # methods that average runs
 OF_THE_TIME = 0.85  # share of the seconds after which methods end: a flow and the check follow
 
 
@@ -131,10 +131,12 @@ def make_plan(
     if replicates > 1:
         outputs, value = ReplicatedOutputs(rows, replicates), MeanLikelihood(value, replicates)
     density = rows.model if isinstance(rows.model, PyroDensity) else None
-    chart = Chart(space, natural=how == "reuse")
+    coordinates = Coordinates(space, natural=how == "emulated-smc")
     jacobian_cost = gradient_cost if gradient_cost is not None else max(GRADIENT_COST, 1 + space.dim)
-    simulate = InChart(outputs, space, chart) if density is None else PyroInChart(density, chart)
-    source = Source(simulate, value, chart, path, jacobian_cost, density=likelihood is None, store=rows.store)
+    simulate = (
+        InCoordinates(outputs, space, coordinates) if density is None else PyroInCoordinates(density, coordinates)
+    )
+    source = Source(simulate, value, coordinates, path, jacobian_cost, density=likelihood is None, store=rows.store)
     task = Task(
         space, outputs, source, flow, (budget - fresh - used) // replicates, seed, loss_weight,
         gradient_cost if gradient_cost is not None else GRADIENT_COST, progress, density, deadline=deadline_of(max_seconds),
@@ -158,8 +160,8 @@ def choose(
     if chains:
         return "hmc"
     if dim <= FEW:
-        return "reuse"
-    return "direct" if gradient == "score" else "climb"
+        return "emulated-smc"
+    return "vi" if gradient == "score" else "linearised-vi"
 
 
 def kept_back(budget: int, how: str) -> int:

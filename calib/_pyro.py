@@ -34,7 +34,7 @@ def _is_data(name: str, site: Any, theta: Mapping[str, Tensor]) -> bool:
     return bool(site["is_observed"]) and name not in theta and not deterministic
 
 
-class _AllSeen(Exception):
+class _AllFound(Exception):
     """Raised to leave a model once its last prior has been read."""
 
 
@@ -50,7 +50,7 @@ class _Stop(Messenger):
             self.found[msg["name"]] = msg["fn"]
             self.missing.discard(msg["name"])
             if not self.missing:
-                raise _AllSeen
+                raise _AllFound
 
 
 def _same_density(a: Any, b: Any, value: Tensor) -> bool:
@@ -99,12 +99,12 @@ def space_from_pyro(
         }
         if not sites:
             raise ValueError("the model has no unobserved sample site: nothing can be inferred from it")
-        again = _Stop(set(sites))
+        repeated = _Stop(set(sites))
         torch.manual_seed(seed + 1)
         try:
-            with again:
+            with repeated:
                 model(*args, **kwargs)
-        except _AllSeen:
+        except _AllFound:
             pass
     unknown = [name for name in (*labels, *units, *reasons) if name not in sites]
     if unknown:
@@ -113,7 +113,7 @@ def space_from_pyro(
         )
     parameters = []
     for name, site in sites.items():
-        if name not in again.found or not _same_density(site["fn"], again.found[name], site["value"]):
+        if name not in repeated.found or not _same_density(site["fn"], repeated.found[name], site["value"]):
             raise ValueError(
                 f"the prior of site {name!r} depends on the value of another site: write it as a function "
                 "of independent "

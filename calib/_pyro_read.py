@@ -207,8 +207,8 @@ def _with_way(density: PyroDensity, seed: int) -> PyroDensity:
     """The fastest way that agrees with one particle after another, in value and in derivative."""
     z = _points(density, seed)
     expected, slope = _value_and_slope(density, z, 0)
-    again, _ = _value_and_slope(density, z, 1)
-    if not torch.equal(expected, again):
+    repeated, _ = _value_and_slope(density, z, 1)
+    if not torch.equal(expected, repeated):
         density = replace(density, random=True)
         return density
     ways: tuple[Way, ...] = ("plate", "vmap") if density.space is not None else ("vmap",)

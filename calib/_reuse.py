@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from calib._anneal import LogDensity, anneal
-from calib._chart import Chart
 from calib._config import BudgetError, FitError
+from calib._coordinates import Coordinates
 from calib._deadline import NEVER, Deadline
 from calib._density_model import DensityModel
 from calib._gradients import forward_jacobian
@@ -45,7 +45,7 @@ class Source:
     Attributes:
         simulate: `(x [P, D], seed) -> outputs [P, M]`, each row from its own row alone.
         log_likelihood: `outputs [P, M] -> [P]`, nats; costs nothing next to a simulation.
-        chart: the coordinates.
+        coordinates: the coordinates.
         gradient: `"reverse"` or `"forward"` for the Jacobian of the outputs, `"score"` for none.
         gradient_cost: what a run with its Jacobian counts, in simulations.
         density: whether the only output is the log likelihood itself.
@@ -54,7 +54,7 @@ class Source:
 
     simulate: Callable[[Tensor, int], Tensor]
     log_likelihood: Callable[[Tensor], Tensor]
-    chart: Chart
+    coordinates: Coordinates
     gradient: Gradient
     gradient_cost: int
     density: bool = False
@@ -156,7 +156,7 @@ class ReuseConfig:
     tolerance: float = 0.05
 
 
-Stop = Literal["settled", "budget", "max_seconds"]
+Stop = Literal["converged", "budget", "max_seconds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ class Reuse:
         simulations: spent, a gradient counted at its cost.
         calls: runs made.
         dropped: runs that were not finite.
-        stopped_because: `"settled"`, `"budget"` or `"max_seconds"`.
+        stopped_because: `"converged"`, `"budget"` or `"max_seconds"`.
         low: whether the last round found a run where draws are, and the model had said there are none.
     """
 
@@ -192,7 +192,7 @@ def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -
     """Log density in the chart, up to a constant: the prior times the likelihood of modelled outputs to a power; none where runs fail."""
 
     def target(x: Tensor) -> Tensor:
-        prior = source.chart.log_prior(x)
+        prior = source.coordinates.log_prior(x)
         value = prior.clone()
         inside = torch.isfinite(prior)
         if inside.any():
@@ -204,7 +204,7 @@ def posterior(source: Source, model: LocalModel | DensityModel, weight: float) -
     return target
 
 
-def _spread(x: Tensor) -> Tensor:
+def _scale_of(x: Tensor) -> Tensor:
     covariance = x.T.cov().reshape(x.shape[1], -1)
     return torch.linalg.cholesky(
         covariance + 1e-8 * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(x.shape[1]).to(x)
@@ -259,7 +259,7 @@ def reuse(
         ValueError: the budget is smaller than a pilot and two rounds need.
         FitError: fewer than two runs of the pilot were finite.
     """
-    dim, chart = source.chart.dim, source.chart
+    dim, coordinates = source.coordinates.dim, source.coordinates
     total = config.budget // source.cost
     least = dim * (dim + 3) if source.gradient == "score" else 3 * dim + 2
     pilot = max(least, min(total // 10, LARGEST_PILOT))
@@ -271,7 +271,7 @@ def reuse(
         raise BudgetError(config.budget, smallest, f"for {dim} parameters")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(derive_seed(config.seed, 0, "reuse"))
-    x = chart.sample_prior(max(config.population, pilot), generator)
+    x = coordinates.sample_prior(max(config.population, pilot), generator)
     if known is None:
         runs, good = source.run(x[:pilot], derive_seed(config.seed, 0, "simulate"))
         used, dropped = pilot, int((~good).sum())
@@ -287,7 +287,7 @@ def reuse(
             "widen the likelihood, move the priors, or check the units of data and outputs."
         )
     x = x[: config.population]
-    scale = _spread(x) if known is None else known.scale
+    scale = _scale_of(x) if known is None else known.scale
     weight = first_weight(source.value(runs.outputs), config.trust) if known is None else known.weight
     rounds: list[Round] = []
     quiet, stopped, low = 0, "budget", False
@@ -298,33 +298,33 @@ def reuse(
         model = source.model(runs, scale)
         target = posterior(source, model, weight * config.loss_weight)
         stages: list[Tensor] = []
-        start = chart.sample_prior(config.population, generator)
-        x = anneal(start, chart.log_prior, target, sweeps=3, generator=generator, stages=stages)
-        scale = _spread(x)
+        start = coordinates.sample_prior(config.population, generator)
+        x = anneal(start, coordinates.log_prior, target, sweeps=3, generator=generator, stages=stages)
+        scale = _scale_of(x)
         aside = batch // ASIDE
         points = _some(x, min(batch, total - used) - aside, generator)
         way = _some(torch.cat(stages), min(aside, total - used - len(points)), generator)
         number = len(rounds) + 1
         new, found, lost = _try(source, model, points, (used, number, weight, started), config.seed)
-        beside, low = _beside(source, model, way, target, x, number, config)
-        used, dropped = used + len(points) + len(way), dropped + lost + len(way) - len(beside)
+        off_path, low = _off_path(source, model, way, target, x, number, config)
+        used, dropped = used + len(points) + len(way), dropped + lost + len(way) - len(off_path)
         found = replace(found, simulations=used * source.cost, budget=config.budget)
         rounds.append(found)
         if progress is not None:
             progress(found)
-        runs = runs.join(new).join(beside)
-        settled = weight == 1.0 and config.loss_weight * found.error_90 <= config.tolerance and not low
+        runs = runs.join(new).join(off_path)
+        converged = weight == 1.0 and config.loss_weight * found.error_90 <= config.tolerance and not low
         # A log likelihood may be far off at one draw in a hundred, and that one then has the weight of many.
-        settled &= not source.density or config.loss_weight * found.largest <= config.trust
-        quiet = quiet + 1 if settled else 0
+        converged &= not source.density or config.loss_weight * found.largest <= config.trust
+        quiet = quiet + 1 if converged else 0
         if quiet == 2:
-            stopped = "settled"
+            stopped = "converged"
             break
         trusted = config.trust / max(config.loss_weight * found.error, 1e-12)
         weight = min(1.0, max(0.5 * weight, min(trusted, max(GROWTH * weight, FIRST))))
     target = posterior(source, source.model(runs, scale), weight * config.loss_weight)
-    start = chart.sample_prior(config.draws, generator)
-    fresh = anneal(start, chart.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)
+    start = coordinates.sample_prior(config.draws, generator)
+    fresh = anneal(start, coordinates.log_prior, target, sweeps=4, last_sweeps=20, generator=generator, kept=0.7)
     calls = used
     return Reuse(fresh, runs, scale, tuple(rounds), weight, used * source.cost, calls, dropped, stopped, low)  # type: ignore[arg-type]
 
@@ -347,7 +347,7 @@ def _try(
     return new, found, int((~good).sum())
 
 
-def _beside(
+def _off_path(
     source: Source,
     model: LocalModel | DensityModel,
     way: Tensor,
@@ -365,7 +365,7 @@ def _beside(
     if not torch.isfinite(height).any() or not len(new):
         return new, bool(len(new))
     bar = float(height[torch.isfinite(height)].quantile(0.05))
-    high = source.chart.log_prior(new.z) + simulated > bar
+    high = source.coordinates.log_prior(new.z) + simulated > bar
     return new, bool((high & (simulated > predicted + 1.0)).any())
 
 
@@ -377,5 +377,5 @@ def compare(predicted: Tensor, simulated: Tensor, spent: int, weight: float, sta
     away = (off - off.median()).abs()
     tail = float(away.quantile(0.9))
     # Spread by the median alone is blind to a mode that is predicted badly while more than half of the draws sit in another.
-    spread = max(1.4826 * float(away.median()), tail / 1.6449)
-    return Round(spent, weight, spread, tail, time.perf_counter() - started, largest=float(off.abs().max()))
+    sd = max(1.4826 * float(away.median()), tail / 1.6449)
+    return Round(spent, weight, sd, tail, time.perf_counter() - started, largest=float(off.abs().max()))

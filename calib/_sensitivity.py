@@ -1,4 +1,4 @@
-"""Which parameters an output hangs on, from the Jacobians that a fit kept: no further simulation.
+"""Which parameters an output depends on, from the Jacobians that a fit kept: no further simulation.
 
 Parameters are seen as z, standard normal under the prior, so that one unit is one prior standard deviation
 whatever the parameter's own unit. Every measure comes with a bootstrap interval over draws and a rank.
@@ -155,7 +155,7 @@ def _index(samples: Array) -> Index:
     return Index(samples[0], low, high, _rank(samples[0]), _in_top(samples[1:]).mean(axis=0))
 
 
-def _measures(gradient: Array, second: Array, z: Array, spread: Array, weights: Array) -> dict[str, Array]:
+def _measures(gradient: Array, second: Array, z: Array, width: Array, weights: Array) -> dict[str, Array]:
     """Every measure under each row of normalised weights `[row, draw]`; results are `[row, parameter]`."""
     mean = weights @ (0.5 * (gradient + second))
     nu = weights @ (gradient * second)
@@ -170,7 +170,7 @@ def _measures(gradient: Array, second: Array, z: Array, spread: Array, weights: 
             "prior_share": mean**2 / (mean**2).sum(-1, keepdims=True),
             "posterior_share": contribution / contribution.sum(-1, keepdims=True),
             "prior_swing": mean * PRIOR_SWING,
-            "posterior_swing": mean * spread,
+            "posterior_swing": mean * width,
         }
 
 
@@ -264,7 +264,7 @@ def sensitivity(
         second: The Jacobian at the same draws from another simulator seed; makes `nu` unbiased.
         expected: `[draw, output]`, the outputs themselves; only for `total_effect_bound`. Draws in which one is not finite
             are left out of every measure, as those with such derivatives are, and counted in `dropped`.
-        weights: `[draw]`, importance weights that turn the draws into another law: towards the prior
+        weights: `[draw]`, importance weights that turn the draws into another distribution: towards the prior
             (`N(z; 0, I) / q(z)`) or the exact posterior.
         over: What the (weighted) draws are draws of.
         groups: A group for each parameter; by default the name before the first `[`.
@@ -287,7 +287,7 @@ def sensitivity(
     count = len(draws)
     resampled = generator.multinomial(count, np.full(count, 1 / count), size=replicates) * base
     rows = np.concatenate([base[None], resampled / resampled.sum(-1, keepdims=True)])
-    spread = _weighted_quantile(draws, base, 0.95) - _weighted_quantile(draws, base, 0.05)
+    width = _weighted_quantile(draws, base, 0.95) - _weighted_quantile(draws, base, 0.05)
     labels = [name.split("[")[0] for name in names] if groups is None else list(groups)
     kinds = tuple(dict.fromkeys(labels))
     membership = np.array([[label == kind for kind in kinds] for label in labels], dtype=np.float64)
@@ -316,7 +316,7 @@ def sensitivity(
                 "derivatives are "
                 "zero); leave it out, or check its weights."
             )
-        samples = _measures(gradient, twin, draws, spread, rows)
+        samples = _measures(gradient, twin, draws, width, rows)
         if values is not None:
             f = values[finite] @ combination
             f = f - base @ f

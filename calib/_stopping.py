@@ -40,23 +40,23 @@ class StopRule:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Convergence:
     """A verdict and what it rests on.
 
     Attributes:
-        settled: whether the objective has settled.
+        converged: whether the objective has settled.
         rise: mean of the later half minus mean of the earlier half, nats.
         noise: standard error of the rise, nats.
         window: number of values looked at.
     """
 
-    settled: bool
+    converged: bool
     rise: float
     noise: float
     window: int
 
 
-def has_settled(values: ArrayLike, rule: StopRule | None = None) -> Settled:
+def has_converged(values: ArrayLike, rule: StopRule | None = None) -> Convergence:
     """Judge whether a noisy objective has stopped rising.
 
     Args:
@@ -72,13 +72,13 @@ def has_settled(values: ArrayLike, rule: StopRule | None = None) -> Settled:
     finite = history[np.isfinite(history)]
     window = max(rule.min_window, int(rule.window_fraction * finite.size))
     if finite.size < max(rule.min_steps, window):
-        return Settled(False, float("nan"), float("nan"), window)
+        return Convergence(False, float("nan"), float("nan"), window)
     recent = finite[-window:]
     recent = np.clip(recent, *np.quantile(recent, [0.05, 0.95]))
     early, late = recent[: window // 2], recent[window // 2 :]
     rise = float(late.mean() - early.mean())
     noise = float(np.sqrt(early.var(ddof=1) / early.size + late.var(ddof=1) / late.size))
-    return Settled(rise <= max(rule.z * noise, rule.tolerance), rise, noise, window)
+    return Convergence(rise <= max(rule.z * noise, rule.tolerance), rise, noise, window)
 
 
 def smooth(values: ArrayLike, half_life: float = 15.0) -> np.ndarray:

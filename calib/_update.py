@@ -30,7 +30,7 @@ from calib._config import BudgetError
 from calib._continue import origin_of
 from calib._hamiltonian import Chains
 from calib._importance import importance, judge_k_hat
-from calib._inputs import PyroInChart
+from calib._inputs import PyroInCoordinates
 from calib._methods import DRAWN, Fitted, flow_at
 from calib._noise import derive_seed
 from calib._noisy import NOISY
@@ -130,8 +130,8 @@ def _steps(
     few = max(LEAST_BUDGET, int(NEW_RUNS * plan.budget))
     if plan.how in NOISY:
         record["step"] = "reweighted"
-        again = plan.further(plan.budget, origin.fitted, seed, None)
-        yield carry_out(replace(again, task=replace(again.task, budget=0)), started)
+        repeated = plan.further(plan.budget, origin.fitted, seed, None)
+        yield carry_out(replace(repeated, task=replace(repeated.task, budget=0)), started)
     else:
         weighted = weigh(found, plan, seed)
         record |= {"k_hat": weighted.k_hat, "effective": weighted.effective, "draws": len(weighted.z)}
@@ -154,7 +154,7 @@ def with_data(plan: Plan, data: Any) -> Plan:
     task = plan.task
     if task.density is not None:
         density = read_pyro(task.density.model, data)
-        source = replace(task.source, simulate=PyroInChart(density, task.source.chart))
+        source = replace(task.source, simulate=PyroInCoordinates(density, task.source.coordinates))
         kept = data if isinstance(data, Tensor) else None
         return replace(plan, task=replace(task, density=density, source=source), data=kept)
     if plan.likelihood is None or plan.data is None:
@@ -187,14 +187,14 @@ def weigh(found: Calibration, plan: Plan, seed: int) -> Weighted:
     with torch.no_grad():
         if found.chains is not None or found.runs is not None:
             z = found.sample_z(count, generator).double()
-            x = old.chart.to_x(z)
+            x = old.coordinates.to_x(z)
             one, two = old.simulate(x, at) if found.runs is None else old.model(found.runs, found.scale)(x), None
             if plan.task.density is not None:
                 two = new.simulate(x, at)
             log_weight = plan.task.loss_weight * (new.value(one if two is None else two) - old.value(one))
         else:
             z, log_q = (t.double() for t in found.flow.sample_with_log_prob(found.flow.noise(count, generator)))
-            value = new.value(new.simulate(new.chart.to_x(z), at))
+            value = new.value(new.simulate(new.coordinates.to_x(z), at))
             log_weight = plan.task.loss_weight * value - 0.5 * (z**2).sum(1) - log_q
     log_weight = log_weight.nan_to_num(nan=-torch.inf)
     weights = importance(log_weight, torch.zeros_like(log_weight))
@@ -214,16 +214,16 @@ def reweighted(origin: Origin, plan: Plan, weighted: Weighted, few: int, seed: i
     }
     told |= {
         "simulations": -(-weighted.simulations // plan.replicates), "calls": weighted.simulations, "dropped": 0, "rounds": [],
-        "stopped_because": "settled",
+        "stopped_because": "converged",
     }  # fmt: skip
     chains, verdict = None, None
     if fitted.chains is not None:
         chains, verdict = as_chains(z, fitted.chains, generator), of_weights(weighted)
     fit = Fitted(flow, fitted.runs, fitted.scale, told, chains, verdict)
     fresh = 0 if verdict is not None else kept_back(few, plan.how) // plan.replicates
-    again = plan.further(plan.budget, fitted, seed, None)
-    again = replace(again, fresh=fresh)
-    return finish(again, fit, assess(again, fit), started)
+    repeated = plan.further(plan.budget, fitted, seed, None)
+    repeated = replace(repeated, fresh=fresh)
+    return finish(repeated, fit, assess(repeated, fit), started)
 
 
 def as_chains(z: Tensor, like: Chains, generator: torch.Generator) -> Chains:
@@ -241,7 +241,7 @@ def of_weights(weighted: Weighted) -> CalibrationVerdict:
     reason = f"Draws of the last posterior, weighted by the new likelihood, are worth {weighted.effective:,.0f} (k-hat {k_hat})."
     count = len(weighted.z)
     evidence = Evidence(
-        "settled", 1.0, count, count, effective_share=weighted.effective / count, k_hat=weighted.k_hat, k_hat_draws=count,
+        "converged", 1.0, count, count, effective_share=weighted.effective / count, k_hat=weighted.k_hat, k_hat_draws=count,
         shift=0.0, stretch=1.0,
     )  # fmt: skip
     advice = (

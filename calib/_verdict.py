@@ -19,7 +19,7 @@ ERROR = 1.0  # nats by which an emulator may be wrong about a log likelihood
 NOISE = 0.5  # standard deviation in nats of the log likelihood between runs at the same parameters
 FAILED = 0.1  # share of fresh simulations without finite outputs
 MISSED = 0.1  # share of the posterior that lies outside the fit
-FINISHED = ("settled", "trained")
+FINISHED = ("converged", "trained")
 
 
 @dataclass(frozen=True)
@@ -206,5 +206,5 @@ def _other(e: Evidence, correctable: bool) -> str:
     if e.failed > FAILED:
         return "Find out why the simulator fails at these draws."
     if e.missed > MISSED:
-        return "Try method='reuse', which looks for several modes, or a larger budget."
+        return "Try method='emulated-smc', which looks for several modes, or a larger budget."
     return "Raise the budget." if correctable else "Raise the budget, or try flow='nsf' or another method."

@@ -111,10 +111,10 @@ def table(
     out: dict[str, Mapping[str, str]] = {}
     for name in names:
         pages = [check(**arrays(POSTERIORS[name], count=count, seed=s), names=NAMES, seed=s) for s in seeds]
-        words = {v.name: [page[v.name].word for page in pages] for v in pages[0].verdicts}
+        grades = {v.name: [page[v.name].word for page in pages] for v in pages[0].verdicts}
         out[name] = {
             d: "/".join(str(sum(w == word for w in found)) for word in ("pass", "warn", "fail"))
-            for d, found in words.items()
+            for d, found in grades.items()
         }
     return out
 

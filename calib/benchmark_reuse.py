@@ -7,9 +7,9 @@ import time
 import torch
 from torch import Tensor
 
-from calib._chart import Chart
 from calib._climb import ClimbConfig, climb
 from calib._config import FitConfig
+from calib._coordinates import Coordinates
 from calib._fit import fit
 from calib._flows import make_flow
 from calib._problem import Problem
@@ -34,7 +34,7 @@ def main(dim: int = 60) -> None:
 
     unit = torch.distributions.Normal(torch.zeros(dim, dtype=torch.float64), 1.0)
     source = Source(
-        lambda z, s: z @ design.T, value, Chart(ParameterSpace((Parameter("z", unit),))), "reverse", dim + 1
+        lambda z, s: z @ design.T, value, Coordinates(ParameterSpace((Parameter("z", unit),))), "reverse", dim + 1
     )
     started = time.process_time()
     found = climb(source, make_flow("gaussian", dim, seed=0), ClimbConfig(budget=20 * 16 * (dim + 1)))

@@ -4,5 +4,5 @@ from calib._layers import Layer as Layer
 from calib._maps import NormalMap as NormalMap
 from calib._noise import base_noise as base_noise
 from calib._noise import derive_seed as derive_seed
-from calib._pace import Pace as Pace
-from calib._pace import kernel_threads as kernel_threads
+from calib._thread_tuner import ThreadTuner as ThreadTuner
+from calib._thread_tuner import kernel_threads as kernel_threads

@@ -1,17 +1,17 @@
 """Plots of fits, posteriors, forecasts and sensitivity, and the style they share."""
 
-from calib._figures import draw_elbo as draw_elbo
-from calib._figures import draw_matrix as draw_matrix
-from calib._figures import draw_rank_path as draw_rank_path
-from calib._figures import draw_ranking as draw_ranking
-from calib._figures import draw_scores as draw_scores
-from calib._figures import draw_shares_over_time as draw_shares_over_time
-from calib._figures import draw_tornado as draw_tornado
-from calib._figures_posterior import Panel as Panel
-from calib._figures_posterior import draw_fans as draw_fans
-from calib._figures_posterior import draw_forest as draw_forest
-from calib._figures_posterior import draw_pairs as draw_pairs
-from calib._figures_posterior import draw_shrinkage as draw_shrinkage
+from calib._plots import plot_elbo as plot_elbo
+from calib._plots import plot_matrix as plot_matrix
+from calib._plots import plot_rank_path as plot_rank_path
+from calib._plots import plot_ranking as plot_ranking
+from calib._plots import plot_scores as plot_scores
+from calib._plots import plot_shares_over_time as plot_shares_over_time
+from calib._plots import plot_tornado as plot_tornado
+from calib._posterior_plots import Panel as Panel
+from calib._posterior_plots import plot_fans as plot_fans
+from calib._posterior_plots import plot_forest as plot_forest
+from calib._posterior_plots import plot_pairs as plot_pairs
+from calib._posterior_plots import plot_shrinkage as plot_shrinkage
 from calib._style import ACCENT as ACCENT
 from calib._style import GREY as GREY
 from calib._style import INK as INK

@@ -1,4 +1,4 @@
-"""Calibrate a study: from its tables to posterior, forecast, scores, figures and report, in one folder that can be resumed."""
+"""Calibrate a study: from its tables to posterior, forecast, scores, plots and report, in one folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def calibrate_study(
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     # before the folder is made: a run with tables that must be corrected leaves nothing behind
-    data = setup.read_figures(config)
+    data = setup.read_data(config)
     team = Team.join(config.device)
     try:
         if team is not None:
@@ -95,7 +95,7 @@ def _run(
 ) -> None:
     study = setup.build(config, data, run, console)
     if team is not None:
-        study = distribute.spread(study, team)
+        study = distribute.over_processes(study, team)
         run.update(ranks=team.size)
     prior = write.prior_predictive(study, run, console)
     result, inference = setup.calibrate(study, run, console, resume=resume)

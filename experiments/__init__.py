@@ -1,1 +1,1 @@
-"""Studies: figures, a model, a command line."""
+"""Studies: data, a model, a command line."""

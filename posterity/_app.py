@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from posterity._packages import claim_packages
+from posterity.commands.former_options import options_of_now
 
 BROKEN = 4
 """Exit code of an installation in which another project has overwritten a package of ours."""
@@ -18,7 +19,7 @@ COMMANDS = {
     "studies": "List the studies that come with posterity.",
     "new": "Write a study of two made-up counties to a new folder: change it into yours.",
     "validate": "Check a study and its tables; nothing is simulated.",
-    "calibrate": "Calibrate a study and forecast: posterior, scores, figures and report.",
+    "calibrate": "Calibrate a study and forecast: posterior, scores, plots and report.",
     "check": "Judge a finished calibration: one page of verdicts.",
     "forecast": "Print the forecast of a run as a table.",
     "sensitivity": "Rank the parameters that drive a run's outputs.",
@@ -26,7 +27,7 @@ COMMANDS = {
     "allocate-restrictions": "Search for the weekly restrictions that avert most, under a budget.",
     "allocate-doses": "Search for the regions and ages that should get more doses.",
     "compare": "Compare two runs of one study.",
-    "report": "Make figures and report of a run anew.",
+    "report": "Make plots and report of a run anew.",
     "verify": "Compare the files of a run with their checksums.",
 }
 
@@ -79,7 +80,7 @@ def _main(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = options_of_now(sys.argv[1:] if arguments is None else arguments)
     try:
         app = build(given)
     except ImportError as error:

@@ -13,7 +13,7 @@ from rich.console import Console
 import epi
 from epi.calibration import calibrate_study
 from epi.inference.settings import make_config
-from epi.inference.setup import make_simulator, read_figures
+from epi.inference.setup import make_simulator, read_data
 from epi.model import parameter_space
 from epi.population import build_population
 from epi.study import load_study
@@ -58,7 +58,7 @@ class Study:
         """
         torch.set_default_dtype(torch.float64)
         config = make_config(self.source, smoke=True, device="cpu", scale=scale, seed=seed)
-        data = read_figures(config)
+        data = read_data(config)
         population, _ = build_population(data, config.scale, seed, balance=config.balance)
         space = parameter_space(self.declared)
         simulator = make_simulator(config, data, population, space, self.declared.calendar.last_week, "cpu")

@@ -21,7 +21,7 @@ from sim import _compiled_forward as fore
 from sim import _compiled_reverse as back
 from sim import _compiled_tangent as tangent
 from sim._columns import Columns, Packed
-from sim._compiled_day import new_day, settle, spread
+from sim._compiled_day import add_pressures, apply_pressures, new_day
 from sim._compiled_uninfected import begin_anew, enter
 from sim._random import day_key, stream_key, stream_keys
 from sim._reference import Epidemic, Start, first_infection, nobody_before, remembered
@@ -61,10 +61,10 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     """As `_reference.vjp`."""
     p, arrays, bar = c.packed, _arrays(rates), _no_adjoints(rates)
     incidence, on, memory = _double(epidemic.incidence), epidemic.infected_on.numpy().copy(), _double(epidemic.memory)
-    weights, (again, begin), slope = _double(cotangent), _by_day(epidemic, rates), _slope(c, rates, epidemic)
+    weights, (reinfections, begin), slope = _double(cotangent), _by_day(epidemic, rates), _slope(c, rates, epidemic)
 
     def walk(q: int, pool: ThreadPoolExecutor, parts: int) -> None:
-        past = (incidence[q], on[q], memory[q], weights[q], again, begin[q], slope[q], bar)
+        past = (incidence[q], on[q], memory[q], weights[q], reinfections, begin[q], slope[q], bar)
         if parts == 1:
             back.vjp(p, arrays, q, *past)
         else:
@@ -79,7 +79,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
     p, arrays, directions = c.packed, _arrays(rates), _directions(rates, tangents)
     P, Q = rates.particles, tangents.mixing.shape[-1]
     incidence, on, memory = _double(epidemic.incidence), first_infection(epidemic).numpy(), _double(epidemic.memory)
-    (again, begin), slope = _by_day(epidemic, rates), _slope(c, rates, epidemic)
+    (reinfections, begin), slope = _by_day(epidemic, rates), _slope(c, rates, epidemic)
     threads = kernel_threads()
     shares = [x for x in np.array_split(np.arange(Q), max(1, threads // P)) if len(x)]
     some = [tuple(np.ascontiguousarray(x[..., at[0] : at[-1] + 1]) for x in directions) for at in shares]
@@ -87,7 +87,9 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
     def walk(job: tuple[int, int]) -> None:
         q, n = job
-        tangent.jvp(p, arrays, some[n], q, incidence[q], on[q].copy(), memory[q], again, begin[q], slope[q], out[n][q])
+        tangent.jvp(
+            p, arrays, some[n], q, incidence[q], on[q].copy(), memory[q], reinfections, begin[q], slope[q], out[n][q]
+        )
 
     with ThreadPoolExecutor(threads) as pool:
         _wait(pool.map(walk, [(q, n) for q in range(P) for n in range(len(shares))]))
@@ -102,40 +104,40 @@ def _run_together(
     day = new_day(p, rates, q, parts)
     size = np.diff(p.household_start[day.part])
     marks = [np.zeros((n + 7) // 8, dtype=np.uint64) for n in size]
-    again = [np.empty((0, 3), dtype=np.int32) for _ in size]
+    reinfections = [np.empty((0, 3), dtype=np.int32) for _ in size]
     number, caught = np.zeros((parts, 1), dtype=np.int64), np.zeros((parts, len(p.group_size)))
     for t in range(len(incidence)):
-        _wait(pool.map(lambda a, t=t: spread(p, rates, q, t, on, day, a), range(parts)))
-        settle(p, rates, q, t, memory[t], day)
+        _wait(pool.map(lambda a, t=t: add_pressures(p, rates, q, t, on, day, a), range(parts)))
+        apply_pressures(p, rates, q, t, memory[t], day)
         table, loud, limit = fore.bounds(p, rates, q, t, day, incidence)
         today = (keys[t], day, table, loud, np.uint64(limit))
-        again = [fore.room(rates, x, n, s) for x, n, s in zip(again, number, size, strict=True)]
+        reinfections = [fore.room(rates, x, n, s) for x, n, s in zip(reinfections, number, size, strict=True)]
 
-        def infect(a: int, t: int = t, today: tuple = today, again: list[np.ndarray] = again) -> None:
-            fore.infect(p, rates, q, t, *today, marks[a], on, again[a], number[a], caught[a], a)
+        def infect(a: int, t: int = t, today: tuple = today, reinfections: list[np.ndarray] = reinfections) -> None:
+            fore.infect(p, rates, q, t, *today, marks[a], on, reinfections[a], number[a], caught[a], a)
 
         _wait(pool.map(infect, range(parts)))
         fore.remember(p, rates, q, t, caught, incidence, memory)
-    return np.concatenate([x[: n[0]] for x, n in zip(again, number, strict=True)])
+    return np.concatenate([x[: n[0]] for x, n in zip(reinfections, number, strict=True)])
 
 
 def _vjp_together(
     p: Packed, rates: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray, cotangent: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple, pool: ThreadPoolExecutor, parts: int,
+    reinfections: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple, pool: ThreadPoolExecutor, parts: int,
 ) -> None:  # fmt: skip
     """`back.vjp` by several threads."""
     day, w = new_day(p, rates, q, parts), back.new_back(p, rates, q, parts)
     _wait(pool.map(lambda a: back.start(p, rates, q, on, day, w, a), range(parts)))
     for t in range(len(incidence) - 1, -1, -1):
-        rows = again[begin[t] : begin[t + 1]]
+        rows = reinfections[begin[t] : begin[t + 1]]
 
         def rebuild(a: int, t: int = t, rows: np.ndarray = rows) -> None:
             enter(p, rates, q, t, on, day, w, a)
             back.take_back(p, rows, on, day, a)
-            spread(p, rates, q, t, on, day, a)
+            add_pressures(p, rates, q, t, on, day, a)
 
         _wait(pool.map(rebuild, range(parts)))
-        settle(p, rates, q, t, memory[t], day)
+        apply_pressures(p, rates, q, t, memory[t], day)
         begin_anew(rates, t, w)
         back.read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
 

@@ -236,9 +236,9 @@ def later(c: People, w: Past, s: int, a: Attempts, n: int) -> int:
     """Attempts from outside on the agent of its first spell s after it, put from n on; the number of attempts then."""
     i, g = w.agent[s], c.group[w.agent[s]]
     key, count = clock(w, LATER, i, 0, 0, 0), 1
-    gap, again = exponential(key, count), w.reinfection.shape[1] > 0
+    gap, reinfections = exponential(key, count), w.reinfection.shape[1] > 0
     for t in range(w.day[s] + 1, len(w.importation)):
-        low = unused(c, w, OUTSIDE, t, i) if again else 0.0
+        low = unused(c, w, OUTSIDE, t, i) if reinfections else 0.0
         rate = w.top * w.importation[t, g] - low
         if gap < rate:
             n = put(a, n, OUTSIDE, i, t, OUTSIDE, low + gap, NO_SPELL)

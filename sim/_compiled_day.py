@@ -131,7 +131,7 @@ def infected_between(on: np.ndarray, first: int, last: int, earliest: int, lates
 
 
 @jit
-def spread(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, a: int) -> None:
+def add_pressures(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, a: int) -> None:
     """Sums over a part's infectious: its households, and its share in sections and groups."""
     rho, sections, groups, layers = rates[0][q], day.sections[a], day.groups[a], p.place.shape[1] - SECTIONS
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
@@ -153,7 +153,7 @@ def spread(p: Packed, rates: tuple, q: int, t: int, on: np.ndarray, day: Day, a:
 
 
 @jit
-def settle(p: Packed, rates: tuple, q: int, t: int, A: np.ndarray, day: Day) -> None:
+def apply_pressures(p: Packed, rates: tuple, q: int, t: int, A: np.ndarray, day: Day) -> None:
     """What reaches whole sections and groups, from the sums of all parts; `A` `[R]` is the remembered incidence."""
     _, _, beta, mixing, importation, aversion = rates[:6]
     M, parts = len(p.section_venue), len(day.sections)

@@ -17,14 +17,14 @@ from sim._compiled_day import (
     SECTIONS,
     STEP,
     Day,
+    add_pressures,
+    apply_pressures,
     factor,
     inner,
     jit,
     mixed,
     new_day,
     period,
-    settle,
-    spread,
     uniform,
 )
 from sim._reference import NEVER
@@ -46,24 +46,24 @@ def run(
     alone = np.int64(0)  # a literal would be compiled for itself
     N, day = len(p.place), new_day(p, rates, q, alone + 1)
     marks, caught = np.zeros((N + 7) // 8, dtype=np.uint64), np.zeros((1, len(p.group_size)))
-    again, number = np.empty((0, 3), dtype=np.int32), np.zeros(1, dtype=np.int64)
+    reinfections, number = np.empty((0, 3), dtype=np.int32), np.zeros(1, dtype=np.int64)
     for t in range(len(incidence)):
-        again = room(rates, again, number, N)
-        spread(p, rates, q, t, on, day, alone)
-        settle(p, rates, q, t, memory[t], day)
+        reinfections = room(rates, reinfections, number, N)
+        add_pressures(p, rates, q, t, on, day, alone)
+        apply_pressures(p, rates, q, t, memory[t], day)
         table, loud, limit = bounds(p, rates, q, t, day, incidence)
-        infect(p, rates, q, t, keys[t], day, table, loud, limit, marks, on, again, number, caught[0], alone)
+        infect(p, rates, q, t, keys[t], day, table, loud, limit, marks, on, reinfections, number, caught[0], alone)
         remember(p, rates, q, t, caught, incidence, memory)
-    return again[: number[0]]
+    return reinfections[: number[0]]
 
 
 @jit
-def room(rates: tuple, again: np.ndarray, number: np.ndarray, agents: int) -> np.ndarray:
+def room(rates: tuple, reinfections: np.ndarray, number: np.ndarray, agents: int) -> np.ndarray:
     """Room for a day's reinfections, should all agents be infected again."""
-    if rates[7].shape[2] == 0 or number[0] + agents <= len(again):
-        return again
-    longer = np.empty((2 * len(again) + agents, 3), dtype=np.int32)  # what is never written takes no memory
-    longer[: len(again)] = again
+    if rates[7].shape[2] == 0 or number[0] + agents <= len(reinfections):
+        return reinfections
+    longer = np.empty((2 * len(reinfections) + agents, 3), dtype=np.int32)  # what is never written takes no memory
+    longer[: len(reinfections)] = reinfections
     return longer
 
 
@@ -100,9 +100,9 @@ def bounds(
 @jit
 def infect(
     p: Packed, rates: tuple, q: int, t: int, key: np.uint64, day: Day, table: np.ndarray, loud: np.ndarray,
-    limit: np.uint64, marks: np.ndarray, on: np.ndarray, again: np.ndarray, number: np.ndarray, caught: np.ndarray, a: int,
+    limit: np.uint64, marks: np.ndarray, on: np.ndarray, reinfections: np.ndarray, number: np.ndarray, caught: np.ndarray, a: int,
 ) -> None:  # fmt: skip
-    """Draw a part's infections of the day; `caught` `[G]` counts them, reinfections are appended to `again`."""
+    """Draw a part's infections of the day; `caught` `[G]` counts them, reinfections are appended to `reinfections`."""
     sigma, home, after = rates[1][q, period(rates, t)], rates[2][q, HOUSEHOLD, t], rates[7][q]
     layers = p.place.shape[1] - SECTIONS
     first, last = p.household_start[day.part[a]], p.household_start[day.part[a + 1]]
@@ -123,7 +123,7 @@ def infect(
             # the exponential is needed only under the hazard
             if u < hazard and u < -np.expm1(-hazard):
                 if on[i] != NEVER:
-                    again[number[0], 0], again[number[0], 1], again[number[0], 2] = i, t, on[i]
+                    reinfections[number[0], 0], reinfections[number[0], 1], reinfections[number[0], 2] = i, t, on[i]
                     number[0] += 1
                 on[i] = t
                 caught[p.cell_group[cell]] += 1.0

@@ -15,21 +15,21 @@ from typing import NamedTuple
 import numpy as np
 
 from sim._columns import Packed
-from sim._compiled_again import take_back, waned
 from sim._compiled_day import (
     BLOCK,
     CELL,
     HOME,
     SECTIONS,
     Day,
+    add_pressures,
+    apply_pressures,
     infected_between,
     inner,
     jit,
     new_day,
     period,
-    settle,
-    spread,
 )
+from sim._compiled_reinfection import take_back, waned
 from sim._compiled_uninfected import begin_anew, enter
 from sim._reference import NEVER
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES
@@ -63,7 +63,7 @@ class Back(NamedTuple):
     sections: np.ndarray
     sigmaG: np.ndarray
     rhoG: np.ndarray
-    againG: np.ndarray
+    reinfectionG: np.ndarray
     homeG: np.ndarray
     centreG: np.ndarray
 
@@ -71,22 +71,22 @@ class Back(NamedTuple):
 @jit
 def vjp(
     p: Packed, rates: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray, cotangent: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple,
+    reinfections: np.ndarray, begin: np.ndarray, slope: np.ndarray, bar: tuple,
 ) -> None:  # fmt: skip
     """Walk a particle from its last day to its first by one thread, which takes `on` back to the beginning.
 
-    `again` `[L, 3]`: reinfections (agent, day, day of the infection before) ordered by day; `begin` `[T + 1]`: where each day begins;
+    `reinfections` `[L, 3]`: reinfections (agent, day, day of the infection before) ordered by day; `begin` `[T + 1]`: where each day begins;
     `slope` `[R]`: derivative of the memory of day 0 by forgetting.
     """
     alone = np.int64(0)  # a literal would be compiled for itself
     day, w = new_day(p, rates, q, alone + 1), new_back(p, rates, q, alone + 1)
     start(p, rates, q, on, day, w, alone)
     for t in range(len(incidence) - 1, -1, -1):
-        rows = again[begin[t] : begin[t + 1]]
+        rows = reinfections[begin[t] : begin[t + 1]]
         enter(p, rates, q, t, on, day, w, alone)
         take_back(p, rows, on, day, alone)
-        spread(p, rates, q, t, on, day, alone)
-        settle(p, rates, q, t, memory[t], day)
+        add_pressures(p, rates, q, t, on, day, alone)
+        apply_pressures(p, rates, q, t, memory[t], day)
         begin_anew(rates, t, w)
         read_out(p, rates, q, t, incidence, memory[t], cotangent[t], w, bar)
         infected(p, rates, q, t, rows, on, day, w, alone)
@@ -238,7 +238,7 @@ def hazards(
             k, since = p.cell_archetype[p.place[i, CELL]], min(t - 1 - on[i], after.shape[1] - 1)
             hazard = after[k, since] * sigma[k] * pressure(p, home, i, day)
             weight = 1.0 / np.expm1(max(hazard, 1e-300)) + 1.0
-            w.againG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, weight, after[k, since], day, w, a)
+            w.reinfectionG[a, k, since] += sigma[k] * one(p, sigma, s, home, i, weight, after[k, since], day, w, a)
 
 
 @inner
@@ -382,4 +382,4 @@ def finish(p: Packed, q: int, on: np.ndarray, slope: np.ndarray, w: Back, bar: t
         bar[0][q] += w.rhoG[a]
         bar[1][q] += w.sigmaG[a]
         bar[2][q, HOUSEHOLD] += w.homeG[a]
-        bar[7][q] += w.againG[a]
+        bar[7][q] += w.reinfectionG[a]

@@ -19,13 +19,13 @@ from sim._compiled_day import (
     HOME,
     SECTIONS,
     Day,
+    add_pressures,
+    apply_pressures,
     infected_between,
     inner,
     jit,
     new_day,
     period,
-    settle,
-    spread,
 )
 from sim._compiled_uninfected import count, leave, renew_scores, starts, turn
 from sim.rates import COMMUNITY, HOUSEHOLD, VENUES
@@ -60,11 +60,11 @@ class Scores(NamedTuple):
 @jit
 def jvp(
     p: Packed, rates: tuple, tangents: tuple, q: int, incidence: np.ndarray, on: np.ndarray, memory: np.ndarray,
-    again: np.ndarray, begin: np.ndarray, slope: np.ndarray, out: np.ndarray,
+    reinfections: np.ndarray, begin: np.ndarray, slope: np.ndarray, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Walk a particle from its first day to its last by one thread; writes the tangents `out` `[T, G, Q]` of its incidence.
 
-    `on` `[N]`: day of each agent's first infection, brought forward in place. `again` `[L, 3]`: reinfections (agent, day, day of the
+    `on` `[N]`: day of each agent's first infection, brought forward in place. `reinfections` `[L, 3]`: reinfections (agent, day, day of the
     infection before) ordered by day; `begin` `[T + 1]`: where each day begins; `slope` `[R]`: derivative of the memory of day 0 by forgetting.
     """
     R, Z, lasting = len(p.region_size), out.shape[2], rates[7].shape[2] > 0
@@ -79,11 +79,11 @@ def jvp(
         for z in range(Z):
             dA[r, z] = slope[r] * tangents[6][q, z]
     for t in range(len(out)):
-        rows = again[begin[t] : begin[t + 1]]
+        rows = reinfections[begin[t] : begin[t + 1]]
         if starts(rates, t):
             renew_scores(p, rates, tangents, q, t, on, s)
-        spread(p, rates, q, t, on, day, np.int64(0))
-        settle(p, rates, q, t, memory[t], day)
+        add_pressures(p, rates, q, t, on, day, np.int64(0))
+        apply_pressures(p, rates, q, t, memory[t], day)
         for r in range(R):
             for z in range(Z):
                 dresponse[r, z] = -day.response[r] * (tangents[5][q, z] * memory[t, r] + rates[5][q] * dA[r, z])

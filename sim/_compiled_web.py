@@ -63,12 +63,12 @@ def sorted_into(key: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 def weave(c: People, w: Past, a: Attempts) -> Web:
     """Sort the attempts of a run."""
     M, N, E, R = len(w.agent), len(c.group), len(a.source), len(c.region_size)
-    again = w.reinfection.shape[1] > 0
+    reinfections = w.reinfection.shape[1] > 0
     out_first, out = sorted_into(a.source, M)
     key, supports = np.empty(E, dtype=np.int32), np.zeros(M, dtype=np.int32)
     for e in range(E):
         j = a.target[e]
-        key[e] = j if again or w.first[j] < w.first[j + 1] else -1
+        key[e] = j if reinfections or w.first[j] < w.first[j + 1] else -1
         if a.spell[e] != NO_SPELL:
             supports[a.spell[e]] += 1
     into_first, into = sorted_into(key, N)

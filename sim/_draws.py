@@ -1,7 +1,7 @@
 """Differentiable random choices for agent-based models written in torch, and what each of their gradients is worth.
 
-Every draw has the exact law (but for the relaxed one, `hard=False`) and a gradient that is a number. None of these gradients
-is right for a long chain of draws that hang on one another, such as an epidemic: `python -m experiments.gradient_audit`
+Every draw has the exact distribution (but for the relaxed one, `hard=False`) and a gradient that is a number. None of these gradients
+is right for a long chain of draws that depend on one another, such as an epidemic: `python -m experiments.gradient_audit`
 measures by how much. For epidemics of households and groups use `sim.epidemic`, whose default gradient is not built from draws.
 """
 

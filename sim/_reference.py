@@ -98,9 +98,9 @@ def run(c: Columns, rates: Rates, seed: int, streams: Tensor, start: Start | Non
         day = _pressures(c, rates, t, infected_on, memory[:, t])
         draw = torch.stack([uniform(day_key(key, start.first_day + t), agents) for key in keys])
         infected = draw < -torch.expm1(-day.hazard)
-        again = (infected & (infected_on != NEVER)).nonzero()
-        before = infected_on[again[:, 0], again[:, 1]]
-        reinfections.append(torch.column_stack([again, torch.full_like(before, t), before]).int())
+        repeated = (infected & (infected_on != NEVER)).nonzero()
+        before = infected_on[repeated[:, 0], repeated[:, 1]]
+        reinfections.append(torch.column_stack([repeated, torch.full_like(before, t), before]).int())
         infected_on[infected] = t
         incidence[:, t] = _sum(infected.to(incidence.dtype), c.group, incidence.shape[-1])
         if t + 1 < T:

@@ -91,7 +91,7 @@ def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -
     event_before = torch.full((P, events if s.E else 0), NEVER, dtype=torch.int16, device=a.order.device)
 
     def day() -> None:
-        s.spread(afresh=False)
+        s.add_pressures(afresh=False)
         fore.force[(G, P)](
             s.day, s.counts, x.infectiousness, a.cell_start, a.cell_archetype, a.group_size, F, s.K, s.D, T, s.C, G,
             CELLS=s.cells_of_group, DAYS=power(s.D),
@@ -109,7 +109,7 @@ def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.order, a.household,
             a.venue, key, s.sigma, x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
             highest, s.on, s.counts, s.begin, s.event, s.event_cell, event_before, P, s.n, events, s.households, s.venues,
-            s.rows, s.K, s.E, T, s.C, G, s.periods, LAYERS=s.layers, AGAIN=s.E > 0, BLOCK=a.block,
+            s.rows, s.K, s.E, T, s.C, G, s.periods, LAYERS=s.layers, REINFECTION=s.E > 0, BLOCK=a.block,
         )  # fmt: skip
         s.day.add_(1)
 
@@ -130,7 +130,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`."""
     x = rates.map(single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
-    s, again = replay(a, rates, x, epidemic, wide=2)
+    s, reinfections = replay(a, rates, x, epidemic, wide=2)
     A = epidemic.memory.float()
     F, C, response, outside, base = everywhere(s, A)
     community = x.transmission[:, COMMUNITY, :, None]
@@ -143,7 +143,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     double = torch.float64
     centre, cells = s.zeros(P, s.R, dtype=double), s.zeros(P, s.C, 2 + s.layers, dtype=double)
     sigmaG, betaG = s.zeros(P, s.periods, s.C, dtype=double), s.zeros(P, s.rows, T, G)
-    rhoG, againG = s.zeros(P, s.K, s.D, dtype=double), s.zeros(COPIES, P, s.K, s.E)
+    rhoG, reinfectionG = s.zeros(P, s.K, s.D, dtype=double), s.zeros(COPIES, P, s.K, s.E)
 
     def day() -> None:
         back.read_out[(s.R, P)](
@@ -154,12 +154,12 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
             s.day, s.begin, s.event, s.event_cell, a.cell_group, a.household, xG, WG, s.events, s.households, T, G,
             BLOCK=EVENTS,
         )  # fmt: skip
-        again.take_back()
+        reinfections.take_back()
         back.hazards[(len(a.tile_cell) * P,)](
             s.day, a.tile_first, a.tile_count, a.tile_cell, a.cell_group, a.cell_archetype, a.cell_region, a.household,
             a.venue, a.pair, s.sigma, x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V,
-            s.on, WG, centre, HG, VG, PG, cells, againG, P, s.n, s.households, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T,
-            s.C, G, s.R, s.periods, LAYERS=s.layers, AGAIN=s.E > 0, COPIES=COPIES, BLOCK=a.block,
+            s.on, WG, centre, HG, VG, PG, cells, reinfectionG, P, s.n, s.households, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T,
+            s.C, G, s.R, s.periods, LAYERS=s.layers, REINFECTION=s.E > 0, COPIES=COPIES, BLOCK=a.block,
         )  # fmt: skip
         back.collect[(G, P)](
             s.day, a.cell_start, a.cell_archetype, cells, s.sigma, x.transmission, base, response, outside,
@@ -177,7 +177,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
         s.day.sub_(1)
 
     s.day.fill_(T - 1)
-    s.spread(afresh=True)
+    s.add_pressures(afresh=True)
     repeat(day, T, s.day.is_cuda)
 
     bar = rates.map(torch.zeros_like)
@@ -189,7 +189,7 @@ def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> R
     susceptible = s.zeros(P, s.periods, s.K, dtype=double).index_add_(2, a.cell_archetype, sigmaG)
     for part, value in zip((bar.susceptibility, bar.waning), rates.susceptible_adjoint(susceptible), strict=True):
         part.copy_(value)
-    bar.reinfection.copy_(againG.double().sum(0))
+    bar.reinfection.copy_(reinfectionG.double().sum(0))
     memory = A[..., a.region_of_group]
     bar.aversion.copy_(-(RG * response * memory).double().sum((1, 2)))
     percent = 100 * s.zeros(P, T, s.R).index_add_(2, a.region_of_group, incidence) / a.region_size

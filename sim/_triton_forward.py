@@ -83,9 +83,9 @@ def part_of(low, last, BLOCK: tl.constexpr):
 
 
 @kernel
-def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, household_weight, venue_weight, rho,
+def add_pressures(day_at, begin, event, event_cell, cell_archetype, household, venue, household_weight, venue_weight, rho,
            per_home, per_venue, H, V, events, households, venues, K, D, T,
-           LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+           LAYERS: tl.constexpr, WIDE: tl.constexpr, AFRESH: tl.constexpr, REINFECTION: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Bring the pressures to the day: from those of the day before, or AFRESH from none.
 
     Grid: days since infection (D + 1), shares, particles; all events of a program were infected on one day. `H` takes
@@ -96,7 +96,7 @@ def spread(day_at, begin, event, event_cell, cell_archetype, household, venue, h
     s = t - 1 - d
     if s >= 0:
         opens, closes = tl.load(begin + p * (T + 1) + s), tl.load(begin + p * (T + 1) + s + 1)
-        if AGAIN:  # the list may be too short: the run is then made again with a longer one
+        if REINFECTION:  # the list may be too short: the run is then made again with a longer one
             opens, closes = tl.minimum(opens, events), tl.minimum(closes, events)
         low, last = part_of(opens, closes, BLOCK)
         last_now = tl.where(d < D, last, 0)
@@ -184,10 +184,10 @@ def peak(V, venue_start, highest, venues, LAYERS: tl.constexpr, BLOCK: tl.conste
 def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, order, household, venue, keys, sigma,
            reinfection, beta, base, response, home_unit, venue_unit, H, V, highest, on, counts, begin, event, event_cell,
            event_before, P, n, events, households, venues, rows, K, E, T, C, G, periods,
-           LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+           LAYERS: tl.constexpr, REINFECTION: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Draw the infections of the day. Grid: tiles x particles, so that the particles of a tile meet in the cache.
 
-    AGAIN: also of those infected before; `event_before` keeps the day of the infection that an event replaces.
+    REINFECTION: also of those infected before; `event_before` keeps the day of the infection that an event replaces.
     """
     t = tl.load(day_at)
     tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
@@ -200,7 +200,7 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
     free = before == NEVER
 
     s, there = susceptibility(sigma, p, k, t, periods, K), tl.load(response + p * G + g) * tl.load(venue_unit + p)
-    if AGAIN:
+    if REINFECTION:
         since = tl.minimum(t - 1 - before.to(tl.int32), E - 1)
         relative = tl.load(reinfection + (p * K + k) * E + since, mask=inside & (before != NEVER), other=0.0)
         s = s * tl.where(free, 1.0, relative)
@@ -231,7 +231,7 @@ def infect(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype
         tl.atomic_add(counts + (p * T + t) * C + c, number, sem="relaxed")
         slot = tl.atomic_add(begin + p * (T + 1) + t + 1, number, sem="relaxed")
         slot += tl.cumsum(caught.to(tl.int32), 0) - 1
-        if AGAIN:
+        if REINFECTION:
             caught = caught & (slot < events)
             tl.store(event_before + p * events + slot, before, mask=caught)
         tl.store(event + p * events + slot, j, mask=caught)

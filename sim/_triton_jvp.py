@@ -16,7 +16,7 @@ from torch import Tensor
 from sim import _triton_tangent as along
 from sim._reference import Epidemic, first_infection
 from sim._triton_layout import Layout
-from sim._triton_state import Again, State, check_memory, everywhere, power, repeat, replay, single
+from sim._triton_state import Reinfections, State, check_memory, everywhere, power, repeat, replay, single
 from sim.rates import COMMUNITY, PERIOD, Rates
 
 COPIES = 32
@@ -60,8 +60,8 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
     """
     x, dx = rates.map(single), tangents.map(single)
     P, T, G, Z = *rates.importation.shape, tangents.mixing.shape[-1]
-    s, again = replay(a, rates, x, epidemic)
-    _infect_first(s, again, epidemic)
+    s, reinfections = replay(a, rates, x, epidemic)
+    _infect_first(s, reinfections, epidemic)
     A, incidence = epidemic.memory.float(), single(epidemic.incidence)
     F, C, response, outside, base = everywhere(s, A)
     sigma, dsigma, by_home = s.sigma, single(rates.susceptible_tangent(tangents)), members(a)
@@ -85,8 +85,8 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
         return values.index_select(axis, s.day).squeeze(axis)
 
     def day() -> None:
-        again.bring_forward()
-        s.spread(afresh=False)
+        reinfections.bring_forward()
+        s.add_pressures(afresh=False)
         dV.zero_()
         kin.zero_()
         by_group.zero_()
@@ -113,13 +113,13 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
             s.day, by_home.member, by_home.home, by_home.cell, a.cell_group, a.cell_archetype, a.venue, a.pair, sigma,
             x.reinfection, x.transmission, base, response, s.home_unit, s.venue_unit, s.H, s.V, kin, s.on, weight, heard, shed, late,
             P, a.agents, s.households, s.n, s.venues, a.pairs, s.rows, s.K, s.D, s.E, T, G, s.periods,
-            LAYERS=s.layers, AGAIN=s.E > 0, BLOCK=MEMBERS,
+            LAYERS=s.layers, REINFECTION=s.E > 0, BLOCK=MEMBERS,
         )  # fmt: skip
         along.households[(triton.cdiv(s.households, HOMES) * P, blocks)](
             s.day, by_home.start, by_home.cell, a.cell_region, a.cell_archetype, a.household_weight, weight, heard,
             shed, late, dsigma, dx.reinfection, dx.infectiousness, x.transmission, dx.transmission, answer, dlog, table,
             s.home_unit, s.H, dV, W, mean, total, P, s.households, a.agents, s.venues, s.rows, s.K, s.D, s.E, T, s.C, s.R, Z,
-            s.periods, LAYERS=s.layers, AGAIN=s.E > 0, HOMES=HOMES, BLOCK=block,
+            s.periods, LAYERS=s.layers, REINFECTION=s.E > 0, HOMES=HOMES, BLOCK=block,
         )  # fmt: skip
         mean.copy_(total / a.households_in_region[:, None])
         by_group.zero_()
@@ -137,8 +137,8 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
     return out.to(tangents.mixing.dtype)
 
 
-def _infect_first(s: State, again: Again, epidemic: Epidemic) -> None:
+def _infect_first(s: State, reinfections: Reinfections, epidemic: Epidemic) -> None:
     """Days of the first infections in the place of the last."""
-    if again.length:
+    if reinfections.length:
         place = members(s.a).member.long()
         s.on[:, place] = first_infection(epidemic)[:, s.a.order[place].long()]

@@ -129,13 +129,13 @@ def own_infections(day_at, begin, event, event_cell, cell_group, household, xG, 
 
 @kernel
 def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetype, cell_region, household, venue, pair,
-            sigma, reinfection, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells, againG,
+            sigma, reinfection, beta, base, response, home_unit, venue_unit, H, V, on, WG, centre, HG, VG, PG, cells, reinfectionG,
             P, n, households, venues, pairs, rows, K, D, E, T, C, G, R, periods,
-            LAYERS: tl.constexpr, AGAIN: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+            LAYERS: tl.constexpr, REINFECTION: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """From scores to hazards, and from hazards to pressures. Grid: tiles x particles.
 
-    `cells[p, c]`: sums over the agents of a cell of the hazard's adjoint, alone and times each local pressure. AGAIN: also of those
-    infected before; `againG` `[COPIES, P, K, E]` is summed in several copies, which atomics wait for less.
+    `cells[p, c]`: sums over the agents of a cell of the hazard's adjoint, alone and times each local pressure. REINFECTION: also of those
+    infected before; `reinfectionG` `[COPIES, P, K, E]` is summed in several copies, which atomics wait for less.
     """
     t = tl.load(day_at)
     tile, p = tl.program_id(0) // P, (tl.program_id(0) % P).to(tl.int64)
@@ -150,7 +150,7 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
     whole = hit  # of whom the whole hazard is needed
 
     s, answer = susceptibility(sigma, p, k, t, periods, K), tl.load(response + (p * T + t) * G + g)
-    if AGAIN:
+    if REINFECTION:
         before = tl.where(day < 0, -1 - day, day)
         since = tl.minimum(t - 1 - before, E - 1)
         waned = inside & (before < t - D)
@@ -171,13 +171,13 @@ def hazards(day_at, tile_first, tile_count, tile_cell, cell_group, cell_archetyp
         centre + p * R + tl.load(cell_region + c)
     )
     hazard = s * X
-    if AGAIN:
+    if REINFECTION:
         hazard *= relative
     weight = tl.where(hit, 1 / expm1(tl.maximum(hazard, 1e-30)), -1.0)
     hazardG = tl.where(live, score.to(tl.float32) * weight, 0.0)
-    if AGAIN:
+    if REINFECTION:
         at = (((tile % COPIES) * P + p) * K + k) * E + since
-        tl.atomic_add(againG + at, hazardG * s * X, mask=waned, sem="relaxed")
+        tl.atomic_add(reinfectionG + at, hazardG * s * X, mask=waned, sem="relaxed")
         hazardG *= relative
 
     sums = cells + (p * C + c) * (2 + LAYERS)

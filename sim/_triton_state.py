@@ -39,7 +39,7 @@ class State:
                 f"{self.C} pairs of group and archetype do not fit the GPU kernels' 16-bit cells; use backend='reference'."
             )
         if a.order.is_cuda:
-            needed = memory_needed(a, P, reverse=wide > 1, events=events, again=self.E > 0)
+            needed = memory_needed(a, P, reverse=wide > 1, events=events, reinfections=self.E > 0)
             check_memory(needed, P, a.order.device)
         most = x.infectiousness.flatten(1).amax(1)
         self.home_unit, self.per_home = quantum(most * a.household_bound)
@@ -56,18 +56,18 @@ class State:
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.a.order.device)
 
-    def spread(self, *, afresh: bool) -> None:
+    def add_pressures(self, *, afresh: bool) -> None:
         """Pressures of the day, from those of the day before or from none."""
         a, x = self.a, self.x
-        fore.spread[(self.D + 1, self.shares, x.particles)](
+        fore.add_pressures[(self.D + 1, self.shares, x.particles)](
             self.day, self.begin, self.event, self.event_cell, a.cell_archetype, a.household, a.venue,
             a.household_weight, a.venue_weight, x.infectiousness, self.per_home, self.per_venue, self.H, self.V,
             self.events, self.households, self.venues, self.K, self.D, x.days,
-            LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, AGAIN=self.E > 0, BLOCK=EVENTS,
+            LAYERS=self.layers, WIDE=self.wide, AFRESH=afresh, REINFECTION=self.E > 0, BLOCK=EVENTS,
         )  # fmt: skip
 
 
-class Again:
+class Reinfections:
     """Reinfections in a pass over an epidemic: `[L, 4]` rows as in `Epidemic`, laid out and in order of particle and day."""
 
     def __init__(self, s: State, rows: Tensor) -> None:
@@ -114,7 +114,7 @@ class Again:
             )
 
 
-def replay(a: Layout, rates: Rates, x: Rates, epidemic: Epidemic, wide: int = 1) -> tuple[State, Again]:
+def replay(a: Layout, rates: Rates, x: Rates, epidemic: Epidemic, wide: int = 1) -> tuple[State, Reinfections]:
     """State with the infections of an epidemic by day, and its reinfections; `x` are the rates in single precision.
 
     `on` holds the last infection of each agent.
@@ -127,14 +127,14 @@ def replay(a: Layout, rates: Rates, x: Rates, epidemic: Epidemic, wide: int = 1)
         a.tile_first, a.tile_count, a.tile_cell, a.order, epidemic.infected_on.contiguous(), s.on, s.counts, s.n,
         a.agents, T, s.C, BLOCK=a.block,
     )  # fmt: skip
-    again = Again(s, rows)
+    reinfections = Reinfections(s, rows)
     s.begin[:, 1:] = s.counts.sum(2).cumsum(1)
     cursor = s.begin.clone()
     back.enlist[tiles](
         a.tile_first, a.tile_count, a.tile_cell, s.on, cursor, s.event, s.event_cell, s.n, s.events, T, BLOCK=a.block,
     )  # fmt: skip
-    again.enlist(cursor)
-    return s, again
+    reinfections.enlist(cursor)
+    return s, reinfections
 
 
 class Everywhere(NamedTuple):
@@ -160,15 +160,17 @@ def everywhere(s: State, memory: Tensor) -> Everywhere:
     return Everywhere(F, C, response, outside, response * outside + x.importation)
 
 
-def memory_needed(a: Layout, particles: int, *, reverse: bool, events: int = 0, again: bool = False) -> int:
+def memory_needed(a: Layout, particles: int, *, reverse: bool, events: int = 0, reinfections: bool = False) -> int:
     """Bytes that the columns of a forward or a reverse pass take above the population, whatever the number of days.
 
-    `events`: room for infections a particle, if not one an agent; `again`: agents may be infected again.
+    `events`: room for infections a particle, if not one an agent; `reinfections`: agents may be infected again.
     """
     households, venues = len(a.household_weight), len(a.venue_weight)
     # day of infection, events, the result
     agents = (
-        2 * len(a.order) + (6 if reverse or not again else 8) * (events or a.agents) + (0 if reverse else 2) * a.agents
+        2 * len(a.order)
+        + (6 if reverse or not reinfections else 8) * (events or a.agents)
+        + (0 if reverse else 2) * a.agents
     )
     groups = 4 * households + 4 * venues
     adjoints = 12 * households + 8 * venues + 8 * a.pairs

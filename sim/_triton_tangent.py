@@ -87,7 +87,7 @@ def carry(day_at, begin, event, event_cell, cell_group, cell_archetype, cell_reg
 @kernel
 def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, venue, pair, sigma, reinfection, beta, base, response,
           home_unit, venue_unit, H, V, kin, on, weight, heard, shed, late, P, members, households, n, venues, pairs, rows, K, D, E, T, G,
-          periods, LAYERS: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+          periods, LAYERS: tl.constexpr, REINFECTION: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """What each member of each household counts for, and with it the tangents of its hazard. Grid: blocks of members x particles.
 
     `weight` `[4 + LAYERS + AGAIN, P, N]`: of the tangents of what reaches whole groups (`table`), of those of the susceptibility for what
@@ -110,7 +110,7 @@ def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, 
 
     live, hit = ok & (day >= t), ok & (day == t)
     relative = live.to(tl.float32)
-    if AGAIN:
+    if REINFECTION:
         before = tl.where(day < 0, -1 - day, day)
         waned = ok & (before < t - D)
         entry = k * E + tl.minimum(t - 1 - before, E - 1)
@@ -143,7 +143,7 @@ def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, 
         x = tl.load(V + p * venues + m, mask=m >= 0, other=0)
         tl.store(weight + (4 + v) * step + at, f * s * answer * unit * x.to(tl.float32), mask=ok)
         tl.store(heard + v * step + at, tl.where(x != 0, m, -1), mask=ok)
-    if AGAIN:
+    if REINFECTION:
         tl.store(weight + (4 + LAYERS) * step + at, w * s * X, mask=ok)
 
 
@@ -151,7 +151,7 @@ def weigh(day_at, member, member_home, member_cell, cell_group, cell_archetype, 
 def households(day_at, start, member_cell, cell_region, cell_archetype, household_weight, weight, heard, shed, late, dsigma,
                dreinfection, drho, beta, dbeta, response, dlog, table, home_unit, H, dV, W, mean, total, P, number, members, venues,
                rows, K, D, E, T, C, R, Z, periods,
-               LAYERS: tl.constexpr, AGAIN: tl.constexpr, HOMES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+               LAYERS: tl.constexpr, REINFECTION: tl.constexpr, HOMES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """What a day adds to the scores. Grid: blocks of households x particles, blocks of directions.
 
     `table` `[P, C, Z]`: tangents of the hazard of a cell that needs neither home nor venue. `response`, `dlog` `[P, R]`, `[P, R, Z]`: the
@@ -208,7 +208,7 @@ def households(day_at, start, member_cell, cell_region, cell_archetype, househol
             dVm = tl.load(dV + m.to(tl.int64)[:, None] * Z + z, mask=there, other=0.0)
             db = tl.load(dbeta + ((p * rows + 2 + v) * T + t) * Z + z, mask=wide, other=0.0)
             change += x[:, None] * db + (answer * b * through)[:, None] * dVm
-        if AGAIN:
+        if REINFECTION:
             row = tl.load(late + e, mask=ok, other=-1)
             x = tl.load(weight + (4 + LAYERS) * step + e, mask=row >= 0, other=0.0)
             change += x[:, None] * tl.load(

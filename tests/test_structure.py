@@ -1,6 +1,7 @@
 """Rules of the codebase that code can check: who may import whom, and that files hold one idea."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,36 @@ def test_epi_names_no_region_date_or_variant(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "date":
             assert not any(isinstance(a, ast.Constant) for a in node.args), f"{path}:{node.lineno} holds a date"
+
+
+AXIS_FREE = ("study/region.py", "study/study.py", "study/printed_names.py", "outputs/former_names.py")
+"""Files whose documentation says what an axis of regions may be called, or reads files of before."""
+
+
+@pytest.mark.parametrize("path", [*EPI, *TEMPLATES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_study_names_its_regions(path):
+    """A dimension of regions is `study.region.axis`: none is called in the machinery."""
+    if path.relative_to(ROOT / "epi").as_posix() not in AXIS_FREE:
+        assert not re.search(r"district|\bcounty\b|\bcounties\b", path.read_text(), re.IGNORECASE)
+
+
+COMMANDS = sorted((ROOT / "posterity" / "commands").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*EPI, *COMMANDS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_date_is_a_value(path):
+    """Days come from the calendar of a study; examples in docstrings may show one."""
+    tree = ast.parse(path.read_text())
+    texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    dates = [
+        n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant)
+        and isinstance(n.value, str)
+        and id(n) not in texts
+        and re.search(r"\b(19|20)\d\d-\d\d-\d\d\b", n.value)
+    ]
+    assert not dates
 
 
 def private_imports(path: Path) -> list[str]:

@@ -45,6 +45,6 @@ from calib.diagnostics._verdict import holm as holm
 from calib.diagnostics._verdict import percent as percent
 from calib.diagnostics._verdict import said as said
 from calib.diagnostics._verdict import word_of as word_of
-from calib.diagnostics._weights import WORDS as WORDS
+from calib.diagnostics._weights import GRADES as GRADES
 from calib.diagnostics._weights import compute_k_hat as compute_k_hat
 from calib.diagnostics._weights import judge_weights as judge_weights

@@ -34,9 +34,9 @@ class Page:
     @property
     def word(self) -> Word:
         """The worst verdict: "fail", "warn" or "pass"; "not run" if none was."""
-        words = {v.word for v in self.verdicts}
+        grades = {v.word for v in self.verdicts}
         order: tuple[Word, ...] = ("fail", "warn", "pass")
-        return next((w for w in order if w in words), "not run")
+        return next((w for w in order if w in grades), "not run")
 
     def __getitem__(self, name: str) -> Verdict:
         for verdict in self.verdicts:
@@ -60,16 +60,16 @@ class Page:
                 lines.append(f"      What to do: {v.advice}.")
         return "\n".join(lines) + "\n"
 
-    def html(self, figures: dict[str, str] | None = None) -> str:
+    def html(self, plots: dict[str, str] | None = None) -> str:
         """One self-contained page.
 
         Args:
-            figures: `{name: "data:image/png;base64,..."}` shown beneath the verdict of that name.
+            plots: `{name: "data:image/png;base64,..."}` shown beneath the verdict of that name.
         """
         rows = []
         for v in self.verdicts:
             advice = f"<p><b>What to do:</b> {html.escape(v.advice)}.</p>" if v.advice else ""
-            image = (figures or {}).get(v.name)
+            image = (plots or {}).get(v.name)
             picture = f'<img src="{image}" alt="{html.escape(v.name)}">' if image else ""
             rows.append(
                 f'<section style="border-color:{COLOURS[v.word]}"><h2><span style="background:{COLOURS[v.word]}">{v.word}</span>'
@@ -83,13 +83,13 @@ class Page:
         """Plain data."""
         return {"word": self.word, "verdicts": [v.to_dict() for v in self.verdicts]}
 
-    def save(self, path: str | os.PathLike[str], figures: dict[str, str] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], plots: dict[str, str] | None = None) -> None:
         """Write the page, atomically: `.html`, `.json`, or text by any other suffix."""
         suffix = os.path.splitext(os.fspath(path))[1]
         if suffix == ".json":
             atomic_write_json(path, self.to_dict())
         else:
-            atomic_write_text(path, self.html(figures) if suffix == ".html" else self.text())
+            atomic_write_text(path, self.html(plots) if suffix == ".html" else self.text())
 
 
 def check(**arrays: Any) -> Page:
@@ -97,7 +97,7 @@ def check(**arrays: Any) -> Page:
 
     Args:
         **arrays: by the names of docs/diagnostics.md (`observed`, `prior_predictive`, `thetas`, `samples`, ...); with them `names`
-            of the parameters, `groups` of the observed figures, and `seed`.
+            of the parameters, `groups` of the observed observations, and `seed`.
 
     Returns:
         The page; a diagnostic whose arrays are missing says so.

@@ -14,8 +14,8 @@ RIDGES = (0.5, 5.0)
 
 def standardise(rows: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of the columns, 1 where a column is constant."""
-    spread = rows.std(0)
-    return rows.mean(0), np.where(spread > 0, spread, 1.0)
+    sd = rows.std(0)
+    return rows.mean(0), np.where(sd > 0, sd, 1.0)
 
 
 def leave_one_out(rows: Array, labels: Array, ask: Array | None = None) -> tuple[Array, Array]:
@@ -63,9 +63,9 @@ def accuracy(first: Array, second: Array, rng: np.random.Generator, null: int) -
         Share of left-out rows classified rightly, about 0.5 if alike, and `[null]` the same with labels exchanged.
     """
     rows = np.vstack([first, second])
-    mean, spread = standardise(rows)
+    mean, sd = standardise(rows)
     truth = np.repeat([-1.0, 1.0], [len(first), len(second)])
     labels = np.stack([truth, *(rng.permutation(truth) for _ in range(null))])
-    held, _ = leave_one_out((rows - mean) / spread, labels)
+    held, _ = leave_one_out((rows - mean) / sd, labels)
     right = (held * labels > 0).mean(1)
     return float(right[0]), right[1:]

@@ -1,4 +1,4 @@
-"""Figures of the diagnostics, from what was computed alone."""
+"""Plots of the diagnostics, from what was computed alone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def draw_misspecification(found: Misspecification) -> Figure:
 
 @styled
 def draw_prior_predictive(found: PriorPredictive) -> Figure:
-    """Where the figures lie in the prior predictive: flat if the priors' predictions are as wide as the data ask for."""
+    """Where the observations lie in the prior predictive: flat if the priors' predictions are as wide as the data ask for."""
     figure = blank(8.6, 2.5)
     axes = figure.add_subplot()
     axes.hist(found.tail, TWENTY, color=GREY)
@@ -70,7 +70,7 @@ def draw_prior_predictive(found: PriorPredictive) -> Figure:
 
 @styled
 def draw_posterior_predictive(found: PosteriorPredictive) -> Figure:
-    """Left: posterior predictive p-values of all figures; right: the discrepancy p of each group."""
+    """Left: posterior predictive p-values of all observations; right: the discrepancy p of each group."""
     rows = len(found.groups)
     figure = blank(8.6, max(2.5, 0.2 * rows + 1.0))
     left, right = figure.subplots(1, 2)

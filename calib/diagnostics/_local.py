@@ -63,11 +63,11 @@ def compute_local_c2st(
     )
     count = min(len(truth), 2 * MOST_ROWS)
     rows = np.vstack([np.hstack([t[:count], data[:count]]) for t in (truth, draws[:, 0])])
-    mean, spread = standardise(rows)
-    ask = (np.hstack([local, np.tile(at, (len(local), 1))]) - mean) / spread
+    mean, sd = standardise(rows)
+    ask = (np.hstack([local, np.tile(at, (len(local), 1))]) - mean) / sd
     first = np.where(np.random.default_rng([seed, 5]).random((1 + null, count)) < 0.5, 1.0, -1.0)
     first[0] = 1.0
-    _, asked = leave_one_out((rows - mean) / spread, np.hstack([first, -first]), ask)
+    _, asked = leave_one_out((rows - mean) / sd, np.hstack([first, -first]), ask)
     predicted = np.clip(0.5 + 0.5 * asked, 0, 1)
     statistics = ((predicted - 0.5) ** 2).mean(1)
     return LocalC2ST(

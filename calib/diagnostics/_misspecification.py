@@ -35,7 +35,7 @@ class PriorPredictive:
     Attributes:
         tail: `[M]` share of the simulations at or below each figure, ties counted half.
         outside: `[M]` whether the figure lies beyond all simulations.
-        inside_90: share of figures within the central 90 % of the simulations.
+        inside_90: share of observations within the central 90 % of the simulations.
         draws: number of simulations S.
     """
 
@@ -122,17 +122,17 @@ def compute_prior_predictive(observed: ArrayLike, prior_predictive: ArrayLike) -
 
 
 def judge_prior_predictive(found: PriorPredictive) -> Verdict:
-    """Judge by the share of figures beyond all simulations: warns above 2 %, or the share expected by chance, fails above 10 %."""
+    """Judge by the share of observations beyond all simulations: warns above 2 %, or the share expected by chance, fails above 10 %."""
     share = float(found.outside.mean())
     warn = max(0.02, 2 / (found.draws + 1))
     word: Word = "pass" if share <= warn else "warn" if share <= max(0.1, warn) else "fail"
     below = float(((found.outside > 0) & (found.tail < 0.5)).mean())
     side = "below" if below > share / 2 else "above"
     text = (
-        f"{percent(share)} of {found.outside.size} figures lie beyond all {found.draws} simulations"
+        f"{percent(share)} of {found.outside.size} observations lie beyond all {found.draws} simulations"
         f"{f', mostly {side} them' if share else ''}; {percent(found.inside_90)} lie within their central 90 %"
     )
-    advice = f"the priors do not reach data {side} the simulations: widen or move those that the figures answer to"
+    advice = f"the priors do not reach data {side} the simulations: widen or move those that the observations answer to"
     return Verdict(
         "prior_predictive", word, share, f"warns above {percent(warn)} outside, fails above {percent(max(0.1, warn))}", text,
         "" if word == "pass" else advice,

@@ -18,8 +18,8 @@ def pool_p_value(statistic: Array) -> float:
 
 def standardised(pool: Array) -> Array:
     """Columns `[member, M]` with mean 0 and standard deviation 1 over the pool; constant columns become 0."""
-    spread = pool.std(0)
-    scale = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(pool).max(0)), spread, np.inf)
+    sd = pool.std(0)
+    scale = np.where(sd > 1e-12 * np.maximum(1.0, np.abs(pool).max(0)), sd, np.inf)
     return np.asarray((pool - pool.mean(0)) / scale)
 
 

@@ -17,11 +17,11 @@ class PosteriorPredictive:
 
     Attributes:
         p_values: `[M]` share of the draws below each figure, ties counted half (Gelman, Meng & Stern 1996).
-        groups: names of the groups of figures.
+        groups: names of the groups of observations.
         discrepancy: `[group]` share of draws whose chi-square discrepancy `sum ((y - mean) / sd)^2` is at least the data's. Near 0:
             the data lie farther from the mean than the model's own draws do. Near 1: the model is more scattered than the data.
-        inside_90: `[group]` share of figures in their central 90 % interval.
-        size: `[group]` number of figures.
+        inside_90: `[group]` share of observations in their central 90 % interval.
+        size: `[group]` number of observations.
         draws: number of draws S.
     """
 
@@ -41,7 +41,7 @@ def compute_posterior_predictive(
     Args:
         observed: `[M]`.
         posterior_predictive: `[S, M]`.
-        groups: name of the group of each figure (a signal, a place, a week), M of them; one group of all if None.
+        groups: name of the group of each figure (a stream, a place, a week), M of them; one group of all if None.
 
     Raises:
         ValueError: shapes differ, an entry is not finite, or fewer than 20 draws.
@@ -79,9 +79,7 @@ def judge_posterior_predictive(found: PosteriorPredictive) -> Verdict:
     """
     worst = int(found.discrepancy.argmin())
     p = min(1.0, float(found.discrepancy[worst]) * len(found.groups))
-    inside = (
-        f"{percent(found.inside_90 @ found.size / found.size.sum())} of the figures lie in their central 90 % interval"
-    )
+    inside = f"{percent(found.inside_90 @ found.size / found.size.sum())} of the observations lie in their central 90 % interval"
     where = f" ({found.groups[worst]})" if len(found.groups) > 1 else ""
     if word_of(p) == "pass":
         text = f"the data are no farther from the model's mean than its own draws; {inside}"
@@ -89,5 +87,7 @@ def judge_posterior_predictive(found: PosteriorPredictive) -> Verdict:
     share = float(found.discrepancy[worst])
     than = f"{percent(1 - share, 1)} of its own draws" if share else f"all {found.draws:,} of its own draws"
     text = f"the data{where} lie farther from the model's mean than {than}; {inside}"
-    advice = "look at the figures of that group against their intervals: a mechanism or a noise term is missing there"
+    advice = (
+        "look at the observations of that group against their intervals: a mechanism or a noise term is missing there"
+    )
     return Verdict("posterior_predictive", word_of(p), p, P_THRESHOLD, text, advice)

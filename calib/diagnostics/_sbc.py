@@ -94,8 +94,8 @@ def compute_sbc(
     truth, draws = pair(thetas, samples)
     labels = named(names, truth.shape[1])
     if combinations:
-        rng, spread = np.random.default_rng([seed, 7]), draws.std((0, 1))
-        directions = rng.standard_normal((truth.shape[1], combinations)) / np.where(spread > 0, spread, 1.0)[:, None]
+        rng, sd = np.random.default_rng([seed, 7]), draws.std((0, 1))
+        directions = rng.standard_normal((truth.shape[1], combinations)) / np.where(sd > 0, sd, 1.0)[:, None]
         truth, draws = np.hstack([truth, truth @ directions]), np.concatenate([draws, draws @ directions], axis=2)
         labels += tuple(f"combination {i + 1}" for i in range(combinations))
     ranks = tied_ranks(truth, draws, np.random.default_rng([seed, 13]), resolution(thetas, samples))
@@ -174,14 +174,14 @@ def compute_averaged_posterior(
     same(prior_samples=("D", prior.shape[1], truth.shape[1]))
     rows = min(len(prior), len(draws), MOST_ROWS)
     found, exchanged = accuracy(prior[:rows], draws[:rows, 0], np.random.default_rng([seed, 3]), null)
-    spread = np.where(prior.std(0) > 0, prior.std(0), 1.0)
+    sd = np.where(prior.std(0) > 0, prior.std(0), 1.0)
     flat = draws.reshape(-1, truth.shape[1])
     return AveragedPosterior(
         found,
         exchanged,
         float((1 + (exchanged >= found).sum()) / (1 + null)),
-        (flat.mean(0) - prior.mean(0)) / spread,
-        flat.std(0) / spread,
+        (flat.mean(0) - prior.mean(0)) / sd,
+        flat.std(0) / sd,
         named(names, truth.shape[1]),
     )
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from calib._importance import Importance, importance, judge_k_hat
 from calib.diagnostics._verdict import Verdict, Word
 
-WORDS: dict[str, Word] = {"good": "pass", "usable": "warn", "poor": "fail"}
+GRADES: dict[str, Word] = {"good": "pass", "usable": "warn", "poor": "fail"}
 
 
 def compute_k_hat(log_joint: ArrayLike, log_q: ArrayLike) -> Importance:
@@ -25,4 +25,4 @@ def judge_weights(found: Importance) -> Verdict:
         "a noisy log likelihood raises k-hat by itself: average it over runs",
     }[judged.word]
     threshold = f"warns above {min(0.5, judged.threshold):.2f}, fails above {judged.threshold:.2f}"
-    return Verdict("k_hat", WORDS[judged.word], found.k_hat, threshold, judged.text, advice)
+    return Verdict("k_hat", GRADES[judged.word], found.k_hat, threshold, judged.text, advice)

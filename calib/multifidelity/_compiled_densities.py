@@ -1,6 +1,6 @@
-"""Laws of counts and of levels as compiled functions of one figure, value and derivatives together.
+"""Distributions of counts and of levels as compiled functions of one figure, value and derivatives together.
 
-`_laws` remains the definition: tests hold these equal to it.
+`_densities` remains the definition: tests hold these equal to it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 As tensor operations it is some three hundred passes over small tensors, most of their time in calls, which threads cannot share.
 Here an observation is walked from coordinates to value and back at once, for all points side by side. `CompiledLikelihood` says what is
-computed. Numba looks only at this file to see whether kernels have changed: after an edit of `_compiled_laws` delete
+computed. Numba looks only at this file to see whether kernels have changed: after an edit of `_compiled_densities` delete
 `calib/__pycache__/_compiled*.nb?`.
 """
 
@@ -70,7 +70,7 @@ class Table(NamedTuple):
 class Parts(NamedTuple):
     """What blocks of observations add to the log likelihood of each point, and to its derivatives; zero to begin with.
 
-    A block is the work of one thread, however many there are: sums are made in one order, and numbers do not hang on the machine.
+    A block is the work of one thread, however many there are: sums are made in one order, and numbers do not depend on the machine.
     Threads share observations and not points, so that each keeps its own coefficients in fast memory: all together are megabytes.
 
     Attributes:
@@ -100,21 +100,21 @@ def log_density(
     """
     count, runs = len(x), len(t.inverse)
     predictive, dots, weight = np.empty(count), np.empty((count, runs)), np.empty((count, runs))
-    _spread(t, x, predictive, dots, weight)
+    _predictive_variance(t, x, predictive, dots, weight)
     across = tuple(np.ascontiguousarray(a.T) for a in (x, errors, scatter))
     shapes = ((count,), *(a.shape for a in across), (count,))
     parts = Parts(*(np.zeros((BLOCKS, *shape)) for shape in shapes))
     _blocks(t, *across, predictive, parts)
     value, to_x, to_errors, to_scatter, to_predictive = (a.sum(0).T for a in parts)
     to_x = np.ascontiguousarray(to_x)
-    _spread_back(t, x, predictive, dots, weight, to_predictive, to_x)
+    _predictive_variance_back(t, x, predictive, dots, weight, to_predictive, to_x)
     return value, to_x, to_errors, to_scatter
 
 
 # what a shared loop itself writes to are arguments: a write to an array of a tuple Numba takes for one that nobody reads, unless, as in
 # `_blocks`, it stands behind a call
 @shared
-def _spread(t: Table, x: np.ndarray, predictive: np.ndarray, dots: np.ndarray, weight: np.ndarray) -> None:
+def _predictive_variance(t: Table, x: np.ndarray, predictive: np.ndarray, dots: np.ndarray, weight: np.ndarray) -> None:
     """Write what is not known of the mean at the points `x [P, E]`, and what its derivative needs.
 
     Args:
@@ -129,7 +129,7 @@ def _spread(t: Table, x: np.ndarray, predictive: np.ndarray, dots: np.ndarray, w
 
 
 @shared
-def _spread_back(
+def _predictive_variance_back(
     t: Table,
     x: np.ndarray,
     predictive: np.ndarray,
@@ -138,7 +138,7 @@ def _spread_back(
     by: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Add to `out [P, E]` the derivatives of `by [P]` times what is not known; the others as of `_spread`."""
+    """Add to `out [P, E]` the derivatives of `by [P]` times what is not known; the others as of `_predictive_variance`."""
     for p in prange(len(x)):
         if predictive[p] > t.min_variance:
             _predictive_back(t, x[p], dots[p], weight[p], by[p] * t.factor, out[p])
@@ -189,9 +189,9 @@ def _block(
             value[p] += got
             to_predictive[p] += by_log[p] * off[p] * 0.5 / wide + by_relative * rest
             to_scatter[by, p] += by_relative * 2.0 * width
-        _spread_rows(to_x, t.line[m], by_log)
-        _spread_rows(to_errors, t.loading[m], by_off)
-        _spread_quadratic(to_x, t.pick[m], turned, by_log)
+        _scatter_rows(to_x, t.line[m], by_log)
+        _scatter_rows(to_errors, t.loading[m], by_off)
+        _scatter_quadratic(to_x, t.pick[m], turned, by_log)
 
 
 # arrays are indexed, not cut into rows: a row counts its references, which costs as much as the sum over sixty-four points
@@ -228,7 +228,7 @@ def _add_quadratic(to: np.ndarray, curve: np.ndarray, pick: np.ndarray, x: np.nd
 
 
 @fused
-def _spread_rows(to: np.ndarray, factor: np.ndarray, by: np.ndarray) -> None:
+def _scatter_rows(to: np.ndarray, factor: np.ndarray, by: np.ndarray) -> None:
     """Add `factor [N]` times `by [P]` to the rows of `to [N, P]`."""
     for i in range(len(factor)):
         for p in range(len(by)):
@@ -236,7 +236,7 @@ def _spread_rows(to: np.ndarray, factor: np.ndarray, by: np.ndarray) -> None:
 
 
 @fused
-def _spread_quadratic(to: np.ndarray, pick: np.ndarray, turned: np.ndarray, by: np.ndarray) -> None:
+def _scatter_quadratic(to: np.ndarray, pick: np.ndarray, turned: np.ndarray, by: np.ndarray) -> None:
     """Add the derivative of `by [P]` times `y' curve y` to `to [E, P]`."""
     for i in range(len(pick)):
         e = pick[i]

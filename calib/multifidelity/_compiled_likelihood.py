@@ -1,6 +1,6 @@
-"""The likelihood of figures given their mean outputs by a bent local mean (an emulator), compiled.
+"""The likelihood of observations given their mean outputs by a bent local mean (an emulator), compiled.
 
-Fits and chains ask for it tens of thousands of times, for dozens of points at once. `Emulator`, `SharedError` and `_laws` remain
+Fits and chains ask for it tens of thousands of times, for dozens of points at once. `Emulator`, `SharedError` and `_densities` remain
 the definition: tests hold this equal to them. Its threads do not survive a fork: a process that is to ask for it must be spawned.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calib._pace import Pace
 from calib._slopes import with_back
+from calib._thread_tuner import ThreadTuner
 from calib.multifidelity._compiled_densities import HALF_LOG_TWO_PI
 from calib.multifidelity._compiled_kernel import BLOCKS, Table, log_density
 from calib.multifidelity._emulator import Emulator
@@ -29,17 +29,17 @@ POINTS_PER_CALL = 64
 
 @dataclass(frozen=True, eq=False)
 class CompiledLikelihood:
-    """Log likelihood of figures seen, `[P]`, by a bent local mean, errors that they share, and laws of counts and levels.
+    """Log likelihood of observations seen, `[P]`, by a bent local mean, errors that they share, and distributions of counts and levels.
 
     Attributes:
-        local: mean of the figures; a call takes z along its feature_map.
-        table: coefficients. constant: of the figures alone. pace: how many threads it takes.
+        local: mean of the observations; a call takes z along its feature_map.
+        table: coefficients. constant: of the observations alone. tuner: how many threads it takes.
     """
 
     local: Emulator
     table: Table = field(repr=False)
     constant: float
-    pace: Pace = field(default_factory=lambda: Pace(BLOCKS), repr=False)
+    tuner: ThreadTuner = field(default_factory=lambda: ThreadTuner(BLOCKS), repr=False)
 
     def __call__(self, z: Tensor, errors: Tensor, scatter: Tensor) -> Tensor:
         """Log likelihood, differentiable once in all three.
@@ -47,7 +47,7 @@ class CompiledLikelihood:
         Args:
             z: `[P, D]`.
             errors: `[P, L]`.
-            scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that figures scatter by.
+            scatter: `[P, 1 + R]`, size of outbreaks, then the parameters that observations scatter by.
         """
         value: Tensor = _Density.apply(z, errors, scatter, self)
         return value
@@ -58,7 +58,7 @@ class CompiledLikelihood:
         x = eta - self.local.centre
         number = -(-len(x) // POINTS_PER_CALL)  # even parts: what is found of one holds for the others
         given = (np.array_split(_array(a), number) for a in (x, errors, scatter))
-        parts = [self.pace(partial(log_density, self.table, *some)) for some in zip(*given, strict=True)]
+        parts = [self.tuner(partial(log_density, self.table, *some)) for some in zip(*given, strict=True)]
         value, to_x, to_errors, to_scatter = (
             torch.from_numpy(np.concatenate(part)).to(x) for part in zip(*parts, strict=True)
         )
@@ -68,7 +68,7 @@ class CompiledLikelihood:
 def compile_likelihood(
     local: Emulator,
     errors: SharedError | None,
-    figures: Tensor,
+    observations: Tensor,
     counts: int,
     scatter: Tensor,
     clustered: Tensor,
@@ -77,9 +77,9 @@ def compile_likelihood(
     """Gather the coefficients.
 
     Args:
-        local: mean of the figures, bent.
+        local: mean of the observations, bent.
         errors: that they share, drawn along; None to take what is not known of the mean as independent noise of each figure.
-        figures: `[M]`, counts first, then levels.
+        observations: `[M]`, counts first, then levels.
         counts: how many are counts.
         scatter: `[R, M]`, 1 where a figure scatters by a parameter, else 0; one for each figure.
         clustered: `[counts]`, which come in outbreaks.
@@ -98,7 +98,7 @@ def compile_likelihood(
         errors = SharedError(none[:, None][:, :0], quadratic.noise, none)
     predictive = quadratic.predictive
     points = predictive.points * predictive.scale
-    count, level = figures.double().split([counts, len(figures) - counts])
+    count, level = observations.double().split([counts, len(observations) - counts])
     table = Table(
         intercept=_array(local.intercept + quadratic.constant),
         line=_array(local.slope + quadratic.rise.mT),

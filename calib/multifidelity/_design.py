@@ -148,7 +148,7 @@ def report_emulator(posterior: EmulatorPosterior, recorder: Recorder) -> None:
         emulator={
             "runs": emulator.runs, "curvature": emulator.quadratic.curvature,
             "error_median": float(emulator.quadratic.typical_error[every].median()),
-            "stray_median": residual if math.isfinite(residual) else None,
+            "residual_median": residual if math.isfinite(residual) else None,
         }
     )  # fmt: skip
 

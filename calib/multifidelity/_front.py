@@ -152,7 +152,7 @@ def _report(found: Result, cost: int, dim: int) -> tuple[dict[str, object], Cali
     plain = sum(made.values()) - jacobians
     told = {
         "weight": 1.0, "simulations": PILOT + plain + cost * jacobians, "calls": PILOT + plain + jacobians, "dropped": 0,
-        "stopped_because": "settled", "rounds": [], "held_out": found.held_out, "correction": asdict(first),
+        "stopped_because": "converged", "rounds": [], "held_out": found.held_out, "correction": asdict(first),
         "chains": about, "runs": made, "extrapolated": found.drawn.extrapolated,
     }  # fmt: skip
     return told, verdict

@@ -1,4 +1,4 @@
-"""How far the mean that runs have taught may be off, and how that grows away from them.
+"""How far the mean that runs have shown may be off, and how that grows away from them.
 
 The variance of a Gaussian process whose kernel is a polynomial of second degree, over that of the noise: one number for all
 outputs at a point, cheap enough to be asked for in every step of a chain.

@@ -95,7 +95,7 @@ class Observations(Protocol):
 class Problem:
     """A stochastic simulator of one or more fidelities, and data.
 
-    The data are compared with the mean outputs over random-number streams. What a single run of the real system strays from that mean enters
+    The data are compared with the mean outputs over random-number streams. How far one run of the real system deviates from that mean enters
     the error variance: `people_per_agent` says how much larger the variance of a run of the simulator is than that of the real system.
 
     Attributes:
@@ -111,7 +111,7 @@ class Problem:
         wanted: `[M]` mask of outputs whose curvature is fitted; None for all.
         people_per_agent: `[M]` for the fidelity of the values, variance of a run's residual over that of the real system; None for 1.
         smear: with the log link, whether the emulator's intercept is that of the mean of runs, or of their median: what the real system
-            strays from where its variance is that of a run.
+            departs from where its variance is that of a run.
         hierarchy: effects with a spread of their own, as `make_flow` takes them.
         fingerprint: anything that tells this problem from another; saved work of a different one is refused.
     """

@@ -88,18 +88,20 @@ def fit_quadratic(
     constant, rise = residual.new_zeros(outputs), residual.new_zeros(x.shape[1], outputs)
     curve, left = residual.new_zeros(outputs, size, size), residual.new_zeros(outputs)
     free = runs / (runs - 1)  # of lines alone, whose residuals have mean 0
-    loo, spread = residual * free, residual * free**0.5
+    loo, standardised = residual * free, residual * free**0.5
     for part in whole.split(BATCH):
         found, scale = _solve(data, part, scales), data.scale[part]
         constant[part] = found.terms[:, 0]
         rise[pick[part].mT, part] = (found.terms[:, 1 : 1 + size] * scale).mT
         curve[part] = found.curve * scale[:, :, None] * scale[:, None, :]
-        loo[:, part], spread[:, part] = (found.rest / found.free).mT, (found.rest / found.free.sqrt()).mT
+        loo[:, part], standardised[:, part] = (found.rest / found.free).mT, (found.rest / found.free.sqrt()).mT
         left[part] = (1 / found.free - 1).mean(1)
     predictive = fit_predictive_variance(
         x, residual[:, whole], line[whole].square().mean(0).sqrt(), float(left[whole].mean())
     )
-    return QuadraticTerm(pick, curve, constant, rise, predictive, spread.square().mean(0), loo, spread, scales[1])
+    return QuadraticTerm(
+        pick, curve, constant, rise, predictive, standardised.square().mean(0), loo, standardised, scales[1]
+    )
 
 
 def _lines(x: Tensor, residual: Tensor, line: Tensor) -> QuadraticTerm:
@@ -109,9 +111,11 @@ def _lines(x: Tensor, residual: Tensor, line: Tensor) -> QuadraticTerm:
     none = residual.new_zeros(outputs)
     predictive = fit_predictive_variance(x, residual, line.square().mean(0).sqrt())
     pick = torch.zeros(outputs, 1, dtype=torch.long, device=x.device)
-    spread = residual * free**0.5
+    standardised = residual * free**0.5
     curve, rise = none[:, None, None], residual.new_zeros(x.shape[1], outputs)
-    return QuadraticTerm(pick, curve, none, rise, predictive, spread.square().mean(0), residual * free, spread, 0.0)
+    return QuadraticTerm(
+        pick, curve, none, rise, predictive, standardised.square().mean(0), residual * free, standardised, 0.0
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +173,8 @@ def _solve(data: _Data, which: Tensor, scales: tuple[float, float]) -> _Solution
     features = torch.cat([torch.ones_like(own[:, :1]), own, own[:, first] * own[:, second]], 1).mT  # [B, V, F]
     gram, drawn = features.mT @ features, (features.mT @ values[..., None])[..., 0]
     there = data.at.mT[pick] * scale[:, :, None]  # [B, K, N]
-    seen = data.derivatives[:, which].gather(2, pick.expand(count, -1, -1)).permute(1, 2, 0) / scale[:, :, None]
-    rows = _Rows(there, seen)
+    derivative = data.derivatives[:, which].gather(2, pick.expand(count, -1, -1)).permute(1, 2, 0) / scale[:, :, None]
+    rows = _Rows(there, derivative)
     precision = torch.cat(
         [own.new_tensor([LEVEL]), own.new_full((size,), scales[0] ** -2), own.new_full((len(first),), scales[1] ** -2)]
     )
@@ -188,7 +192,7 @@ def _solve(data: _Data, which: Tensor, scales: tuple[float, float]) -> _Solution
         if step < PASSES - 1:
             noise = (rest.square() / free).mean(1).clamp_min(MIN_NOISE)
             if count:
-                wrong = (seen - terms[:, 1 : 1 + size, None] - 2 * curve @ there).square().sum(-1)
+                wrong = (derivative - terms[:, 1 : 1 + size, None] - 2 * curve @ there).square().sum(-1)
                 spent = rows.spent(inverse, 1 / rough)
                 together = wrong.sum(1) / (count * size - spent.sum(1)).clamp_min(1.0)
                 left = (count - spent).clamp_min(0.2 * count) + POOLED
@@ -202,10 +206,10 @@ class _Rows:
     """Derivatives as observations: that in coordinate i is the slope in i and every product with i, times the other.
 
     Args:
-        there: `[B, K, N]` own coordinates where derivatives are known. seen: `[B, K, N]` the derivatives.
+        there: `[B, K, N]` own coordinates where derivatives are known. derivative: `[B, K, N]` the derivatives.
     """
 
-    def __init__(self, there: Tensor, seen: Tensor) -> None:
+    def __init__(self, there: Tensor, derivative: Tensor) -> None:
         batch, size, _ = there.shape
         self.batch, self.size = batch, size
         self.products = size * (size + 1) // 2
@@ -218,7 +222,7 @@ class _Rows:
         factor = torch.cat([torch.ones_like(there[:, :1]), there], 1)[:, None].repeat(1, size, 1, 1)
         factor[:, along, 1 + along] *= 2
         self.block = factor @ factor.mT  # [B, K, 1 + K, 1 + K]
-        self.sum = (factor @ seen[..., None])[..., 0]
+        self.sum = (factor @ derivative[..., None])[..., 0]
 
     def gram(self, weight: Tensor) -> Tensor:
         """`[B, F, F]` with precisions `weight [B, K]`."""

@@ -69,12 +69,12 @@ def draw(
     while True:
         errors = posterior.shared_error(centre_of(flow, settings.seed))
 
-        def astray(drawn: Tensor, posterior: EmulatorPosterior = posterior) -> bool:
+        def diverged(drawn: Tensor, posterior: EmulatorPosterior = posterior) -> bool:
             return posterior.extrapolated(drawn.flatten(0, 1)[:, :dim]) > MAX_EXTRAPOLATED
 
         with recorder.phase("draws"):
-            # the last chains are drawn to their end; of others no more than shows that they go astray
-            should_stop = astray if done < settings.refinements else None
+            # the last chains are drawn to their end; of others no more than shows that they diverge
+            should_stop = diverged if done < settings.refinements else None
             found = run_chains(posterior, flow, errors, settings.seed, recorder, settings.chain_draws, should_stop)
         z = found.z.flatten(0, 1)[:, :dim]
         share = posterior.extrapolated(z)

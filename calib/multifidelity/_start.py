@@ -73,7 +73,7 @@ def warm_start(problem: Problem, settings: Settings, recorder: Recorder) -> Warm
                     particles=settings.warm_runs * (2 if around and not regressed else 1),
                     seed=settings.seed,
                     radius=0.5 if around else 1.0,
-                    spread=1.0 if around or regressed else 0.0,
+                    dispersion=1.0 if around or regressed else 0.0,
                     value_runs=level_runs if around else 0,
                 )
             except ValueError as error:

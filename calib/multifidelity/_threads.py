@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from calib._pace import kernel_threads
+from calib._thread_tuner import kernel_threads
 
 MAX_THREADS = 8
 """More than this and they wait for one another."""

@@ -33,7 +33,7 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
     said = f"{runs} fresh runs at posterior draws lie {ratio:.2f} times as far from the emulator as it states"
     reasons = [f"{said}; corrected by them a mean would move by {found.shift:.2f} standard deviations."]
     evidence = Evidence(
-        stopped_because="settled",
+        stopped_because="converged",
         weight=1.0,
         draws=runs,
         finite=runs,

@@ -98,7 +98,7 @@ def gauss_newton(
     particles: int,
     seed: int,
     radius: float = 1.0,
-    spread: float = 0.0,
+    dispersion: float = 0.0,
     value_runs: int = 0,
     keep: int = 64,
 ) -> WarmStart:
@@ -110,7 +110,7 @@ def gauss_newton(
         particles: runs of this step, in antithetic pairs.
         seed: of the whole warm start; steps derive theirs from it and the iteration.
         radius: furthest move of a coordinate, prior standard deviations.
-        spread: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
+        dispersion: runs are made at draws of the Laplace approximation with its standard deviations times this; 0 puts all at z.
         value_runs: runs of the higher fidelity at z, if `outputs` has one.
         keep: most runs in the pool; runs from whose point the log outputs change by more than 0.7 (rms) are left out.
 
@@ -123,7 +123,7 @@ def gauss_newton(
     noise = base_noise("antithetic", particles, len(state.z), derive_seed(seed, state.iteration, "warm-noise")).to(
         state.z
     )
-    points = state.z + spread * noise @ torch.linalg.cholesky(state.covariance).mT
+    points = state.z + dispersion * noise @ torch.linalg.cholesky(state.covariance).mT
     value, jacobian = outputs.jacobian(points, derive_seed(seed, state.iteration, "warm-start"))
     good = torch.isfinite(value).all(1) & torch.isfinite(jacobian).flatten(1).all(1)
     if int(good.sum()) < 2:

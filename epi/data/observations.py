@@ -22,27 +22,27 @@ class Data:
 
     Attributes:
         counts: `[W, places]` by stream, NaN where there is none.
-        seen: `[W, places]` by stream, true where the likelihood uses the observation.
+        in_likelihood: `[W, places]` by stream, true where the likelihood uses the observation.
         fitted: `[W]` weeks up to the forecast date, without the masked ones.
         tested: `[W, places]` number tested, for streams of positives among the tested; where nobody was tested, a usual number.
     """
 
     counts: Mapping[str, Tensor]
-    seen: Mapping[str, Tensor]
+    in_likelihood: Mapping[str, Tensor]
     fitted: Tensor
     tested: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
-    def signals(self) -> tuple[str, ...]:
+    def streams(self) -> tuple[str, ...]:
         """Those of which the likelihood uses something."""
-        return tuple(name for name, seen in self.seen.items() if bool(seen.any()))
+        return tuple(name for name, in_likelihood in self.in_likelihood.items() if bool(in_likelihood.any()))
 
     def until(self, weeks: int) -> Data:
         """The first weeks alone."""
-        counts, seen, tested = (
-            {name: x[:weeks] for name, x in part.items()} for part in (self.counts, self.seen, self.tested)
+        counts, in_likelihood, tested = (
+            {name: x[:weeks] for name, x in part.items()} for part in (self.counts, self.in_likelihood, self.tested)
         )
-        return Data(counts, seen, self.fitted[:weeks], tested)
+        return Data(counts, in_likelihood, self.fitted[:weeks], tested)
 
 
 def observed(data: EpidemicData, weeks: pd.DatetimeIndex, options: Iterable[str]) -> Data:
@@ -54,14 +54,14 @@ def observed(data: EpidemicData, weeks: pd.DatetimeIndex, options: Iterable[str]
     study = data.study
     fitted = torch.tensor(study.calendar.fitted_weeks(weeks))
     early = torch.tensor(study.calendar.early(weeks))
-    chosen, counts, seen = set(study.switched_on(options)), {}, {}
+    chosen, counts, in_likelihood = set(study.switched_on(options)), {}, {}
     for s in study.observed:
         table = data.series[s.name].reindex(weeks).to_numpy(dtype=float)
         known = np.isfinite(table) & ((table > 0) | s.counts)
         counts[s.name] = torch.tensor(np.where(known, table, np.nan), dtype=torch.float64)
         when = fitted if s.masked else early
-        seen[s.name] = torch.tensor(known) & when[:, None] & (s.name in chosen)
-    return Data(counts, seen, fitted, numbers_tested(data, weeks))
+        in_likelihood[s.name] = torch.tensor(known) & when[:, None] & (s.name in chosen)
+    return Data(counts, in_likelihood, fitted, numbers_tested(data, weeks))
 
 
 def numbers_tested(data: EpidemicData, weeks: pd.DatetimeIndex) -> dict[str, Tensor]:

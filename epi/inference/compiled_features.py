@@ -36,9 +36,9 @@ class Table(NamedTuple):
     source: np.ndarray
     loc: np.ndarray
     scale: np.ndarray
-    spread: np.ndarray
-    spread_loc: np.ndarray
-    spread_scale: np.ndarray
+    sd: np.ndarray
+    sd_loc: np.ndarray
+    sd_scale: np.ndarray
     host: np.ndarray
     line: np.ndarray
     square: np.ndarray
@@ -63,7 +63,7 @@ def coordinates(t: Table, z: np.ndarray, out: np.ndarray) -> None:
             elif kind == VENUE:
                 out[p, e] = math.exp(a) * strength
             else:
-                out[p, e] = math.exp(t.spread_loc[e] + t.spread_scale[e] * z[p, t.spread[e]]) * a
+                out[p, e] = math.exp(t.sd_loc[e] + t.sd_scale[e] * z[p, t.sd[e]]) * a
 
 
 @shared
@@ -86,9 +86,9 @@ def back(t: Table, z: np.ndarray, eta: np.ndarray, by: np.ndarray, out: np.ndarr
                 out[p, i] += slope * scale
                 to_log_strength += slope
             else:
-                unit = math.exp(t.spread_loc[e] + t.spread_scale[e] * z[p, t.spread[e]])
+                unit = math.exp(t.sd_loc[e] + t.sd_scale[e] * z[p, t.sd[e]])
                 out[p, i] += x * unit * scale
-                out[p, t.spread[e]] += x * y * t.spread_scale[e]
+                out[p, t.sd[e]] += x * y * t.sd_scale[e]
         _cubic_back(t, z[p], to_log_strength, out[p])
 
 

@@ -22,7 +22,7 @@ from epi.model import Simulator
 
 
 @dataclass(frozen=True, eq=False)
-class SpreadSimulator(Simulator):
+class DistributedSimulator(Simulator):
     """A simulator whose particles are simulated on all ranks.
 
     Attributes:
@@ -88,14 +88,14 @@ class SpreadSimulator(Simulator):
         return torch.cat([value[..., None], jacobian], -1).flatten(1)
 
 
-def spread(study: _study.Study, team: Team) -> _study.Study:
+def over_processes(study: _study.Study, team: Team) -> _study.Study:
     """The study with its simulators split over the ranks; call it on every rank, on the same study."""
-    made: dict[int, SpreadSimulator] = {}
+    made: dict[int, DistributedSimulator] = {}
 
-    def over(alone: Simulator) -> SpreadSimulator:
+    def over(alone: Simulator) -> DistributedSimulator:
         if id(alone) not in made:
             own = {f.name: getattr(alone, f.name) for f in fields(Simulator)}
-            made[id(alone)] = SpreadSimulator(**own, team=team, alone=alone)
+            made[id(alone)] = DistributedSimulator(**own, team=team, alone=alone)
         return made[id(alone)]
 
     return replace(
@@ -110,18 +110,18 @@ def spread(study: _study.Study, team: Team) -> _study.Study:
     )
 
 
-def work(config: Config, figures: EpidemicData, team: Team) -> None:
+def work(config: Config, epidemic_data: EpidemicData, team: Team) -> None:
     """Build what rank 0 builds, then simulate what it sends, to the end of the run. Writes nothing that stays.
 
     Raises:
         RankLost: rank 0 died.
     """
     quiet = Console(quiet=True)
-    # synthetic figures are rank 0's affair: simulators do not look at figures to be calibrated
+    # synthetic data are rank 0's affair: simulators do not look at observations to be calibrated
     config = config.model_copy(update={"synthetic": None})
     with tempfile.TemporaryDirectory() as scratch:
-        run = RunFolder.create(Path(scratch) / "rank", figures.study.name, config.identity(), config.seed)
-        spread(_study.build(config, figures, run, quiet), team)
+        run = RunFolder.create(Path(scratch) / "rank", epidemic_data.study.name, config.identity(), config.seed)
+        over_processes(_study.build(config, epidemic_data, run, quiet), team)
     team.serve()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calib import ParameterSpace
 from calib.multifidelity import MAX_THREADS
-from calib.numerics import NormalMap, Pace, base_noise
+from calib.numerics import NormalMap, ThreadTuner, base_noise
 from epi.inference.compiled_features import (
     EFFECT,
     HAZARD,
@@ -30,7 +30,7 @@ from epi.study import LogitNormal, LogNormal, Normal, Study
 
 HOSTS = 1024
 """Hosts from whose solutions the strength of transmission is fitted,"""
-SPREAD = 1.5
+NODE_SCALE = 1.5
 """with parameters this many prior standard deviations wide: data may move them far."""
 
 
@@ -81,7 +81,7 @@ class StudyFeatures:
     Growth is linear in the reproduction number, which adds up over venues, and each venue's share is the product of its contacts, of
     how infectious and of how susceptible people are. So a venue's coordinate is that product over its value at the prior
     medians, not its logarithm. A household runs out of people, so that its coordinate is the share of them that one infected member
-    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of districts stand for
+    infects, `1 - exp(-hazard)`: a quadratic in the hazard itself would have them infect fewer again. Effects of regions stand for
     themselves instead of a spread and effects in its units, ascertainment, a factor of the counts, as a logarithm, and the share of
     contacts within an age band as that share.
 
@@ -121,28 +121,26 @@ class StudyFeatures:
         """The coordinates `[P, E]` of `z [P, D]` without a graph, compiled, and their reverse mode `[P, E] -> [P, D]`."""
         table, at = self._table, _array(z)
         eta = np.empty((len(at), len(table.kind)))
-        self._paces[0](lambda: coordinates(table, at, eta))
+        self._tuners[0](lambda: coordinates(table, at, eta))
 
         def whole(by: Tensor) -> Tensor:
             given, out = _array(by), np.zeros_like(at)
-            self._paces[1](lambda: back(table, at, eta, given, out))
+            self._tuners[1](lambda: back(table, at, eta, given, out))
             return torch.from_numpy(out).to(z)
 
         return torch.from_numpy(eta).to(z), whole
 
     @cached_property
-    def _paces(self) -> tuple[Pace, Pace]:
-        return Pace(MAX_THREADS), Pace(MAX_THREADS)
+    def _tuners(self) -> tuple[ThreadTuner, ThreadTuner]:
+        return ThreadTuner(MAX_THREADS), ThreadTuner(MAX_THREADS)
 
     @cached_property
     def _table(self) -> Table:
         rows = [row for name, size in zip(*self._blocks, strict=True) for row in self._rows(name, size)]
-        kind, source, loc, scale, spread, spread_loc, spread_scale = (
-            np.array(column) for column in zip(*rows, strict=True)
-        )
+        kind, source, loc, scale, sd, sd_loc, sd_scale = (np.array(column) for column in zip(*rows, strict=True))
         host = np.array([self.space.slice_of(name).start for name in self.roles.host], dtype=np.int64)
         forms = (np.ascontiguousarray(x.double().numpy()) for x in self._forms)
-        return Table(kind, source, loc, scale, spread, spread_loc, spread_scale, host, *forms)
+        return Table(kind, source, loc, scale, sd, sd_loc, sd_scale, host, *forms)
 
     def _rows(self, name: str, size: int) -> list[tuple[float, ...]]:
         """Of a block of coordinates in order: kind, source, location and scale, and the same of its spread."""
@@ -153,22 +151,19 @@ class StudyFeatures:
         ends = torch.zeros(2, size, dtype=torch.float64)
         ends[1] = 1.0
         loc, at_one = straight(self._maps[name].forward(ends)) if name in self.roles.curved else ends
-        spread, spread_loc, spread_scale = 0, 0.0, 0.0
+        sd, sd_loc, sd_scale = 0, 0.0, 0.0
         if name in self.roles.hierarchy:
-            spread = self.space.slice_of(self.roles.hierarchy[name]).start
+            sd = self.space.slice_of(self.roles.hierarchy[name]).start
             low, high = (
                 self._maps[self.roles.hierarchy[name]]
                 .forward(torch.tensor([0.0, 1.0], dtype=torch.float64))
                 .log()
                 .tolist()
             )
-            spread_loc, spread_scale = low, high - low
+            sd_loc, sd_scale = low, high - low
         if name in self.roles.venues:  # in units of the median
             loc, at_one = torch.zeros_like(loc), at_one - loc
-        return [
-            (kind, first + i, float(loc[i]), float(at_one[i] - loc[i]), spread, spread_loc, spread_scale)
-            for i in range(size)
-        ]
+        return [(kind, first + i, float(loc[i]), float(at_one[i] - loc[i]), sd, sd_loc, sd_scale) for i in range(size)]
 
     def _kind(self, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
         """What a coordinate is made of, and the function that makes its parameter linear in z."""
@@ -219,9 +214,9 @@ def make_features(simulator: Simulator) -> StudyFeatures:
     if not names:
         return StudyFeatures(space, roles, torch.zeros(0, dtype=torch.float64))
     z = torch.zeros(HOSTS, space.dim, dtype=torch.float64)
-    spread = base_noise("sobol", HOSTS, len(names), 0)
+    nodes = base_noise("sobol", HOSTS, len(names), 0)
     for i, name in enumerate(names):
-        z[:, space.slice_of(name).start] = SPREAD * spread[:, i].to(z)
+        z[:, space.slice_of(name).start] = NODE_SCALE * nodes[:, i].to(z)
     z = torch.cat([torch.zeros_like(z[:1]), z]).to(context.population_share)
     with torch.no_grad():
         hosts = host_tables(space.to_theta(z), context)

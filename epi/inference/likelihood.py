@@ -60,10 +60,10 @@ class Inference:
         sites = log_likelihood(
             model, self.simulator.space.to_theta(z), self.simulator.study, simulate, self.data, self.error(z)
         )
-        return torch.stack([sites[name] for name in self.data.signals]).sum(0)
+        return torch.stack([sites[name] for name in self.data.streams]).sum(0)
 
     def error(self, z: Tensor) -> dict[str, Tensor] | None:
-        """The emulator's standard error at `z [P, D]`, relative, by signal `[P, W, places]`: counts as noise of the data."""
+        """The emulator's standard error at `z [P, D]`, relative, by stream `[P, W, places]`: counts as noise of the data."""
         if self.posterior is None:
             return None
         return self.simulator.layout.split(self.posterior.emulator.standard_error_at(z))
@@ -80,37 +80,39 @@ class Inference:
 
         return with_mean
 
-    def information(self, z: Tensor, flat: Tensor, jacobian: Tensor, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Fisher information of each signal's figures as of normal variables with the same mean and variance.
+    def information(
+        self, z: Tensor, flat: Tensor, jacobian: Tensor, in_likelihood: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Fisher information of each stream's observations as of normal variables with the same mean and variance.
 
         Args:
             z: `[P, D]`.
-            flat: `[P, M]` expected figures there.
+            flat: `[P, M]` expected observations there.
             jacobian: `[P, M, D]` their derivatives.
-            seen: `[W, places]` which figures, by signal; signals that are not named or of which nothing is seen are left out.
+            in_likelihood: `[W, places]` which observations, by stream; streams that are not named or of which nothing is seen are left out.
 
         Returns:
-            `[P, D, D]` by signal.
+            `[P, D, D]` by stream.
         """
         layout = self.simulator.layout
         expected, rows = layout.split(flat.clamp_min(SMALLEST_MEAN)), layout.split(jacobian.movedim(-1, 0))
         return {
-            signal: self._information_of(signal, z, expected[signal], rows[signal], which)
-            for signal, which in seen.items()
+            name: self._information_of(name, z, expected[name], rows[name], which)
+            for name, which in in_likelihood.items()
             if bool(which.any())
         }
 
-    def _information_of(self, signal: str, z: Tensor, mean: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
-        error, study = (self.error(z) or {}).get(signal), self.simulator.study
-        stream, tested = study.stream(signal), self.data.tested.get(signal)
-        names = tuple(n for n in (study.dispersion(signal), study.overdispersion(signal)) if n is not None)
+    def _information_of(self, name: str, z: Tensor, mean: Tensor, rows: Tensor, in_likelihood: Tensor) -> Tensor:
+        error, study = (self.error(z) or {}).get(name), self.simulator.study
+        stream, tested = study.stream(name), self.data.tested.get(name)
+        names = tuple(n for n in (study.dispersion(name), study.overdispersion(name)) if n is not None)
         at = torch.tensor([self.simulator.space.slice_of(name).start for name in names], device=z.device)
         few, prior = z.index_select(-1, at), self.simulator.space.subset(names)
 
         def log_variance(point: Tensor) -> Tensor:
             return variance(stream, mean, prior.to_theta(point), error, tested).log()
 
-        chosen = seen.to(mean)
+        chosen = in_likelihood.to(mean)
         weight = chosen / log_variance(few).exp()
         out = torch.einsum("dpws,pws,epws->pde", rows, weight, rows)
         # the two coordinates that shape the variance: information (d log variance)^2 / 2

@@ -79,17 +79,17 @@ def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> Stream
     """The observations that the likelihood takes in, each with its place among the expected counts (`Layout.flat`)."""
     study, streams, surveys = layout.study, [], []
     parameters = {p.name: p for p in space.parameters}
-    for name in data.signals:
+    for name in data.streams:
         own, series = study.stream(name), data.counts[name]
         relative_sd = study.dispersion(name)
         if isinstance(own.family, BetaBinomial):
-            seen = data.seen[name].flatten()
+            in_likelihood = data.in_likelihood[name].flatten()
             surveys.append(
                 Survey(
                     own,
-                    layout.slices[name].start + seen.nonzero()[:, 0],
-                    series.flatten()[seen],
-                    data.tested[name].flatten()[seen],
+                    layout.slices[name].start + in_likelihood.nonzero()[:, 0],
+                    series.flatten()[in_likelihood],
+                    data.tested[name].flatten()[in_likelihood],
                     None if relative_sd is None else space.slice_of(relative_sd).start,
                     None if relative_sd is None else parameters[relative_sd],
                 )
@@ -99,7 +99,7 @@ def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> Stream
         streams.append(
             Stream(
                 layout.slices[name],
-                torch.where(data.seen[name], series, torch.nan),
+                torch.where(data.in_likelihood[name], series, torch.nan),
                 "counts" if own.counts else "log-normal",
                 relative_sd,
                 study.overdispersion(name),
@@ -112,11 +112,11 @@ def observations_of(space: ParameterSpace, data: Data, layout: Layout) -> Stream
 def compared(data: Data, layout: Layout) -> Tensor:
     """`[M]` which expected counts are compared with data: the weeks that the likelihood takes in, without infections."""
     none = {name: torch.zeros(layout.weeks, len(p), dtype=torch.float64) for name, p in layout.places.items()}
-    return layout.flat(none | {name: x.double() for name, x in data.seen.items()}) > 0
+    return layout.flat(none | {name: x.double() for name, x in data.in_likelihood.items()}) > 0
 
 
 def people_per_agent(simulator: Simulator, weeks: int) -> Tensor:
-    """`[M]` people an agent stands for, for each expected count: of its district, or of the whole country."""
+    """`[M]` people an agent stands for, for each expected count: of its region, or of the whole country."""
     people = torch.as_tensor(simulator.population.people_per_agent, dtype=torch.float64)
     size = torch.as_tensor(simulator.population.region_size, dtype=torch.float64)
     country = (people * size).sum() / size.sum()

@@ -32,7 +32,7 @@ class Config(BaseModel):
         round_runs: runs of a round.
         round_jacobians: runs of a round with their Jacobian, at some of the same draws.
         slope_scale: agents per person of the sample on which these Jacobians are taken; not below that of the others.
-        balance: how far small districts are over-sampled, 0 (proportional) to 1.
+        balance: how far small regions are over-sampled, 0 (proportional) to 1.
         seed: of everything random.
         device: "cpu" or "cuda".
         gradient: "local" fits the flow with the Jacobians and values that the warm start kept, and simulates nothing more; "reverse" and
@@ -50,9 +50,9 @@ class Config(BaseModel):
         jacobian_draws: how many of them with their Jacobian under two random streams, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
         prior_draws: simulations of the prior predictive.
-        signals: what the likelihood sees, options of the study.
-        synthetic: calibrate figures simulated from this seed's draw of the prior instead of the real ones.
-        scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no figures, no report.
+        streams: what the likelihood sees, options of the study.
+        synthetic: calibrate observations simulated from this seed's draw of the prior instead of the real ones.
+        scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no plots, no report.
         smoke: a run that touches everything and fits nothing well.
     """
 
@@ -86,11 +86,11 @@ class Config(BaseModel):
     replicates: int = Field(default=8, ge=1)
     prior_draws: int = Field(default=64, ge=10)
     noise_runs: int = Field(default=16, ge=4)
-    signals: tuple[str, ...] = Field(min_length=1)
+    streams: tuple[str, ...] = Field(min_length=1)
     synthetic: int | None = None
     scores_only: bool = False
     smoke: bool = False
-    figures: str | None = None
+    data: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -141,10 +141,10 @@ def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Con
         values["estimator"] = "local-score"
     values |= {key: value for key, value in settings.items() if value is not None}
     declared = load_study(study)
-    given = values.get("signals")
-    values["signals"] = declared.default_options if given is None else declared.parse_options(given)
-    if values.get("figures") is not None:
-        values["figures"] = str(Path(values["figures"]))
+    given = values.get("streams")
+    values["streams"] = declared.default_options if given is None else declared.parse_options(given)
+    if values.get("data") is not None:
+        values["data"] = str(Path(values["data"]))
     try:
         config = Config(study=study, smoke=smoke, **values)
     except ValidationError as error:

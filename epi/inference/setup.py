@@ -1,4 +1,4 @@
-"""The study from figures to report, phase by phase; each phase leaves its files in the run's folder."""
+"""The study from tables to report, phase by phase; each phase leaves its files in the run's folder."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class Study:
     """Everything a run needs, built once.
 
     Attributes:
-        config: settings. figures: the real figures. population: the agents. space: the parameters.
+        config: settings. epidemic_data: the real data. population: the agents. space: the parameters.
         short, full: simulators over the fitted weeks and over all weeks, on the run's device.
         sample_short, sample_full: the same on a sample, for Jacobians; they are `short` and `full` unless asked otherwise.
         country_short, country_full: on the population whose runs set intercept and curvature of the emulator and make the forecast;
             None if that is `short` and `full` and no other sample.
         slope_short: over the fitted weeks, for the Jacobians of the rounds.
         feature_map: features in which log expected counts are nearly straight.
-        data: figures of all weeks to be calibrated (real or synthetic).
+        data: observations of all weeks to be calibrated (real or synthetic).
         truth: `[D]` z of a synthetic epidemic, else None.
     """
 
     config: Config
-    figures: EpidemicData
+    epidemic_data: EpidemicData
     population: Population
     space: ParameterSpace
     short: Simulator
@@ -85,7 +85,7 @@ class Study:
     @property
     def declared(self) -> Declared:
         """The study as it was declared."""
-        return self.figures.study
+        return self.epidemic_data.study
 
     @property
     def fit_data(self) -> Data:
@@ -127,11 +127,11 @@ class Study:
     def fingerprint(self) -> str:
         """A hash of the tables, the data, the priors and what shapes the likelihood: work of another problem is refused."""
         digest = hashlib.sha256(self.space.describe().to_json().encode())
-        for table in sorted(self.figures.folder.glob("*.csv")):
+        for table in sorted(self.epidemic_data.folder.glob("*.csv")):
             digest.update(table.read_bytes())
         for name in sorted(self.data.counts):
             digest.update(self.data.counts[name].double().cpu().numpy().tobytes())
-            digest.update(self.data.seen[name].cpu().numpy().tobytes())
+            digest.update(self.data.in_likelihood[name].cpu().numpy().tobytes())
         keys = (
             "scale",
             "jacobian_scale",
@@ -154,60 +154,60 @@ class Study:
         return digest.hexdigest()[:16]
 
 
-def read_figures(config: Config) -> EpidemicData:
+def read_data(config: Config) -> EpidemicData:
     """The tables of the run, which must hold every week of the study.
 
     Raises:
         DataError: a table is damaged (see `load_data`) or lacks a week of the study.
     """
     study = load_study(config.study)
-    figures, calendar = load_data(study, Path(config.figures) if config.figures else None), study.calendar
+    epidemic_data, calendar = load_data(study, Path(config.data) if config.data else None), study.calendar
     for s in study.observed:
-        have = figures.series[s.name].index
+        have = epidemic_data.series[s.name].index
         missing = calendar.weeks().difference(have)
         if s.complete and len(missing):
             raise DataError(
                 f"{s.table} covers the weeks ending {have[0].date()} to {have[-1].date()}, and the study needs "
                 f"{calendar.first_week} to {calendar.last_week}; add the week ending {missing[0].date()} and the others missing."
             )
-    return figures
+    return epidemic_data
 
 
 def make_simulator(
-    config: Config, figures: EpidemicData, people: Population, space: ParameterSpace, last: date, device: str
+    config: Config, epidemic_data: EpidemicData, people: Population, space: ParameterSpace, last: date, device: str
 ) -> Simulator:
     """A simulator of `people` to the day `last`, on a device, in the precision that the configuration gives that device."""
-    calendar = figures.study.calendar
+    calendar = epidemic_data.study.calendar
     days, index = calendar.days_until(last), calendar.weeks(last=last)
     at, dtype = torch.device(device), config.dtype if device == config.device else torch.float64
     return Simulator(
         people,
-        make_context(figures, people, days, at, dtype),
-        make_observation(figures, people, days, index, at, dtype),
+        make_context(epidemic_data, people, days, at, dtype),
+        make_observation(epidemic_data, people, days, index, at, dtype),
         space,
         estimator=config.estimator,
     )
 
 
-def build(config: Config, figures: EpidemicData, run: RunFolder, console: Console) -> Study:
-    """Build the population and the simulators, and simulate synthetic figures if asked to."""
+def build(config: Config, epidemic_data: EpidemicData, run: RunFolder, console: Console) -> Study:
+    """Build the population and the simulators, and simulate synthetic data if asked to."""
     with run.phase("population"):
-        population, quality = build_population(figures, config.scale, config.seed, balance=config.balance)
+        population, quality = build_population(epidemic_data, config.scale, config.seed, balance=config.balance)
     for line in quality.lines():
         console.print(line, highlight=False)
-    calendar, space = figures.study.calendar, parameter_space(figures.study)
+    calendar, space = epidemic_data.study.calendar, parameter_space(epidemic_data.study)
 
     def simulator(people: Population, last: date) -> Simulator:
-        return make_simulator(config, figures, people, space, last, config.device)
+        return make_simulator(config, epidemic_data, people, space, last, config.device)
 
     short, full = (simulator(population, last) for last in (calendar.forecast_from, calendar.last_week))
     sample_short, sample_full = short, full
     if config.jacobian_scale is not None:
-        sample, _ = build_population(figures, config.jacobian_scale, config.seed, balance=config.balance)
+        sample, _ = build_population(epidemic_data, config.jacobian_scale, config.seed, balance=config.balance)
         sample_short, sample_full = (simulator(sample, last) for last in (calendar.forecast_from, calendar.last_week))
     country_short, country_full = (short, full) if sample_short is not short else (None, None)
     if config.country_scale > config.scale:
-        country, _ = build_population(figures, config.country_scale, config.seed, balance=config.balance)
+        country, _ = build_population(epidemic_data, config.country_scale, config.seed, balance=config.balance)
         country_short, country_full = (
             simulator(country, last) for last in (calendar.forecast_from, calendar.last_week)
         )
@@ -216,19 +216,19 @@ def build(config: Config, figures: EpidemicData, run: RunFolder, console: Consol
         if country_short is not None and config.slope_scale == config.country_scale:
             slope_short = country_short
         else:
-            wider, _ = build_population(figures, config.slope_scale, config.seed, balance=config.balance)
+            wider, _ = build_population(epidemic_data, config.slope_scale, config.seed, balance=config.balance)
             slope_short = simulator(wider, calendar.forecast_from)
     weeks = full.observation.weeks
-    data, truth = observed(figures, weeks, config.signals), None
-    if not data.signals:
+    data, truth = observed(epidemic_data, weeks, config.streams), None
+    if not data.streams:
         raise StudyError(
-            f"Signal {', '.join(config.signals)} has no figure up to {calendar.forecast_from} to be fitted to; name another one too."
+            f"Data stream {', '.join(config.streams)} has no figure up to {calendar.forecast_from} to be fitted to; name another one too."
         )
     if config.synthetic is not None:
         from epi.inference.synthetic import synthetic_data
 
         with run.phase("synthetic"):
-            country, _ = build_population(figures, 1.0, config.seed)
+            country, _ = build_population(epidemic_data, 1.0, config.seed)
             truth, data = synthetic_data(full, simulator(country, calendar.last_week), data, config.synthetic)
             run.count("synthetic")
     table = space.describe()
@@ -243,7 +243,7 @@ def build(config: Config, figures: EpidemicData, run: RunFolder, console: Consol
     )  # fmt: skip
     return Study(
         config,
-        figures,
+        epidemic_data,
         population,
         space,
         short,
@@ -257,7 +257,7 @@ def build(config: Config, figures: EpidemicData, run: RunFolder, console: Consol
         make_features(
             short
             if config.device == "cpu"
-            else make_simulator(config, figures, population, space, calendar.forecast_from, "cpu")
+            else make_simulator(config, epidemic_data, population, space, calendar.forecast_from, "cpu")
         ),
         data,
         truth,
@@ -303,7 +303,7 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
         run.skip("fit steps", result.skipped)
     for text, number in result.errors.items():
         run.notice(f"The simulator raised {text!r} for {number} particles of the fit; they were left out.")
-    if result.stopped_because != "settled":
+    if result.stopped_because != "converged":
         run.notice(
             f"The fit ended at its limit ({result.stopped_because.replace('_', ' ')}, {result.steps} steps) and not because the ELBO had "
             "settled: intervals may still be too wide or too narrow. Give it more time with --max-seconds and --max-steps."
@@ -315,9 +315,9 @@ def calibrate(study: Study, run: RunFolder, console: Console, *, resume: bool) -
 def hierarchy(space: ParameterSpace, roles: Roles) -> list[tuple[int, int, int, float]]:
     """The effects with a spread of their own as `make_flow` wants them."""
     rows, basis = [], torch.eye(space.dim, dtype=torch.float64)
-    for effect, spread in roles.hierarchy.items():
-        block, at = space.slice_of(effect), space.slice_of(spread).start
-        ends = space.to_theta(torch.stack([basis[at], 0 * basis[at]]))[spread].log()
+    for effect, sd in roles.hierarchy.items():
+        block, at = space.slice_of(effect), space.slice_of(sd).start
+        ends = space.to_theta(torch.stack([basis[at], 0 * basis[at]]))[sd].log()
         rows.append((at, block.start, block.stop, float(ends[0] - ends[1])))
     return rows
 

@@ -1,4 +1,4 @@
-"""Figures simulated from a known draw of the prior, and whether the calibration finds it again."""
+"""Observations simulated from a known draw of the prior, and whether the calibration finds it again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int)
     Args:
         sample: simulator on which it is seen whether a draw takes off, over all weeks.
         country: the same on the whole population (scale 1): the data have the chance that the country has.
-        real: says what the likelihood sees and where figures are missing.
+        real: says what the likelihood sees and where observations are missing.
         seed: names the draw.
 
     Returns:
@@ -70,7 +70,7 @@ def synthetic_data(sample: Simulator, country: Simulator, real: Data, seed: int)
             }
         # where the real series has a gap, this one has
         gaps = {s: torch.where(real.counts[s].isnan(), torch.nan, x) for s, x in drawn.items()}
-        return z[0], Data(gaps, real.seen, real.fitted, real.tested)
+        return z[0], Data(gaps, real.in_likelihood, real.fitted, real.tested)
     raise StudyError(
         f"None of {ATTEMPTS} prior draws of synthetic seed {seed} gave an epidemic of {enough:,.0f} cases; choose another seed."
     )

@@ -51,13 +51,13 @@ class PriorInfectionModel:
         kinds = hosts.susceptibility.shape[-1]
         left = 1 - self.protection(theta).mT  # [*batch, A, S]
         left = left.repeat_interleave(kinds // ages, -2)[..., None, :]  # [*batch, K, 1, S]
-        again = infected * left
-        factor = 1 - infected + again  # [*batch, K, C, S]
+        reinfected = infected * left
+        factor = 1 - infected + reinfected  # [*batch, K, C, S]
         waning = (hosts.waning[..., None, :] * factor).flatten(-3, -2)
         severity = hosts.severity[..., None, :]
         if self.part.against_severe is not None:
             milder = theta["prior_against_severe"][..., None, None, None]
-            severity = severity * (1 - milder * again / factor)
+            severity = severity * (1 - milder * reinfected / factor)
         else:
             severity = severity.expand_as(factor)
         wide = {

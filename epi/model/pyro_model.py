@@ -47,4 +47,4 @@ def model(
             pyro.sample(s.name, fn.to_event(2))
         else:
             known = data.counts[s.name].nan_to_num(1.0)
-            pyro.sample(s.name, fn.mask(data.seen[s.name]).to_event(2), obs=known)
+            pyro.sample(s.name, fn.mask(data.in_likelihood[s.name]).to_event(2), obs=known)

@@ -191,9 +191,9 @@ class Simulator:
         declared = self.study.host_parameters()
         names, sizes = [p.name for p in declared], [p.size for p in declared]
         # what moves only what is seen of an epidemic needs no derivative of the epidemic
-        seen = {p.name for p in self.study.parameters() if p.observation}
+        observational = {p.name for p in self.study.parameters() if p.observation}
         active = torch.tensor(
-            [p.name not in seen for p in self.space.parameters for _ in range(p.size)], device=here.device
+            [p.name not in observational for p in self.space.parameters for _ in range(p.size)], device=here.device
         )
 
         def along(direction: Tensor) -> dict[str, Tensor]:

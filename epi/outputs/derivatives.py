@@ -13,7 +13,7 @@ COUNTED = ("cases", "admissions")
 """Kinds of streams that are summed; of several of a kind the first: others count the same people again."""
 
 HEADLINES = ("cases in the forecast weeks", "admissions in the forecast weeks")
-"""The outputs that figures and report lead with."""
+"""The outputs that plots and report lead with."""
 
 
 def week_name(counted: str, week: str) -> str:
@@ -32,24 +32,24 @@ def first_streams(streams: NDArray[np.str_]) -> dict[str, str]:
 
 
 def functionals(jacobian: xr.Dataset, forecast_from: str) -> list[Functional]:
-    """Scalar outputs: national totals over the forecast weeks, each week's total, each district's forecast total.
+    """Scalar outputs: national totals over the forecast weeks, each week's total, each region's forecast total.
 
     Args:
         jacobian: `jacobian.nc`, with `output_signal`, `output_week`, `output_place` on the axis `output`.
         forecast_from: ISO date that ends the first forecast week.
     """
-    signal, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week", "place"))
+    stream, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("stream", "week", "place"))
     later = week >= forecast_from
     chosen = []
-    first = first_streams(signal)
+    first = first_streams(stream)
     for counted, key in first.items():
-        here = signal == key
+        here = stream == key
         chosen.append(Functional(f"{counted} in the forecast weeks", (here & later).astype(float), counted))
         chosen += [
             Functional(week_name(counted, day), (here & (week == day)).astype(float), counted)
             for day in sorted(set(week[here]))
         ]
-    here = signal == first.get("cases", "")
+    here = stream == first.get("cases", "")
     for name in dict.fromkeys(place[here]):
         chosen.append(
             Functional(
@@ -77,7 +77,7 @@ def sensitivity_table(
         first,
         jacobian["z"].transpose("draw", "parameter").values,
         [str(name) for name in jacobian["parameter"].values],
-        # a week before the epidemic reaches a signal moves with nothing: no ranking of it exists
+        # a week before the epidemic reaches a stream moves with nothing: no ranking of it exists
         [f for f in functionals(jacobian, forecast_from) if np.nan_to_num(first[:, np.asarray(f.weights) != 0]).any()],
         generator,
         second=second,

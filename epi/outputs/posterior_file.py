@@ -47,7 +47,7 @@ def of_chains(study: Study, posterior: EmulatorPosterior, errors: SharedError, f
     for row, own in zip(both, posterior.outputs_given(z, errors, off), strict=True):
         row[:, which] = own
     expected, relative = (study.short.layout.split(row) for row in both)
-    pointwise = _pointwise(study, z, expected, {s: relative[s].sqrt() for s in study.fit_data.signals})
+    pointwise = _pointwise(study, z, expected, {s: relative[s].sqrt() for s in study.fit_data.streams})
     stats = {"lp": found.log_density, "energy": found.energy, "diverging": found.diverging}
     return KeptPosterior(
         every[..., : study.space.dim],
@@ -59,7 +59,7 @@ def of_chains(study: Study, posterior: EmulatorPosterior, errors: SharedError, f
 
 def of_independent_draws(study: Study, z: Tensor, flat: Tensor, log_q: Tensor) -> KeptPosterior:
     """Independent draws `z [S, D]` of a fit without chains: as one chain, with the log likelihood of their own simulations."""
-    pointwise = _pointwise(study, z, fitted_weeks(study, flat), dict.fromkeys(study.fit_data.signals))
+    pointwise = _pointwise(study, z, fitted_weeks(study, flat), dict.fromkeys(study.fit_data.streams))
     joint = torch.stack([x.nansum((1, 2)) for x in pointwise.values()]).sum(0)
     joint = joint - 0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
     stats = {"lp": joint[None].numpy(), "log_q": log_q[None].numpy()}
@@ -76,11 +76,11 @@ def _pointwise(
 ) -> dict[str, Tensor]:
     """Log likelihood `{stream: [S, W, places]}`, NaN where the likelihood has no observation."""
     theta, data, out = study.space.to_theta(z), study.fit_data, {}
-    for s in data.signals:
+    for s in data.streams:
         fn = observation_distribution(study.declared.stream(s), expected[s], theta, error[s], data.tested.get(s))
         value = fn.log_prob(data.counts[s].nan_to_num(1.0))
         out[s] = value.new_full((len(z), study.full.weeks, value.shape[2]), math.nan)
-        out[s][:, : study.short.weeks] = torch.where(data.seen[s], value, math.nan)
+        out[s][:, : study.short.weeks] = torch.where(data.in_likelihood[s], value, math.nan)
     return out
 
 
@@ -116,7 +116,7 @@ def save_posterior(
         """`[S * replicates, W, places]` to `[1, S, replicates, W, places]`."""
         return {n: counts[n].reshape(1, -1, study.config.replicates, *counts[n].shape[1:]) for n in observed}
 
-    people = study.figures.population
+    people = study.epidemic_data.population
     groups = {
         # single precision: there are many
         "posterior": sites(kept.z, np.float32 if len(kept.z) > 1 else np.float64),
@@ -131,12 +131,12 @@ def save_posterior(
         "constant_data": {
             "fitted_week": study.data.fitted.numpy(), "masked_week": declared.calendar.masked(weeks),
             f"population_{axis}": people.sum(1), "population_age": people.sum(0),
-            **{f"seen_{name}": study.data.seen[name].numpy() for name in observed},
+            **{f"in_likelihood_{name}": study.data.in_likelihood[name].numpy() for name in observed},
         },
     }  # fmt: skip
     dims = {name: ["week", by] for name, by in layout.axes.items()}
     dims |= {p.name: [p.axis] for p in declared.parameters() if p.labels}
-    dims |= {f"seen_{name}": dims[name] for name in observed}
+    dims |= {f"in_likelihood_{name}": dims[name] for name in observed}
     dims |= {"fitted_week": ["week"], "masked_week": ["week"], f"population_{axis}": [axis], "population_age": ["age"]}
     coords = {"week": weeks.to_numpy()} | {p.axis: list(p.labels) for p in declared.parameters() if p.labels}
     coords |= {by: list(layout.places[name]) for name, by in layout.axes.items()}

@@ -15,7 +15,7 @@ from calib.storage import FORECAST_DRAWS
 from epi.data import EpidemicData
 from epi.errors import StudyError
 from epi.inference.settings import Config
-from epi.inference.setup import make_simulator, read_figures
+from epi.inference.setup import make_simulator, read_data
 from epi.model import Simulator, parameter_space
 from epi.outputs.run_files import RunFiles
 from epi.population.build import build_population
@@ -28,14 +28,14 @@ class Fitted:
     Attributes:
         run: the run's files.
         config: its settings, at the scale and on the device asked for.
-        figures: the tables it was fitted to.
-        simulator: of all weeks; `population`, `space`, `context` and `observation` hang on it.
+        epidemic_data: the tables it was fitted to.
+        simulator: of all weeks; `population`, `space`, `context` and `observation` depend on it.
         theta: posterior draws by Pyro site, `[S, *event]`, double precision.
     """
 
     run: RunFiles
     config: Config
-    figures: EpidemicData
+    epidemic_data: EpidemicData
     simulator: Simulator
     theta: dict[str, Tensor]
 
@@ -46,7 +46,7 @@ class Fitted:
 
 
 def rebuild(folder: Path, *, scale: float | None = None, device: str = "cpu", last: date | None = None) -> Fitted:
-    """Build the study of a run again: figures, population, simulator and posterior draws.
+    """Build the study of a run again: tables, population, simulator and posterior draws.
 
     Args:
         folder: the run's folder.
@@ -76,13 +76,13 @@ def rebuild(folder: Path, *, scale: float | None = None, device: str = "cpu", la
         ) from error
     space = parameter_space(study)
     theta = posterior_draws(files, {p.name: p.shape for p in space.parameters})
-    figures = read_figures(config)
-    population, _ = build_population(figures, config.scale, config.seed, balance=config.balance)
+    epidemic_data = read_data(config)
+    population, _ = build_population(epidemic_data, config.scale, config.seed, balance=config.balance)
     return Fitted(
         files,
         config,
-        figures,
-        make_simulator(config, figures, population, space, last or study.calendar.last_week, device),
+        epidemic_data,
+        make_simulator(config, epidemic_data, population, space, last or study.calendar.last_week, device),
         theta,
     )
 

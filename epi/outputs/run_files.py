@@ -1,4 +1,4 @@
-"""What a finished run left, read from its folder: the only source of figures and report."""
+"""What a finished run left, read from its folder: the only source of plots and report."""
 
 from __future__ import annotations
 
@@ -18,12 +18,21 @@ from calib import RunFolder
 from calib.storage import FORECAST_DRAWS, datasets_of, load_inference_data, load_jacobian
 from epi.errors import NotKept, StudyError
 from epi.model import parameter_space
+from epi.outputs.former_names import dataset_of_now, existing, manifest_of_now, table_of_now
 from epi.study import Cases, Study, load_study
 
 Array = NDArray[np.float64]
 
 
-FILES = ("posterior.nc", "jacobian.nc", "history.csv", "sensitivity.csv", "signals.csv", "scores.json", "forecast.csv")
+FILES = (
+    "posterior.nc",
+    "jacobian.nc",
+    "history.csv",
+    "sensitivity.csv",
+    "stream_information.csv",
+    "scores.json",
+    "forecast.csv",
+)
 """What a run leaves beside its manifest."""
 
 
@@ -38,14 +47,14 @@ class RunFiles:
     folder: Path
 
     def require(self) -> None:
-        """Check that the run left every file that figures and report are made of.
+        """Check that the run left every file that plots and report are made of.
 
         Raises:
             RunFolderError: the folder holds no run.
             StudyError: one of its files is not there.
         """
         status = self.manifest["status"]
-        missing = [name for name in FILES if not (self.folder / name).is_file()]
+        missing = [name for name in FILES if not existing(self.folder, name).is_file()]
         if missing:
             raise StudyError(
                 f"{self.folder} (a run with status {status}) lacks {', '.join(missing)}; run the study to its end before drawing."
@@ -54,7 +63,7 @@ class RunFiles:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """`manifest.json`."""
-        return RunFolder.open(self.folder).manifest
+        return manifest_of_now(RunFolder.open(self.folder).manifest)
 
     @cached_property
     def study(self) -> Study:
@@ -73,7 +82,10 @@ class RunFiles:
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
-        groups = datasets_of(load_inference_data(self.folder / "posterior.nc"))
+        groups = {
+            name: dataset_of_now(data)
+            for name, data in datasets_of(load_inference_data(self.folder / "posterior.nc")).items()
+        }
         if FORECAST_DRAWS not in groups:
             raise StudyError(
                 f"{self.folder / 'posterior.nc'} is of an earlier version (no {FORECAST_DRAWS}); calibrate again."
@@ -83,7 +95,7 @@ class RunFiles:
     @cached_property
     def jacobian(self) -> xr.Dataset:
         """`jacobian.nc`."""
-        return load_jacobian(self.folder / "jacobian.nc")
+        return dataset_of_now(load_jacobian(self.folder / "jacobian.nc"))
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -98,9 +110,11 @@ class RunFiles:
         )
 
     @cached_property
-    def taught(self) -> pd.DataFrame:
-        """`signals.csv`."""
-        return self._table("signals.csv", ("option", "fitted", "quantity", "sd", "sd_other", "wider", "shown"))
+    def stream_information(self) -> pd.DataFrame:
+        """`streams.csv`."""
+        return self._table(
+            "stream_information.csv", ("option", "fitted", "quantity", "sd", "sd_other", "wider", "shown")
+        )
 
     @cached_property
     def derived(self) -> pd.DataFrame:
@@ -134,10 +148,10 @@ class RunFiles:
         return content
 
     def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-        file = self.folder / name
+        file = existing(self.folder, name)
         if not file.is_file():
             raise StudyError(f"There is no {file}; run the study to its end before drawing.")
-        table = pd.read_csv(file)
+        table = table_of_now(pd.read_csv(file))
         missing = [column for column in columns if column not in table.columns]
         if missing:
             raise StudyError(f"{file} lacks the column {missing[0]}; run the study again.")
@@ -154,9 +168,9 @@ class RunFiles:
         return np.asarray(self.groups["constant_data"]["fitted_week"].values).astype(bool)
 
     @cached_property
-    def signals(self) -> list[str]:
-        """Names of the signals of which the likelihood saw something."""
-        return [s.name for s in self.study.observed if self.seen(s.name).any()]
+    def streams(self) -> list[str]:
+        """Names of the streams of which the likelihood saw something."""
+        return [s.name for s in self.study.observed if self.in_likelihood(s.name).any()]
 
     @cached_property
     def people_by_region(self) -> Array:
@@ -176,9 +190,9 @@ class RunFiles:
             raise NotKept(f"Study {self.study.name!r} has no cases.")
         return found.name
 
-    def seen(self, name: str) -> NDArray[np.bool_]:
-        """`[week, place]`, figures of a signal that the likelihood saw."""
-        return np.asarray(self.groups["constant_data"][f"seen_{name}"].values).astype(bool)
+    def in_likelihood(self, name: str) -> NDArray[np.bool_]:
+        """`[week, place]`, observations of a stream that the likelihood saw."""
+        return np.asarray(self.groups["constant_data"][f"in_likelihood_{name}"].values).astype(bool)
 
     @cached_property
     def masked(self) -> NDArray[np.bool_]:
@@ -198,7 +212,7 @@ class RunFiles:
         return np.asarray(array.stack(sample=axes).transpose("sample", ...).values, dtype=np.float64)
 
     def observed(self, name: str) -> Array:
-        """Figures `[week, place]`, NaN where there are none."""
+        """Observations `[week, place]`, NaN where there are none."""
         return np.asarray(self.groups["observed_data"][name].values, dtype=np.float64)
 
     def places(self, name: str) -> list[str]:
@@ -224,7 +238,7 @@ class RunFiles:
 
     @cached_property
     def truth(self) -> dict[str, float]:
-        """Known values of flat parameters where the figures were simulated (`recovery.json`, z), else empty."""
+        """Known values of flat parameters where the observations were simulated (`recovery.json`, z), else empty."""
         file = self.folder / "recovery.json"
         if not file.is_file():
             return {}

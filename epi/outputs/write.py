@@ -40,7 +40,7 @@ from epi.model import observation_distribution
 from epi.outputs.derivatives import sensitivity_table
 from epi.outputs.derived import write_derived
 from epi.outputs.posterior_file import fitted_weeks, of_chains, of_independent_draws, save_posterior
-from epi.outputs.stream_information import taught
+from epi.outputs.stream_information import stream_information
 
 BASELINE_WEEKS = 1
 """Weeks before the study's first from which a baseline's history begins."""
@@ -171,8 +171,10 @@ def conclude(
     if not config.scores_only:
         with run.phase("sensitivity"):
             _sensitivity(study, run)
-            with atomic_path(run.file("signals.csv")) as temporary:
-                taught(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(temporary, index=False)
+            with atomic_path(run.file("stream_information.csv")) as temporary:
+                stream_information(study, inference, z, load_jacobian(run.file("jacobian.nc"))).to_csv(
+                    temporary, index=False
+                )
     if study.truth is not None:
         kept = recovery(study.space.names, study.truth.numpy(), many.numpy())
         atomic_write_json(run.file("recovery.json"), kept)
@@ -183,15 +185,15 @@ def conclude(
 def _differentiate(study: Study, z: Tensor, run: RunFolder, console: Console) -> None:
     """Write the Jacobians of the forecast at draws `z [S, D]`, under two random streams."""
     sampled, jacobian = jacobian_draws(study, z, run, console, purpose="forecast_jacobian")
-    again, second = jacobian_draws(study, z, run, console, purpose="forecast_jacobian_second")
-    fine = torch.isfinite(sampled + again).all(1) & torch.isfinite(jacobian + second).flatten(1).all(1)
+    repeated, second = jacobian_draws(study, z, run, console, purpose="forecast_jacobian_second")
+    fine = torch.isfinite(sampled + repeated).all(1) & torch.isfinite(jacobian + second).flatten(1).all(1)
     report_failed(fine, run, "posterior draws with Jacobians")
     with run.phase("files"):
         _save_jacobian(study, z[fine], sampled[fine], jacobian[fine], second[fine], run)
 
 
 def observations(study: Study, z: Tensor, flat: Tensor, stream: str) -> dict[str, np.ndarray]:
-    """Counts drawn around expected counts `[S, M]`: `{signal: [S * replicates, W, places]}`; infections are not observed."""
+    """Counts drawn around expected counts `[S, M]`: `{stream: [S * replicates, W, places]}`; infections are not observed."""
     theta = study.space.to_theta(z)
     expected, declared = study.full.layout.split(flat), study.declared
     tested = study.full.observation.tested
@@ -230,14 +232,14 @@ def _shares(errors: SharedError) -> dict[str, float | int]:
 
 
 def _save_jacobian(study: Study, z: Tensor, flat: Tensor, jacobian: Tensor, second: Tensor, run: RunFolder) -> None:
-    signal, week, place = zip(*study.full.layout.labels(), strict=True)
+    stream, week, place = zip(*study.full.layout.labels(), strict=True)
     save_jacobian(
         run.file("jacobian.nc"),
         flat.cpu(),
         jacobian,
         z.cpu(),
         study.space.names,
-        {"signal": signal, "week": week, "place": place},
+        {"stream": stream, "week": week, "place": place},
         second,
     )
 
@@ -262,15 +264,15 @@ def score_unseen(study: Study, predicted: dict[str, np.ndarray], run: RunFolder)
     begin = calendar.first_week - timedelta(weeks=BASELINE_WEEKS)
     rng = np.random.default_rng(derive_seed(study.config.seed, 0, "baseline"))
     forecasts, rows = {}, []
-    for signal, places in ((s.name, s.places(declared)) for s in declared.observed):
-        figures = study.data.counts[signal].numpy()
-        table = study.figures.series[signal].loc[str(begin) : str(calendar.forecast_from)].to_numpy(float)
+    for stream, places in ((s.name, s.places(declared)) for s in declared.observed):
+        observations = study.data.counts[stream].numpy()
+        table = study.epidemic_data.series[stream].loc[str(begin) : str(calendar.forecast_from)].to_numpy(float)
         # a baseline has no gaps: levels of nothing are nothing, and a series that has hardly begun has no baseline
-        history = np.nan_to_num(figures[known] if study.truth is not None else table)
+        history = np.nan_to_num(observations[known] if study.truth is not None else table)
         if len(history) < FEWEST_WEEKS:
             history = np.full((0, len(places)), np.nan)
-        forecasts[signal] = Forecast(predicted[signal][:, ~known], figures[~known], history, places)
-        rows.append(hub_rows(quantile_table(predicted[signal][:, ~known]), calendar.forecast_from, signal, places))
+        forecasts[stream] = Forecast(predicted[stream][:, ~known], observations[~known], history, places)
+        rows.append(hub_rows(quantile_table(predicted[stream][:, ~known]), calendar.forecast_from, stream, places))
     with atomic_path(run.file("forecast.csv")) as temporary:
         pd.concat(rows).to_csv(temporary, index=False)
     scores = score_run(forecasts, rng, forecast_periods(int((~known).sum())))

@@ -149,10 +149,10 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.05, help="agents per person, above 0 and at most 1")
     parser.add_argument("--balance", type=float, default=0.5, help="0: all regions sampled alike; 1: equal numbers")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figures", type=Path, default=None, help="a folder with tables of your own")
+    parser.add_argument("--data", type=Path, default=None, help="a folder with tables of your own")
     arguments = parser.parse_args()
     try:
-        data = load_data(load_study(arguments.study), arguments.figures)
+        data = load_data(load_study(arguments.study), arguments.epidemic_data)
         begun = time.perf_counter()
         _, fit = build_population(data, arguments.scale, arguments.seed, balance=arguments.balance)
     except StudyError as error:

@@ -13,17 +13,17 @@ from scipy.stats import norm
 from calib import Functional, sensitivity
 from calib.plotting import (
     Panel,
-    draw_elbo,
-    draw_fans,
-    draw_forest,
-    draw_matrix,
-    draw_pairs,
-    draw_rank_path,
-    draw_ranking,
-    draw_scores,
-    draw_shares_over_time,
-    draw_shrinkage,
-    draw_tornado,
+    plot_elbo,
+    plot_fans,
+    plot_forest,
+    plot_matrix,
+    plot_pairs,
+    plot_rank_path,
+    plot_ranking,
+    plot_scores,
+    plot_shares_over_time,
+    plot_shrinkage,
+    plot_tornado,
     save_figure,
 )
 from calib.storage import FORECAST_DRAWS
@@ -31,10 +31,10 @@ from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
 from epi.reporting.derived_plots import attack_rates, infections_and_cases, reproduction_numbers
-from epi.reporting.sentences import stop_words
+from epi.reporting.sentences import stop_sentences
 from epi.study import Admissions, Cases, Cohort, Deaths, Occupancy, Stream, Study, Wastewater
 
-FIGURES = "figures"
+PLOTS = "figures"
 SHOWN = 12
 """Rows of a ranking."""
 
@@ -58,7 +58,7 @@ def _stream(run: RunFiles, kind: type[Stream], by: str) -> str | None:
     return next((s.name for s in run.study.observed if isinstance(s, kind) and s.by == by), None)
 
 
-def forecast_districts(run: RunFiles) -> Figure:
+def forecast_regions(run: RunFiles) -> Figure:
     """Weekly cases of every region."""
     axis = run.study.region.axis
     return _fans(run, Cases, axis, f"Weekly reported cases by {axis}", columns=4, height=1.55)
@@ -79,10 +79,13 @@ def _fans(run: RunFiles, kind: type[Stream], by: str, title: str, columns: int, 
     if name is None:
         raise NotKept(f"The study has no stream {kind.__name__} by {by}.")
     draws, observed = run.predicted(name), run.observed(name)
-    seen = run.seen(name)
-    own = [None if run.study.stream(name).masked and seen.any() else seen[:, i] for i in range(seen.shape[1])]
+    in_likelihood = run.in_likelihood(name)
+    own = [
+        None if run.study.stream(name).masked and in_likelihood.any() else in_likelihood[:, i]
+        for i in range(in_likelihood.shape[1])
+    ]
     panels = [Panel(place, draws[..., i], observed[:, i], own[i]) for i, place in enumerate(run.places(name))]
-    return draw_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
+    return plot_fans(run.weeks, panels, run.fitted, run.masked, columns, title, height)
 
 
 def forecast_national(run: RunFiles) -> Figure:
@@ -94,10 +97,10 @@ def forecast_national(run: RunFiles) -> Figure:
             panels.append(Panel(title, run.predicted(found.name).sum(-1), run.observed(found.name).sum(-1)))
     if run.study.infections in run.groups["posterior_predictive"]:
         panels.append(Panel("Infections a week (estimate)", run.predicted(run.study.infections).sum(-1)))
-    return draw_fans(run.weeks, panels, run.fitted, run.masked, len(panels), run.study.country, height=2.7)
+    return plot_fans(run.weeks, panels, run.fitted, run.masked, len(panels), run.study.country, height=2.7)
 
 
-def forecast_signals(run: RunFiles) -> Figure:
+def forecast_streams(run: RunFiles) -> Figure:
     """The other streams for all regions as a whole."""
     shown: dict[type[Stream], str] = {
         Deaths: "Deaths a week",
@@ -115,16 +118,16 @@ def forecast_signals(run: RunFiles) -> Figure:
         add = _whole(run, s)
         panels.append(
             Panel(
-                title + ("" if s.name in run.signals else " (not fitted)"),
+                title + ("" if s.name in run.streams else " (not fitted)"),
                 add(run.predicted(s.name)),
                 add(run.observed(s.name)),
-                run.seen(s.name).any(-1),
+                run.in_likelihood(s.name).any(-1),
             )
         )
     if not panels:
         raise NotKept("The study has no other streams.")
     none = np.zeros_like(run.masked)
-    return draw_fans(run.weeks, panels, run.fitted, none, 2, f"{run.study.country}: the other signals", height=2.3)
+    return plot_fans(run.weeks, panels, run.fitted, none, 2, f"{run.study.country}: the other streams", height=2.3)
 
 
 def _whole(run: RunFiles, stream: Stream) -> Callable[[np.ndarray], np.ndarray]:
@@ -169,18 +172,18 @@ def forecast_wastewater(run: RunFiles) -> Figure:
     )
 
 
-def signals_taught(run: RunFiles) -> Figure:
-    """How much wider what is known would be without each signal."""
-    table = run.taught
+def stream_information(run: RunFiles) -> Figure:
+    """How much wider what is known would be without each stream."""
+    table = run.stream_information
     rows = list(dict.fromkeys(table.loc[table.shown, "quantity"]))
     options = [o for o in run.study.options if (table.option == o).any()]
     wide = table.pivot(index="quantity", columns="option", values="wider").loc[rows, options]
     fitted = dict(zip(table.option, table.fitted, strict=True))
-    return draw_matrix(
+    return plot_matrix(
         wide.to_numpy(),
         [run.label(q) for q in rows],
         [o if fitted[o] else f"{o}\n(not fitted)" for o in options],
-        "What each signal teaches: how much wider an interval is without it (linearised)",
+        "Information from each data stream: how much wider an interval is without it (linearised)",
     )
 
 
@@ -190,7 +193,7 @@ def parameters_forest(run: RunFiles) -> Figure:
 
 
 def parameters_forest_elements(run: RunFiles) -> Figure:
-    """Posterior beside prior of parameters by district, age, ..."""
+    """Posterior beside prior of parameters by region, age, ..."""
     return _forest(
         run,
         lambda name: "[" in name,
@@ -206,7 +209,7 @@ def _forest(run: RunFiles, chosen: Callable[[str], bool], title: str) -> Figure:
     units = ["" if unit == "standardised" else unit for unit in units]
     truth = [run.truth.get(names[i], np.nan) for i in keep] if run.truth else None
     title += ", true value (diamond)" if truth else ""
-    return draw_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title, truth)
+    return plot_forest(after[:, keep], prior, [run.label(names[i]) for i in keep], units, title, truth)
 
 
 def parameters_pairs(run: RunFiles) -> Figure:
@@ -215,7 +218,7 @@ def parameters_pairs(run: RunFiles) -> Figure:
     prior_names, before = run.draws("prior")
     reported = [name for name in names if name.startswith("ascertainment_")][-1:]
     chosen = [name for name in (*PAIRS[:3], *reported, *PAIRS[3:]) if name in names] or names[:6]
-    return draw_pairs(
+    return plot_pairs(
         after[:, [names.index(name) for name in chosen]],
         [run.label(name) for name in chosen],
         before[:, [prior_names.index(name) for name in chosen]],
@@ -239,21 +242,21 @@ def shrinkage(run: RunFiles) -> dict[str, np.ndarray]:
 def parameters_shrinkage(run: RunFiles) -> Figure:
     """How much of the prior's width each parameter lost."""
     rows = sorted(shrinkage(run).items(), key=lambda row: -float(np.median(row[1])))
-    return draw_shrinkage(
-        [(run.label(site), values) for site, values in rows], "What the figures told: prior width lost to the fit"
+    return plot_shrinkage(
+        [(run.label(site), values) for site, values in rows], "What the observations told: prior width lost to the fit"
     )
 
 
 def fit_elbo(run: RunFiles) -> Figure:
     """History of the ELBO with the step at which it stopped."""
     table = run.history
-    reason = stop_words(run)[0]
-    return draw_elbo(table["step"], table["elbo"], table["elbo_smoothed"], int(table["step"].iloc[-1]), reason)
+    reason = stop_sentences(run)[0]
+    return plot_elbo(table["step"], table["elbo"], table["elbo_smoothed"], int(table["step"].iloc[-1]), reason)
 
 
 def scores(run: RunFiles) -> Figure:
     """WIS beside the baseline's, and coverage, by horizon."""
-    return draw_scores(run.scores, {name: titles(run.study)[name] for name in run.signals})
+    return plot_scores(run.scores, {name: titles(run.study)[name] for name in run.streams})
 
 
 def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
@@ -266,14 +269,14 @@ def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") 
 def sensitivity_ranking(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
     """The leading parameters of an output by their share of the derivative measure."""
     top = rows_of(run, output, "derivative_share").head(SHOWN)
-    return draw_ranking(
+    return plot_ranking(
         [run.label(name) for name in top.parameter],
         top["index"],
         top.low,
         top.high,
         top.top_five,
         "share of the mean squared derivative, with its 95 % interval",
-        f"What {output} hang on",
+        f"What {output} depend on",
     )
 
 
@@ -286,7 +289,7 @@ def sensitivity_tornado(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
     """Swings of an output in its own unit."""
     wide = rows_of(run, output, "prior_swing").head(SHOWN)
     narrow = rows_of(run, output, "posterior_swing").set_index("parameter")["index"]
-    return draw_tornado(
+    return plot_tornado(
         [run.label(name) for name in wide.parameter],
         wide["index"],
         wide.low,
@@ -313,12 +316,12 @@ def sensitivity_over_time(run: RunFiles) -> Figure:
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:SHOWN]]
     order = table.to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal
     table = table.iloc[np.argsort(order, kind="stable")]
-    return draw_shares_over_time(
+    return plot_shares_over_time(
         table.to_numpy(),
         [run.label(name) for name in table.index],
         list(table.columns),
         run.forecast_from,
-        "What each week's national cases hang on (share of the mean squared derivative, %)",
+        "What each week's national cases depend on (share of the mean squared derivative, %)",
     )
 
 
@@ -338,7 +341,7 @@ def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
         replicates=2,
     )
     first = np.argsort(result.path_rank[-1])[:leading]
-    return draw_rank_path(
+    return plot_rank_path(
         result.path_draws,
         result.path_rank[:, first],
         [run.label(result.names[i]) for i in first],
@@ -348,17 +351,17 @@ def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
 
 ALL: dict[str, Callable[[RunFiles], Figure]] = {
     "forecast_national": forecast_national,
-    "forecast_districts": forecast_districts,
+    "forecast_regions": forecast_regions,
     "forecast_ages": forecast_ages,
     "forecast_admissions": forecast_admissions,
-    "forecast_signals": forecast_signals,
+    "forecast_streams": forecast_streams,
     "forecast_deaths": forecast_deaths,
     "forecast_occupancy": forecast_occupancy,
     "forecast_wastewater": forecast_wastewater,
     "reproduction_numbers": reproduction_numbers,
     "infections_and_cases": infections_and_cases,
     "attack_rates": attack_rates,
-    "signals_taught": signals_taught,
+    "stream_information": stream_information,
     "scores": scores,
     "parameters_forest": parameters_forest,
     "parameters_forest_elements": parameters_forest_elements,
@@ -392,7 +395,7 @@ def draw_all(folder: Path) -> list[Path]:
     run.require()
     paths = []
     for name, draw in ALL.items():
-        path = run.folder / FIGURES / f"{name}.png"
+        path = run.folder / PLOTS / f"{name}.png"
         try:
             figure = draw(run)
         except NotKept:  # the study has no such stream

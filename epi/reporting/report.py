@@ -13,8 +13,8 @@ from calib.plotting import interval, number
 from calib.storage import atomic_write_text
 from epi.errors import NotKept, StudyError
 from epi.outputs.run_files import RunFiles
-from epi.reporting import sentences as words
-from epi.reporting.plots import ALL, FIGURES, shrinkage, titles
+from epi.reporting import sentences as phrases
+from epi.reporting.plots import ALL, PLOTS, shrinkage, titles
 from epi.study import Reporting
 
 REPORT = "report.html"
@@ -25,7 +25,7 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` from the files of a run: one page, images inside, nothing loaded from elsewhere.
 
     Args:
-        folder: a run whose figures have been drawn (`draw_all`); nothing is simulated.
+        folder: a run whose plots have been drawn (`draw_all`); nothing is simulated.
 
     Returns:
         The page.
@@ -52,12 +52,12 @@ def write_report(folder: Path) -> Path:
 def content(run: RunFiles) -> dict[str, Any]:
     """Everything the template prints, as plain data."""
     manifest = run.manifest
-    fitted = [week for week, seen in zip(run.weeks, run.fitted & ~run.masked, strict=True) if seen]
+    fitted = [week for week, fitted_week in zip(run.weeks, run.fitted & ~run.masked, strict=True) if fitted_week]
     later = [week for week in run.weeks if week >= run.forecast_from]
     configuration = manifest["configuration"]
     return {
         "manifest": manifest,
-        "notices": [*synthetic_words(run), *manifest.get("notices", [])],
+        "notices": [*synthetic_sentences(run), *manifest.get("notices", [])],
         "image": {name: _image(run, name) for name in ALL if _drawn(run, name)},
         "title": run.study.title,
         "country": run.study.country,
@@ -65,41 +65,41 @@ def content(run: RunFiles) -> dict[str, Any]:
         "masked_because": run.study.calendar.masked_because,
         "axis": run.study.region.axis,
         "region_words": run.study.region.plural_name,
-        "first_week": words.day(fitted[0]),
-        "last_week": words.day(fitted[-1]),
-        "forecast_from": words.day(later[0]) if later else "",
-        "forecast_to": words.day(later[-1]) if later else "",
-        "masked_weeks": [words.day(week) for week, hidden in zip(run.weeks, run.masked, strict=True) if hidden],
-        "districts": len(run.study.region),
+        "first_week": phrases.day(fitted[0]),
+        "last_week": phrases.day(fitted[-1]),
+        "forecast_from": phrases.day(later[0]) if later else "",
+        "forecast_to": phrases.day(later[-1]) if later else "",
+        "masked_weeks": [phrases.day(week) for week, hidden in zip(run.weeks, run.masked, strict=True) if hidden],
+        "regions": len(run.study.region),
         "ages": len(run.study.ages),
         "parameters": parameter_rows(run),
         "parameter_count": len(run.draws()[0]),
         "draw_count": run.draws()[1].shape[0],
         "summary": summary(run),
-        "skill": words.skill_words(run, run.signals),
-        "signals": [run.study.stream(name).description for name in run.signals],
-        "unseen": [s.description for s in run.study.observed if s.name not in run.signals],
-        "taught": words.taught_words(run),
-        "extremes": words.extremes(run),
-        "horizons": {titles(run.study)[t]: horizon_rows(run, t) for t in run.signals},
+        "skill": phrases.skill_sentences(run, run.streams),
+        "streams": [run.study.stream(name).description for name in run.streams],
+        "unseen": [s.description for s in run.study.observed if s.name not in run.streams],
+        "stream_information": phrases.stream_sentences(run),
+        "extremes": phrases.extremes(run),
+        "horizons": {titles(run.study)[t]: horizon_rows(run, t) for t in run.streams},
         "places": place_rows(run, run.cases),
         "periods": list(run.scores[run.cases]["overall"]),
-        "what_matters": words.sensitivity_words(run),
-        "fit": words.fit_words(run),
-        "scale": scale_words(run),
+        "what_matters": phrases.sensitivity_sentences(run),
+        "fit": phrases.fit_sentences(run),
+        "scale": scale_sentences(run),
         "population": list(manifest.get("population", [])),
         "status": {"drawing": "complete"}.get(manifest["status"], manifest["status"]),
         "timings": timing_rows(manifest.get("timings", {})),
         "simulations": [(name.replace("_", " "), f"{n:,}") for name, n in manifest.get("simulations", {}).items()],
         "configuration": [(key.replace("_", " "), _shown(value)) for key, value in configuration.items()],
-        "shrunk": shrunk_words(run),
+        "shrunk": shrunk_sentence(run),
         "limits": limits(run),
     }
 
 
 def _drawn(run: RunFiles, name: str) -> bool:
     """Whether a figure belongs to the run's study."""
-    if (run.folder / FIGURES / f"{name}.png").is_file():
+    if (run.folder / PLOTS / f"{name}.png").is_file():
         return True
     try:
         ALL[name](run)
@@ -109,9 +109,9 @@ def _drawn(run: RunFiles, name: str) -> bool:
 
 
 def _image(run: RunFiles, name: str) -> str:
-    file = run.folder / FIGURES / f"{name}.png"
+    file = run.folder / PLOTS / f"{name}.png"
     if not file.is_file():
-        raise StudyError(f"There is no {file}; draw the figures of the run before writing its report.")
+        raise StudyError(f"There is no {file}; draw the plots of the run before writing its report.")
     return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
 
 
@@ -123,18 +123,18 @@ def _shown(value: Any) -> str:
 
 def summary(run: RunFiles) -> list[str]:
     """The few sentences that a reader in a hurry takes along."""
-    sentences = words.skill_words(run, [run.cases])
-    sentences += words.sensitivity_words(run)[:1]
-    sentences.append(words.k_hat_words(run))
+    sentences = phrases.skill_sentences(run, [run.cases])
+    sentences += phrases.sensitivity_sentences(run)[:1]
+    sentences.append(phrases.k_hat_sentence(run))
     return sentences
 
 
-def synthetic_words(run: RunFiles) -> list[str]:
-    """That the figures are simulated, and how many of the known parameters were found again."""
+def synthetic_sentences(run: RunFiles) -> list[str]:
+    """That the observations are simulated, and how many of the known parameters were found again."""
     if run.manifest["configuration"].get("synthetic") is None and not run.truth:
         return []
     sentence = (
-        "The figures of this run were simulated from known parameter values: nothing on this page is about "
+        "The observations of this run were simulated from known parameter values: nothing on this page is about "
         f"{run.study.country}."
     )
     names, draws = run.draws()
@@ -168,15 +168,15 @@ def parameter_rows(run: RunFiles) -> list[dict[str, str]]:
     return rows
 
 
-def shrunk_words(run: RunFiles) -> str:
-    """Which parameters the figures told most and least about."""
+def shrunk_sentence(run: RunFiles) -> str:
+    """Which parameters the observations told most and least about."""
     values = sorted(((float(np.median(v)), site) for site, v in shrinkage(run).items()), reverse=True)
-    told = words.listed([f"{run.label(site)} ({words.percent(v)} narrower)" for v, site in values[:3]])
+    told = phrases.listed([f"{run.label(site)} ({phrases.percent(v)} narrower)" for v, site in values[:3]])
     silent = [run.label(site) for v, site in values if v < 0.1]
-    text = f"The figures told most about {told}."
+    text = f"The observations told most about {told}."
     if silent:
         text += (
-            f" They told next to nothing (less than a tenth of the prior's width) about {words.listed(silent)}: "
+            f" They told next to nothing (less than a tenth of the prior's width) about {phrases.listed(silent)}: "
             + ("there the prior speaks.")
         )
     return text
@@ -203,8 +203,8 @@ def _score_cells(row: dict[str, Any]) -> list[str]:
         "–" if row["wis"] is None else number(row["wis"]),
         "–" if row["baseline_wis"] is None else number(row["baseline_wis"]),
         _ratio(row),
-        words.percent(row["coverage_50"]),
-        words.percent(row["coverage_95"]),
+        phrases.percent(row["coverage_50"]),
+        phrases.percent(row["coverage_95"]),
     ]
 
 
@@ -216,10 +216,10 @@ def timing_rows(timings: dict[str, float]) -> list[tuple[str, str, str]]:
     """Phase, time, share, the longest first."""
     total = sum(timings.values()) or 1.0
     rows = sorted(timings.items(), key=lambda row: -row[1])
-    return [(name.replace("_", " "), words.duration(s), words.percent(s / total)) for name, s in rows]
+    return [(name.replace("_", " "), phrases.duration(s), phrases.percent(s / total)) for name, s in rows]
 
 
-def scale_words(run: RunFiles) -> list[str]:
+def scale_sentences(run: RunFiles) -> list[str]:
     """What the scale of the population and the simulator's own noise do to the result."""
     manifest = run.manifest
     people = float(run.people_by_region.sum())
@@ -238,10 +238,10 @@ def scale_words(run: RunFiles) -> list[str]:
         (quiet, least), (loud, most) = by_region[0], by_region[-1]
         sentences.append(
             f"With the parameters fixed, chance alone moves the expected weekly cases from one simulation to the next by "
-            f"{words.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
-            f"simulations) for the country, and between {words.percent(least)} ({quiet}) and {words.percent(most)} ({loud}) for a "
-            f"{axis}. The fitted scatter of cases by {axis} is {words.percent(noise[f'dispersion_{axis}'])}: where chance is "
-            "of that size or larger, part of what looks like scatter of the figures is the simulator's own luck, and the "
+            f"{phrases.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
+            f"simulations) for the country, and between {phrases.percent(least)} ({quiet}) and {phrases.percent(most)} ({loud}) for a "
+            f"{axis}. The fitted scatter of cases by {axis} is {phrases.percent(noise[f'dispersion_{axis}'])}: where chance is "
+            "of that size or larger, part of what looks like scatter of the observations is the simulator's own chance, and the "
             f"intervals of that {axis} are wider than a larger population would make them."
         )
     else:
@@ -254,8 +254,8 @@ def _reporting_limits(run: RunFiles) -> list[str]:
     reporting = run.study.part(Reporting)
     if reporting is None:
         return []
-    starts = [words.day(r.start.isoformat()) for r in reporting.regimes if r.start is not None]
-    each = f"one value before and one after {words.listed(starts)}" if starts else "one value"
+    starts = [phrases.day(r.start.isoformat()) for r in reporting.regimes if r.start is not None]
+    each = f"one value before and one after {phrases.listed(starts)}" if starts else "one value"
     return [
         f"Reported cases are a share of infections; the model estimates that share with {each}, and it may have drifted since."
     ]
@@ -269,7 +269,7 @@ def limits(run: RunFiles) -> list[str]:
         "far it can be trusted.",
         "Sensitivities are derivatives where the posterior lies, extended along straight lines; far from there, for instance "
         "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
-        f"The model is made for the wave up to {words.day(run.weeks[-1])}: what comes after, such as another variant, is not in it.",
+        f"The model is made for the wave up to {phrases.day(run.weeks[-1])}: what comes after, such as another variant, is not in it.",
     ]
     if run.manifest["status"] not in ("complete", "drawing"):
         texts.insert(

@@ -48,13 +48,13 @@ def duration(seconds: float) -> str:
 def coverage_verdict(share: float | None) -> str:
     """What the observed coverage of 95 % intervals means."""
     if share is None:
-        return "no figures to compare with"
+        return "no observations to compare with"
     if share < 0.90:
         return "too narrow: the forecast is surer than it should be"
     return "wider than they need to be" if share > 0.99 else "about right"
 
 
-def skill_words(run: RunFiles, targets: Iterable[str]) -> list[str]:
+def skill_sentences(run: RunFiles, targets: Iterable[str]) -> list[str]:
     """One sentence for every target and period: score, against the baseline, coverage."""
     sentences = []
     for target in targets:
@@ -71,7 +71,7 @@ def skill_words(run: RunFiles, targets: Iterable[str]) -> list[str]:
             sentences.append(
                 f"{counted[0].upper()}{counted[1:]}, {period} weeks ahead: the error (WIS) was {number(row['wis'])}, {verdict} "
                 f"({number(row['baseline_wis'])}; relative WIS {ratio:.2f}). The 95 % intervals held "
-                f"{percent(row['coverage_95'])} of the figures ({coverage_verdict(row['coverage_95'])}), "
+                f"{percent(row['coverage_95'])} of the observations ({coverage_verdict(row['coverage_95'])}), "
                 f"the 50 % intervals {percent(row['coverage_50'])}."
             )
     return sentences
@@ -105,7 +105,7 @@ def leading(run: RunFiles, output: str, measure: str, count: int = 3, level: str
     return rows.sort_values("rank", kind="stable").head(count)
 
 
-def sensitivity_words(run: RunFiles) -> list[str]:
+def sensitivity_sentences(run: RunFiles) -> list[str]:
     """What matters most for each headline output, in its own unit."""
     sentences = []
     for output in HEADLINES:
@@ -144,24 +144,27 @@ def sensitivity_words(run: RunFiles) -> list[str]:
     return sentences
 
 
-def stop_words(run: RunFiles) -> tuple[str, str]:
+def stop_sentences(run: RunFiles) -> tuple[str, str]:
     """Why the fit stopped: a few words for a figure, and a sentence."""
     reason = str(run.manifest.get("fit", {}).get("stopped_because", "not recorded"))
     return {
-        "settled": ("ELBO settled", "stopped by itself, because the evidence lower bound had settled"),
+        "converged": ("ELBO converged", "stopped by itself, because the evidence lower bound had converged"),
         "max_steps": (
             "limit of steps",
-            "stopped at its limit of steps, before the evidence lower bound was seen to settle",
+            "stopped at its limit of steps, before the evidence lower bound was seen to converge",
         ),
-        "max_seconds": ("time limit", "stopped at its time limit, before the evidence lower bound was seen to settle"),
+        "max_seconds": (
+            "time limit",
+            "stopped at its time limit, before the evidence lower bound was seen to converge",
+        ),
     }.get(reason, (reason, f"stopped for this reason: {reason}"))
 
 
-def fit_words(run: RunFiles) -> list[str]:
+def fit_sentences(run: RunFiles) -> list[str]:
     """How the computation went."""
     manifest, history = run.manifest, run.history
     steps = len(history)
-    sentences = [f"The fit took {steps:,} step{'' if steps == 1 else 's'} and {stop_words(run)[1]}."]
+    sentences = [f"The fit took {steps:,} step{'' if steps == 1 else 's'} and {stop_sentences(run)[1]}."]
     tail = history["elbo_smoothed"].to_numpy()[-max(10, steps // 10) :]
     tail = tail[np.isfinite(tail)]
     if steps >= 50 and tail.size > 1:
@@ -169,7 +172,7 @@ def fit_words(run: RunFiles) -> list[str]:
             f"Over its last tenth the running mean of the evidence lower bound changed by {tail[-1] - tail[0]:+.1f} nats "
             f"and ended at {tail[-1]:,.0f}."
         )
-    sentences.append(k_hat_words(run))
+    sentences.append(k_hat_sentence(run))
     skipped = {key: int(value) for key, value in manifest.get("skipped", {}).items() if value}
     sentences.append(
         "Skipped because something was not finite: " + listed([f"{n:,} {what}" for what, n in skipped.items()]) + "."
@@ -185,11 +188,11 @@ def fit_words(run: RunFiles) -> list[str]:
     return sentences
 
 
-def taught_words(run: RunFiles) -> list[str]:
-    """What each signal taught: the parameter and the outputs it narrowed most."""
-    table, sentences = run.taught, []
+def stream_sentences(run: RunFiles) -> list[str]:
+    """Information from each data stream: the parameter and the outputs it narrowed most."""
+    table, sentences = run.stream_information, []
     for option, rows in table.groupby("option", sort=False):
-        # a parameter that only says how the signal itself is seen is no news
+        # a parameter that only says how the stream itself is seen is no news
         best = rows[~rows.output & ~rows.quantity.str.startswith(OBSERVED_BY.get(str(option), ("dispersion_",)))]
         best = best.sort_values("wider", ascending=False).head(2)
         outputs = rows[rows.output].sort_values("wider", ascending=False).head(1)
@@ -212,10 +215,10 @@ OBSERVED_BY = {
     "wastewater": ("dispersion_", "wastewater_"),
     "border": ("dispersion_", "border_"),
 }
-"""How names of parameters begin that only say how a signal is seen."""
+"""How names of parameters begin that only say how a stream is seen."""
 
 
-def k_hat_words(run: RunFiles) -> str:
+def k_hat_sentence(run: RunFiles) -> str:
     """The Pareto k-hat of the importance weights, judged, as the run kept it."""
     kept = run.manifest.get("importance")
     if not kept:
@@ -243,7 +246,7 @@ def k_hat_words(run: RunFiles) -> str:
     shared = run.manifest.get("common_errors")
     if shared:
         sentence += (
-            f" {shared['count']} errors of that mean, and of chance in the country, that move figures together are drawn along with the "
+            f" {shared['count']} errors of that mean, and of chance in the country, that move observations together are drawn along with the "
             f"parameters: {shared['share_of_variance']:.0%} of the error of the median figure."
         )
     return sentence

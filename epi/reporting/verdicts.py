@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calib import judge_k_hat
 from calib.diagnostics import (
-    WORDS,
+    GRADES,
     Page,
     PosteriorPredictive,
     Verdict,
@@ -30,19 +30,19 @@ from calib.diagnostics import (
     not_run,
 )
 from epi.outputs.run_files import RunFiles
-from epi.reporting import sentences as words
+from epi.reporting import sentences as phrases
 
 Array = NDArray[np.float64]
 
 QUESTIONS = {
     "failures": "Did every simulation work?",
     "misspecification": "Can the model produce an epidemic like this one at all?",
-    "prior_predictive": "Do the assumptions made beforehand reach the reported figures?",
-    "settled": "Had the fit come to rest when it stopped?",
+    "prior_predictive": "Do the assumptions made beforehand reach the reported data?",
+    "converged": "Had the fit come to rest when it stopped?",
     "k_hat": "Is the fitted distribution near the true posterior?",
     "mixing": "Have the chains that drew from the posterior mixed?",
     "emulator": "Is the local mean that the posterior rests on the model's?",
-    "fitted_signals": "Does the fitted model reproduce the weeks it was fitted to?",
+    "fitted_streams": "Does the fitted model reproduce the weeks it was fitted to?",
     "fitted_places": "Does it in every region?",
     "fitted_weeks": "Does it in every week?",
     "forecast_coverage": "Did the forecast's intervals hold what was then reported?",
@@ -56,16 +56,16 @@ MIXED, UNMIXED = 1.05, 1.1
 """Largest R-hat that passes and that warns: looser than the 1.01 of Vehtari et al. 2021 for few long chains, since these are many and short."""
 
 
-STRAYED, LOST = 1.5, 2.5
-"""Largest stray of a posterior draw's run from the local mean, over the stray that it is said to have, that passes and that warns."""
+RESIDUAL_HIGH, LOST = 1.5, 2.5
+"""Largest residual of a posterior draw's run from the local mean, over the residual that it is said to have, that passes and that warns."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A page and the figures that go with it, drawn when asked for."""
+    """A page and the plots that go with it, drawn when asked for."""
 
     page: Page
-    figures: dict[str, Callable[[], Figure]]
+    plots: dict[str, Callable[[], Figure]]
 
 
 def judge_run(run: RunFiles) -> Judged:
@@ -79,56 +79,56 @@ def judge_run(run: RunFiles) -> Judged:
     prior, posterior, observed, labels = _fitted(run)
     far = compute_misspecification(np.log1p(observed), np.log1p(prior))
     reach = compute_prior_predictive(observed, prior)
-    by = {kind: compute_posterior_predictive(observed, posterior, labels[kind]) for kind in ("signal", "week")}
-    districts = np.isin(labels["place"], run.study.region.names)
-    at = np.array(labels["place"])[districts]
-    by["place"] = compute_posterior_predictive(observed[districts], posterior[:, districts], at.tolist())
+    by = {kind: compute_posterior_predictive(observed, posterior, labels[kind]) for kind in ("stream", "week")}
+    regions = np.isin(labels["place"], run.study.region.names)
+    at = np.array(labels["place"])[regions]
+    by["place"] = compute_posterior_predictive(observed[regions], posterior[:, regions], at.tolist())
     verdicts = [
         _failures(run.manifest),
         _renamed(judge_misspecification(far), "misspecification"),
         _renamed(judge_prior_predictive(reach), "prior_predictive"),
-        _settled(run.manifest),
+        _converged(run.manifest),
         _k_hat(run.manifest),
         _mixing(run.manifest),
         _emulator(run.manifest),
-        _renamed(judge_posterior_predictive(by["signal"]), "fitted_signals", _groups(by["signal"])),
+        _renamed(judge_posterior_predictive(by["stream"]), "fitted_streams", _groups(by["stream"])),
         _renamed(judge_posterior_predictive(by["place"]), "fitted_places", _groups(by["place"])),
         _renamed(judge_posterior_predictive(by["week"]), "fitted_weeks", _groups(by["week"])),
         _forecast_coverage(run),
         _forecast_skill(run),
         _recovery(run.manifest),
     ]
-    figures: dict[str, Callable[[], Figure]] = {
+    plots: dict[str, Callable[[], Figure]] = {
         "misspecification": lambda: draw_misspecification(far),
         "prior_predictive": lambda: draw_prior_predictive(reach),
-        "fitted_signals": lambda: draw_posterior_predictive(by["signal"]),
+        "fitted_streams": lambda: draw_posterior_predictive(by["stream"]),
         "fitted_places": lambda: draw_posterior_predictive(by["place"]),
         "fitted_weeks": lambda: draw_posterior_predictive(by["week"]),
     }
-    return Judged(Page(tuple(verdicts), QUESTIONS, "Can this calibration be believed?"), figures)
+    return Judged(Page(tuple(verdicts), QUESTIONS, "Can this calibration be believed?"), plots)
 
 
 def _fitted(run: RunFiles) -> tuple[Array, Array, Array, dict[str, list[str]]]:
-    """Predictions of prior and posterior and figures of the fitted weeks, flat, with the labels of the figures.
+    """Predictions of prior and posterior and observations of the fitted weeks, flat, with the labels of the observations.
 
     One observation of each prior draw: the pool of the permutation test must hold independent epidemics.
     """
     replicates = int(run.manifest["configuration"].get("replicates", 1))
-    prior = [run.predicted(s, "prior_predictive")[::replicates, run.seen(s)] for s in run.signals]
-    posterior = [run.predicted(s)[:, run.seen(s)] for s in run.signals]
-    observed = np.concatenate([run.observed(s)[run.seen(s)] for s in run.signals])
-    labels: dict[str, list[str]] = {"signal": [], "place": [], "week": []}
-    for signal in run.signals:
-        places = run.places(signal)
-        for week, place in np.argwhere(run.seen(signal)):
-            labels["signal"].append(run.study.stream(signal).description)
+    prior = [run.predicted(s, "prior_predictive")[::replicates, run.in_likelihood(s)] for s in run.streams]
+    posterior = [run.predicted(s)[:, run.in_likelihood(s)] for s in run.streams]
+    observed = np.concatenate([run.observed(s)[run.in_likelihood(s)] for s in run.streams])
+    labels: dict[str, list[str]] = {"stream": [], "place": [], "week": []}
+    for stream in run.streams:
+        places = run.places(stream)
+        for week, place in np.argwhere(run.in_likelihood(stream)):
+            labels["stream"].append(run.study.stream(stream).description)
             labels["place"].append(places[place])
-            labels["week"].append(f"week to {words.day(run.weeks[week])}")
+            labels["week"].append(f"week to {phrases.day(run.weeks[week])}")
     return _flat(prior), _flat(posterior), observed, labels
 
 
 def _flat(parts: list[Array]) -> Array:
-    """`[draw, week, place]` of each signal to `[draw, figure]` of all."""
+    """`[draw, week, place]` of each stream to `[draw, figure]` of all."""
     return np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
 
 
@@ -141,7 +141,7 @@ def _groups(found: PosteriorPredictive) -> str:
     bad = [int(i) for i in np.argsort(found.discrepancy) if found.discrepancy[i] < 0.05]
     if not bad:
         return ""
-    return f"; {words.listed([found.groups[i] for i in bad[:5]])} {'lies' if len(bad) == 1 else 'lie'} farther out than 95 % of its predictions"
+    return f"; {phrases.listed([found.groups[i] for i in bad[:5]])} {'lies' if len(bad) == 1 else 'lie'} outside 95 % of its predictions"
 
 
 def _failures(manifest: dict[str, Any]) -> Verdict:
@@ -164,17 +164,19 @@ def _failures(manifest: dict[str, Any]) -> Verdict:
     return Verdict("failures", "fail" if share > 0.05 else "warn", share, threshold, text, advice)
 
 
-def _settled(manifest: dict[str, Any]) -> Verdict:
+def _converged(manifest: dict[str, Any]) -> Verdict:
     fit = manifest.get("fit")
-    threshold = "passes if the objective settled, warns if a limit of steps ended the fit, fails if a limit of time did"
+    threshold = (
+        "passes if the objective converged, warns if a limit of steps ended the fit, fails if a limit of time did"
+    )
     if not fit:
-        return not_run("settled", "the run's manifest says nothing of a fit")
+        return not_run("converged", "the run's manifest says nothing of a fit")
     text = f"the fit ended after {fit['steps']:,} steps because "
-    if fit["stopped_because"] == "settled":
-        return Verdict("settled", "pass", fit["steps"], threshold, text + "its objective had settled")
+    if fit["stopped_because"] == "converged":
+        return Verdict("converged", "pass", fit["steps"], threshold, text + "its objective had converged")
     time = fit["stopped_because"] == "max_seconds"
     return Verdict(
-        "settled", "fail" if time else "warn", fit["steps"], threshold, text + ("its time was over" if time else "its steps were over"),
+        "converged", "fail" if time else "warn", fit["steps"], threshold, text + ("its time was over" if time else "its steps were over"),
         "give it more with --max-seconds and --max-steps: intervals may still be too wide or too narrow",
     )  # fmt: skip
 
@@ -192,7 +194,7 @@ def _k_hat(manifest: dict[str, Any]) -> Verdict:
         "poor": "read the posterior as an approximation: try --flow gaussian-nsf, more agents (--scale) or more particles, and trust the "
         "forecast checks below over the width of single parameters",
     }[judged.word]
-    threshold, word = f"warns above 0.5, fails above {judged.threshold:.2f}", WORDS[judged.word]
+    threshold, word = f"warns above 0.5, fails above {judged.threshold:.2f}", GRADES[judged.word]
     if manifest.get("sampler") and word == "fail":
         word, threshold = (
             "warn",
@@ -227,9 +229,9 @@ def _emulator(manifest: dict[str, Any]) -> Verdict:
     if not found:
         return not_run("emulator", "the posterior rests on no local mean that was learnt from rounds of runs")
     largest, followed = float(found["largest"]), int(manifest.get("beyond_runs", {}).get("followed", 0))
-    word: Word = "pass" if largest <= STRAYED else "warn" if largest <= LOST else "fail"
+    word: Word = "pass" if largest <= RESIDUAL_HIGH else "warn" if largest <= LOST else "fail"
     text = (
-        f"the runs of {found['draws']} posterior draws, which it was not learnt from, stray from it by {found['off_median']:.0%} in the "
+        f"the runs of {found['draws']} posterior draws, which it was not learnt from, deviate from it by {found['off_median']:.0%} in the "
         f"median; that is {found['median']:.2f} times what they are said to, and {largest:.2f} times for the farthest draw"
     )
     if followed:
@@ -238,22 +240,22 @@ def _emulator(manifest: dict[str, Any]) -> Verdict:
     advice = (
         ""
         if word == "pass"
-        else "parameters of the farthest draws are guessed: another --seed tells how much hangs on them"
+        else "parameters of the farthest draws are guessed: another --seed tells how much depends on them"
     )
-    return Verdict("emulator", word, largest, f"passes to {STRAYED}, warns to {LOST}, fails above", text, advice)
+    return Verdict("emulator", word, largest, f"passes to {RESIDUAL_HIGH}, warns to {LOST}, fails above", text, advice)
 
 
 def _forecast_coverage(run: RunFiles) -> Verdict:
-    """Share of reported figures in the 90 % intervals, against the same share for the model's own futures.
+    """Share of reported data in the 90 % intervals, against the same share for the model's own futures.
 
-    Figures of a forecast stand and fall together, so their number says little: each predicted future is taken for the data in turn,
+    Observations of a forecast stand and fall together, so their number says little: each predicted future is taken for the data in turn,
     and its share shows what chance does to an honest forecast.
     """
     later = np.flatnonzero([week >= run.forecast_from for week in run.weeks])
     if not later.size:
         return not_run("forecast_coverage", "the run forecast nothing")
-    predicted = _flat([run.predicted(s)[:, later] for s in run.signals])
-    observed = np.concatenate([run.observed(s)[later].ravel() for s in run.signals])
+    predicted = _flat([run.predicted(s)[:, later] for s in run.streams])
+    observed = np.concatenate([run.observed(s)[later].ravel() for s in run.streams])
     known = np.isfinite(observed)
     predicted, observed = predicted[:, known], observed[known]
     low, high = np.quantile(predicted, [0.05, 0.95], axis=0)
@@ -262,8 +264,8 @@ def _forecast_coverage(run: RunFiles) -> Verdict:
     p = float((1 + (futures <= share).sum()) / (1 + len(futures)))
     least = float(np.quantile(futures, 0.05))
     text = (
-        f"the 90 % intervals held {words.percent(share)} of {observed.size} figures reported after {words.day(run.weeks[later[0] - 1])}; "
-        f"of the model's own futures, 95 % lie inside for more than {words.percent(least)}"
+        f"the 90 % intervals held {phrases.percent(share)} of {observed.size} values reported after {phrases.day(run.weeks[later[0] - 1])}; "
+        f"of the model's own futures, 95 % lie inside for more than {phrases.percent(least)}"
     )
     word = "pass" if p >= 0.05 else "warn" if p >= 0.01 else "fail"
     return Verdict(
@@ -281,7 +283,7 @@ def _forecast_coverage(run: RunFiles) -> Verdict:
 def _forecast_skill(run: RunFiles) -> Verdict:
     rows = {
         f"{run.study.stream(s).description}, {period} weeks ahead": row["relative_wis"]
-        for s in run.signals
+        for s in run.streams
         for period, row in run.scores.get(s, {}).get("overall", {}).items()
         if row["relative_wis"] is not None
     }
@@ -297,14 +299,14 @@ def _forecast_skill(run: RunFiles) -> Verdict:
         rows[worst],
         "warns if one relative WIS is above 1, fails if all are",
         text,
-        "" if word == "pass" else f"use the baseline instead for {words.listed(behind)}",
+        "" if word == "pass" else f"use the baseline instead for {phrases.listed(behind)}",
     )
 
 
 def _recovery(manifest: dict[str, Any]) -> Verdict:
     found = manifest.get("recovery")
     if not found:
-        return not_run("recovery", "only of use for figures simulated from known parameters (--synthetic)")
+        return not_run("recovery", "only of use for observations simulated from known parameters (--synthetic)")
     chance = float(found["chance_of_so_few"])
     word = "pass" if chance >= 0.05 else "warn" if chance >= 0.01 else "fail"
     text = f"{found['inside']} of {found['of']} known parameters lie in their 90 % interval"

@@ -15,23 +15,23 @@ from torch import Tensor
 from epi.errors import StudyError
 from epi.scenarios.allocation.search import Found
 
-RIVALS = ("greedy", "cobyla", "evolution")
+COMPETITORS = ("greedy", "cobyla", "evolution")
 AS_GOOD = 0.98
 """Share of what the gradient's policy averts at which another is taken to be as good."""
 
 Weekly = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def chosen_rivals(given: Sequence[str] | None) -> list[str]:
+def chosen_competitors(given: Sequence[str] | None) -> list[str]:
     """Searches to compare the gradient with; None for all.
 
     Raises:
         StudyError: there is no such search.
     """
-    chosen = [r for r in (RIVALS if given is None else given) if r != "none"]
+    chosen = [r for r in (COMPETITORS if given is None else given) if r != "none"]
     for name in chosen:
-        if name not in RIVALS:
-            raise StudyError(f"There is no rival {name!r}; choose among {', '.join(RIVALS)}, none.")
+        if name not in COMPETITORS:
+            raise StudyError(f"There is no competitor {name!r}; choose among {', '.join(COMPETITORS)}, none.")
     return list(dict.fromkeys(chosen))
 
 

@@ -1,4 +1,4 @@
-"""What a world leads to: infections, admissions and deaths by week, district and age, people in hospital, isolation without cause."""
+"""What a world leads to: infections, admissions and deaths by week, region and age, people in hospital, isolation without cause."""
 
 from __future__ import annotations
 

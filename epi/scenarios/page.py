@@ -15,7 +15,7 @@ from calib.plotting import interval
 from calib.storage import atomic_write_text
 from epi.scenarios.interventions import LEVERS
 from epi.scenarios.scenario import Question
-from epi.scenarios.summary import MEASURES, needless, peak_in_hospital
+from epi.scenarios.summary import MEASURES, levels_of, needless, peak_in_hospital
 from epi.study import Prior
 
 PAGE = "what_if.html"
@@ -27,7 +27,7 @@ def write_page(
     data: xr.Dataset,
     averted: pd.DataFrame,
     questions: Sequence[Question],
-    figures: Mapping[str, Path],
+    plots: Mapping[str, Path],
     assumed: Mapping[str, Prior],
 ) -> Path:
     """Write `what_if.html`: images inside, nothing loaded from elsewhere."""
@@ -41,8 +41,8 @@ def write_page(
     page = environment.get_template("page.html.j2").render(
         manifest=manifest,
         draws=data.sizes["draw"],
-        image={name: _image(path) for name, path in figures.items()},
-        questions=[_question(data, averted, q, figures) for q in questions],
+        image={name: _image(path) for name, path in plots.items()},
+        questions=[_question(data, averted, q, plots) for q in questions],
         assumptions=[{"name": n, "unit": p.unit, "reason": p.reason} for n, p in assumed.items()],
         study=data.attrs.get("study", ""),
         levers=LEVERS,
@@ -57,9 +57,7 @@ def _image(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _question(
-    data: xr.Dataset, averted: pd.DataFrame, question: Question, figures: Mapping[str, Path]
-) -> dict[str, Any]:
+def _question(data: xr.Dataset, averted: pd.DataFrame, question: Question, plots: Mapping[str, Path]) -> dict[str, Any]:
     mine = averted[averted.question == question.name]
     return {
         "name": question.name,
@@ -68,10 +66,10 @@ def _question(
         "leaves_out": question.leaves_out,
         "compared": "the calibrated world" if question.against is None else "the other world named in the question",
         "sentences": sentences(data, mine, question),
-        "curves": [key for key in figures if key.startswith(f"{question.name}-curves")],
+        "curves": [key for key in plots if key.startswith(f"{question.name}-curves")],
         "rows": {
             level: [_row(mine, level, place) for place in dict.fromkeys(mine[mine.level == level].place)]
-            for level in ("age", "district")
+            for level in levels_of(mine)
         },
     }
 

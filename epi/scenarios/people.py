@@ -68,7 +68,7 @@ def tell_apart(population: Population, data: EpidemicData, seed: int) -> tuple[P
     Args:
         population: the study's.
         data: the study's.
-        seed: of who they are; within a district and age anybody with two doses.
+        seed: of who they are; within a region and age anybody with two doses.
     """
     study = data.study
     ages, states, dose = len(study.ages), len(study.dose_states), campaign_of(study).dose

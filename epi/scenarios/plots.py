@@ -1,4 +1,4 @@
-"""Figures of the answers, from the tables alone."""
+"""Plots of the answers, from the tables alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calib.plotting import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, save_figure, styled, thousands
+from epi.scenarios.summary import levels_of
 
 MEASURES = {"infections": "infections", "admissions": "admissions", "deaths": "deaths"}
 COLOURS = {"infections": ACCENT, "admissions": SECOND, "deaths": INK}
@@ -54,19 +55,19 @@ def curve_figure(table: pd.DataFrame, labels: tuple[str, str], place: str, *, co
 
 @styled
 def place_figure(table: pd.DataFrame) -> Figure:
-    """Share averted by age and by district, medians with 50 and 95 % intervals.
+    """Share averted by age and by region, medians with 50 and 95 % intervals.
 
     Args:
         table: rows of `_summary.averted` of one question.
     """
     figure = blank(10.2, 6.4)
     grid = figure.add_gridspec(2, len(MEASURES), height_ratios=(8, 20))
-    for row, level in enumerate(("age", "district")):
+    for row, level in enumerate(levels_of(table)):
         for column, measure in enumerate(MEASURES):
             axes = figure.add_subplot(grid[row, column])
             rows = table[(table.level == level) & (table.measure == measure)]
             forest(axes, rows, rows.place.tolist(), COLOURS[measure])
-            if level == "district":
+            if level != "age":
                 _without_one(axes, rows)
             if row == 0:
                 axes.set_title(f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} averted")
@@ -111,7 +112,7 @@ def _cut_outliers(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _without_one(axes: Axes, rows: pd.DataFrame) -> None:
-    """Leave one district's interval cut where it alone would stretch the axis; an arrow says that it goes on."""
+    """Leave one region's interval cut where it alone would stretch the axis; an arrow says that it goes on."""
     for column, sign, name in (("share_low_95", -1, "left"), ("share_high_95", 1, "right")):
         reach = np.sort(sign * rows[column].to_numpy())
         if len(reach) > 1 and reach[-1] > 1.6 * max(reach[-2], 0.0):
@@ -149,7 +150,7 @@ def draw(
     titles: dict[str, str],
     against: dict[str, tuple[str, str]],
 ) -> dict[str, Path]:
-    """Write every figure into `folder/figures`.
+    """Write every figure into `folder/figures/`.
 
     Args:
         folder: of the answers.
@@ -163,13 +164,13 @@ def draw(
     """
     target = folder / "figures"
     target.mkdir(exist_ok=True)
-    figures = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
+    plots = {"overview": overview_figure(averted, titles)} if len(titles) > 1 else {}
     for name in titles:
         mine = curves[curves.question == name]
         for i, place in enumerate(dict.fromkeys(mine.place)):  # the country first
             key = f"{name}-curves" if not i else f"{name}-curves-{place.lower().replace(' ', '-')}"
-            figures[key] = curve_figure(mine, against[name], place, country=not i)
-        figures[f"{name}-places"] = place_figure(averted[averted.question == name])
-    for key, figure in figures.items():
+            plots[key] = curve_figure(mine, against[name], place, country=not i)
+        plots[f"{name}-places"] = place_figure(averted[averted.question == name])
+    for key, figure in plots.items():
         save_figure(figure, target / f"{key}.png")
-    return {key: target / f"{key}.png" for key in figures}
+    return {key: target / f"{key}.png" for key in plots}

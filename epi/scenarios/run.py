@@ -17,6 +17,7 @@ from calib.numerics import derive_seed
 from calib.storage import atomic_path
 from epi.errors import StudyError
 from epi.model.parameters import distribution
+from epi.outputs.former_names import region_axis
 from epi.outputs.reload import Fitted
 from epi.scenarios.interventions import assumptions
 from epi.scenarios.outcome import EVENT, MEASURES, Outcome
@@ -72,7 +73,7 @@ def prepare(fitted: Fitted, draws: int | None, seed: int) -> Asked:
         level = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
         own = ParameterSpace((Parameter(name, distribution(prior)),))
         theta[name] = own.to_theta(torch.special.ndtri(level)[:, None])[name]
-    population, kinds = tell_apart(base.population, fitted.figures, fitted.config.seed)
+    population, kinds = tell_apart(base.population, fitted.epidemic_data, fitted.config.seed)
     national = fitted.run.predicted(base.study.infections).sum(-1)
     setting = Setting(
         base.context.days, base.observation.weeks, np.median(national, axis=0), kinds, base.study.calendar
@@ -103,8 +104,9 @@ def simulate(
     """Outcomes of every world at every draw, common random numbers across worlds.
 
     Returns:
-        `infections`, `admissions`, `deaths` (world, draw, week, district, age), `in_hospital` (world, draw, week, district) and
-        `needless_isolation` (world, draw, week): expected people and days.
+        `infections`, `admissions`, `deaths` (world, draw, week, region, age), `in_hospital` (world, draw, week, region) and
+        `needless_isolation` (world, draw, week): expected people and days. The dimension of regions is called as the study calls one
+        (`region_axis`).
     """
     agents = asked.simulator.population.agents
     together = mode == "together" or (mode == "auto" and agents <= TOGETHER_BELOW)
@@ -116,7 +118,9 @@ def simulate(
 
 def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
     """The outcome with its axes named."""
-    dims = ("world", "draw", "week", "district", "age")
+    study = asked.simulator.base.study
+    axis = study.region.axis
+    dims = ("world", "draw", "week", axis, "age")
     variables = {}
     for name in MEASURES:
         values = getattr(out, name).numpy()
@@ -127,11 +131,10 @@ def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
         "world": list(worlds),
         "draw": np.arange(draws),
         "week": weeks,
-        "district": list(asked.simulator.base.study.region.names),
-        "age": list(asked.simulator.base.study.ages.names),
+        axis: list(study.region.names),
+        "age": list(study.ages.names),
     }
-    study = asked.simulator.base.study
-    return xr.Dataset(variables, coords, {"country": study.country, "study": study.title})
+    return xr.Dataset(variables, coords, {"country": study.country, "study": study.title, "region_axis": axis})
 
 
 def drop_failed(data: xr.Dataset) -> tuple[xr.Dataset, int]:
@@ -143,7 +146,7 @@ def drop_failed(data: xr.Dataset) -> tuple[xr.Dataset, int]:
     Raises:
         StudyError: fewer than two are left.
     """
-    axes = [data["infections"].get_axis_num(dim) for dim in ("world", "week", "district", "age")]
+    axes = [data["infections"].get_axis_num(dim) for dim in ("world", "week", region_axis(data), "age")]
     finite = [np.isfinite(data[name].values).all(axis=tuple(axes)) for name in ("infections", "admissions", "deaths")]
     good = np.logical_and(*finite)
     left = int(good.sum())

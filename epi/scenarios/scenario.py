@@ -90,7 +90,7 @@ class Question:
         against: the world that it is compared with; None for the calibrated world.
         carries: what in the model carries the effect.
         leaves_out: what the answer does not contain.
-        against_label: name of the reference in figures.
+        against_label: name of the reference in plots.
     """
 
     name: str

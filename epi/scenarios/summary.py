@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from epi.outputs.former_names import region_axis
 from epi.scenarios.run import AGAINST, CALIBRATED
 from epi.scenarios.scenario import Question
 
@@ -33,19 +34,21 @@ def quantiles(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]
 
 
 def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
-    """Infections, admissions and deaths averted: in all, by age and by district.
+    """Infections, admissions and deaths averted: in all, by age and by region.
 
     Averted is the reference less the world of the question, draw by draw with common random numbers; negative where the question's world
     has more. `share` is of the reference's number.
 
     Returns:
-        One row a question, measure, level (`all`, `age`, `district`) and place, with quantiles of the number and of the share.
+        One row a question, measure, level (`all`, `age`, and the study's name of a region) and place, with quantiles of number and share.
     """
     rows = []
     for question in questions:
         for measure in MEASURES:
             pair = [data[measure].sel(world=w) for w in (reference(question), question.name)]
-            for level, place, before, after in _cells(pair[0].sum("week"), pair[1].sum("week"), country_of(data)):
+            for level, place, before, after in _cells(
+                pair[0].sum("week"), pair[1].sum("week"), country_of(data), region_axis(data)
+            ):
                 number = quantiles(before - after)
                 share = quantiles((before - after) / np.maximum(before, 1e-9))
                 rows.append(
@@ -57,26 +60,32 @@ def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def levels_of(table: pd.DataFrame) -> tuple[str, str]:
+    """Age and the study's name of a region, from a table of `averted`."""
+    (axis,) = set(table.level) - {"all", "age"}
+    return "age", str(axis)
+
+
 def _cells(
-    before: xr.DataArray, after: xr.DataArray, country: str
+    before: xr.DataArray, after: xr.DataArray, country: str, axis: str
 ) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    places = ("district", "age")
+    places = (axis, "age")
     yield "all", country, before.sum(places).values, after.sum(places).values
-    for level, other in (("age", "district"), ("district", "age")):
+    for level, other in (("age", axis), (axis, "age")):
         for place in before[level].values:
             one, two = (x.sel({level: place}).sum(other).values for x in (before, after))
             yield level, str(place), one, two
 
 
 def curves(data: xr.Dataset, questions: Sequence[Question], places: Sequence[str] = ()) -> pd.DataFrame:
-    """Weekly curves of each question's two worlds, of the country and of some districts, with quantiles."""
-    rows, country = [], country_of(data)
+    """Weekly curves of each question's two worlds, of the country and of some regions, with quantiles."""
+    rows, country, axis = [], country_of(data), region_axis(data)
     for question in questions:
         for role, world in (("reference", reference(question)), ("question", question.name)):
             for measure in MEASURES:
-                by_district = data[measure].sel(world=world).sum("age")
+                by_region = data[measure].sel(world=world).sum("age")
                 for place in (country, *places):
-                    values = by_district.sum("district") if place == country else by_district.sel(district=place)
+                    values = by_region.sum(axis) if place == country else by_region.sel({axis: place})
                     for week, q in zip(data["week"].values, quantiles(values.values).T, strict=True):
                         rows.append(
                             {
@@ -101,6 +110,6 @@ def needless(data: xr.Dataset, question: Question) -> NDArray[np.float64] | None
 
 def peak_in_hospital(data: xr.Dataset, question: Question) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Quantiles of the people in hospital on a day of the country's worst week: in the reference and in the question's world."""
-    country = data["in_hospital"].sum("district").max("week")
+    country = data["in_hospital"].sum(region_axis(data)).max("week")
     before, after = (quantiles(country.sel(world=w).values) for w in (reference(question), question.name))
     return before, after

@@ -91,11 +91,11 @@ class WorldSimulator:
         incidence = sim.epidemic(
             self.population, rates, seed, streams=streams, backend=base.backend, estimator=base.estimator
         )
-        seen = moved_observation(base.observation, self.kinds)
-        result = outcome(theta, hosts, incidence, seen)
+        observation = moved_observation(base.observation, self.kinds)
+        result = outcome(theta, hosts, incidence, observation)
         nan = torch.where(good, 1.0, torch.nan).to(incidence)
         marked = (x * nan.reshape(-1, *[1] * (x.dim() - 1)) for x in (getattr(result, m) for m in MEASURES))
-        return Outcome(*marked), failed(observe(theta, hosts, incidence, seen), good)
+        return Outcome(*marked), failed(observe(theta, hosts, incidence, observation), good)
 
 
 def what_if_model(simulator: WorldSimulator, seed: int, streams: Tensor) -> Callable[[], None]:

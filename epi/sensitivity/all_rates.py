@@ -18,6 +18,7 @@ from epi.errors import StudyError
 from epi.model.observation import by_day, observe
 from epi.model.simulator import usable
 from epi.model.transmission import HostTables, host_tables, make_rates
+from epi.outputs.former_names import region_axis
 from epi.sensitivity.outputs import Output
 from epi.sensitivity.screen import doses, iso, venues
 from epi.sensitivity.simulate import Advance, Array, Work
@@ -38,7 +39,7 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
         advance: told the number of runs done.
 
     Returns:
-        For each rate its elasticity and `_se`, dims `(output, ...)`; `arrival (output, day, district)` and `arrival_week`:
+        For each rate its elasticity and `_se`, dims `(output, ...)`; `arrival (output, day, region)` and `arrival_week`:
         what one more infection arriving does; `value`, `value_sd`; attributes `inputs` and
         `seconds_per_stream`, of the fastest batch.
     """
@@ -72,8 +73,8 @@ def every_input(work: Work, z: Array, outputs: Sequence[Output], streams: int, a
             for name, x, g in zip(RATES, tensors, slopes, strict=True):
                 rows[name].append((x * g).detach())
                 if name == "importation":
-                    by_district = g.unflatten(-1, s.context.setting.sizes).sum(-1)
-                    rows["arrival"].append(by_district / share)
+                    by_region = g.unflatten(-1, s.context.setting.sizes).sum(-1)
+                    rows["arrival"].append(by_region / share)
         for name, row in rows.items():
             kept[name].append(torch.stack(row, 1).double().cpu().numpy())
         kept["value"].append(torch.stack([v.detach() for v in values], 1).double().cpu().numpy())
@@ -93,7 +94,7 @@ def _composition(work: Work) -> Tensor:
 
 
 def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, waning: Tensor, incidence: Tensor) -> Tensor:
-    """`[P, T, R]` people that a unit of importation hazard in a district infects: still uninfected, times their susceptibility."""
+    """`[P, T, R]` people that a unit of importation hazard in a region infects: still uninfected, times their susceptibility."""
     size = composition.sum(1)
     mean = (susceptibility[:, None] * by_day(waning.mT, incidence.shape[1])) @ composition.T / size.clamp_min(1.0)
     before = incidence.cumsum(1) - incidence
@@ -103,6 +104,7 @@ def _exposed(work: Work, composition: Tensor, susceptibility: Tensor, waning: Te
 
 
 def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float, study: Study) -> xr.Dataset:
+    axis, other = study.region.axis, f"from_{study.region.axis}"
     bands, regions, states = study.ages.names, study.region.names, doses(study)
     streams = len(kept["value"])
 
@@ -125,13 +127,13 @@ def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float, 
         | pair("infectiousness", by_age, ("age", "doses", "since"))
         | pair("infectiousness_age", by_age.sum(3), ("age", "since"))
         | pair("susceptibility", sigma, ("age", "doses"))
-        | pair("importation", imported.sum(-1), ("day", "district"))
-        | pair("importation_entry", imported, ("day", "district", "age"))
-        | pair("mixing", m, ("district", "age", "from_district", "from_age"))
-        | pair("mixing_district", m.sum((3, 5)), ("district", "from_district"))
+        | pair("importation", imported.sum(-1), ("day", axis))
+        | pair("importation_entry", imported, ("day", axis, "age"))
+        | pair("mixing", m, (axis, "age", other, "from_age"))
+        | pair("mixing_region", m.sum((3, 5)), (axis, other))
         | pair("mixing_age", m.sum((2, 4)), ("age", "from_age"))
-        | pair("arrival", kept["arrival"], ("day", "district"))
-        | pair("arrival_week", _weekly_mean(kept["arrival"], week), ("week", "district"))
+        | pair("arrival", kept["arrival"], ("day", axis))
+        | pair("arrival_week", _weekly_mean(kept["arrival"], week), ("week", axis))
     )
     data = xr.Dataset(
         arrays
@@ -139,16 +141,16 @@ def _dataset(kept: dict[str, Array], outputs: Sequence[Output], seconds: float, 
         coords={
             "output": [o.name for o in outputs], "venue": list(venues(study)), "day": [iso(study, d) for d in range(days)],
             "week": [iso(study, int(w) * 7) for w in range(week.max() + 1)], "age": list(bands), "from_age": list(bands),
-            "doses": list(states), "since": np.arange(1, rho.shape[-1] + 1), "district": list(regions), "from_district": list(regions),
+            "doses": list(states), "since": np.arange(1, rho.shape[-1] + 1), axis: list(regions), other: list(regions),
         },
     )  # fmt: skip
     inputs = sum(int(np.prod(kept[name].shape[2:])) for name in RATES)
-    data.attrs = {"inputs": inputs, "streams": streams, "seconds_per_stream": seconds}
+    data.attrs = {"inputs": inputs, "streams": streams, "seconds_per_stream": seconds, "region_axis": axis}
     return data
 
 
 def _weekly_mean(x: Array, week: NDArray[np.int64]) -> Array:
-    """`[stream, output, day, district]` to weeks."""
+    """`[stream, output, day, region]` to weeks."""
     return np.stack([x[:, :, week == w].mean(2) for w in range(int(week.max()) + 1)], 2)
 
 
@@ -181,15 +183,15 @@ def ranked(data: xr.Dataset, output: int, count: int | None = None) -> pd.DataFr
 
 
 def grouped(data: xr.Dataset, output: int) -> pd.DataFrame:
-    """Groups of inputs: by venue and week, age, district: `group, member, elasticity, se`."""
-    frames = []
+    """Groups of inputs: by venue and week, age, region: `group, member, elasticity, se`."""
+    frames, axis = [], region_axis(data)
     for name, title in (
         ("transmission_week", "transmission by venue and week"),
         ("infectiousness_age", "infectiousness by age and day"),
         ("susceptibility", "susceptibility by age and doses"),
-        ("mixing_district", "mixing of districts"),
+        ("mixing_region", f"mixing by {axis}"),
         ("mixing_age", "mixing of ages"),
-        ("importation", "importation by day and district"),
+        ("importation", f"importation by day and {axis}"),
     ):
         frame = data[[name, f"{name}_se"]].isel(output=output).to_dataframe().reset_index()
         dims = [str(d) for d in data[name].dims if d != "output"]

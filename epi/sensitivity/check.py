@@ -23,7 +23,7 @@ def check_calibrated(
     """The largest calibrated inputs at one point `z [D]`: gradient and central difference, over the same random streams.
 
     Returns:
-        `input, gradient, gradient_se, difference, difference_se, bias, bias_low, bias_high, words`.
+        `input, gradient, gradient_se, difference, difference_se, bias, bias_low, bias_high, sentence`.
     """
     points = np.repeat(z[None], streams, 0)
     own = np.arange(streams)
@@ -82,11 +82,11 @@ def _row(name: str, gradient: Array | float, difference: Array, se: float | None
     bias = gap / fd if abs(fd) > 1e-12 else float("nan")
     return {
         "input": name, "gradient": mean, "gradient_se": own, "difference": fd, "difference_se": fd_se, "bias": bias,
-        "bias_se": gap_se / size, "words": words(gap * (1 if fd >= 0 else -1), gap_se, abs(fd)),
+        "bias_se": gap_se / size, "sentence": bias_sentence(gap * (1 if fd >= 0 else -1), gap_se, abs(fd)),
     }  # fmt: skip
 
 
-def words(gap: float, se: float, size: float) -> str:
+def bias_sentence(gap: float, se: float, size: float) -> str:
     """What a gap between gradient and difference means; positive where the gradient is the larger in size."""
     if not np.isfinite(gap) or not np.isfinite(se):
         return "could not be compared: a run failed"

@@ -1,4 +1,4 @@
-"""How well each method's ranking agrees with the dearest one, and what it costs."""
+"""How well each method's ranking agrees with the reference, and what it costs."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ def comparison(
     truth = reference.total.value
     felt = reference.total.low > 0
     rows = [
-        {"method": "Sobol, two replicates (reference)", "runs": runs, "gradients": 0, "seconds": seconds, "law": "prior", "note": "",
+        {"method": "Sobol, two replicates (reference)", "runs": runs, "gradients": 0, "seconds": seconds, "distribution": "prior", "note": "",
          "rank_correlation": 1.0, "top_five": 5, "top_ten": 10, "rank_correlation_felt": 1.0}
     ]  # fmt: skip
     for answer in answers:
         score = by_group(answer.score, columns)
         rows.append(
             {
-                "method": answer.method, "runs": answer.runs, "gradients": answer.gradients, "seconds": answer.seconds, "law": answer.law,
+                "method": answer.method, "runs": answer.runs, "gradients": answer.gradients,
+                "seconds": answer.seconds, "distribution": answer.distribution,
                 "note": answer.note, **agreement(score, truth),
                 "rank_correlation_felt": agreement(score[felt], truth[felt])["rank_correlation"] if felt.sum() > 4 else float("nan"),
             }

@@ -29,7 +29,7 @@ KEEP = 0.01
 
 @dataclass(frozen=True)
 class Global:
-    """Result of one law of the inputs.
+    """Result of one distribution of the inputs.
 
     Attributes:
         names, groups: of all inputs. calibrated: number of calibrated inputs, which come first.
@@ -120,7 +120,7 @@ def _results(
     )
 
 
-def settled_at(r: DerivativeSensitivity) -> int | None:
+def converged_at(r: DerivativeSensitivity) -> int | None:
     """Number of draws from which on the stopping rule holds, or None."""
     holds = (r.path_width <= WIDTH) & (r.path_top >= SURE)
     from_here = np.logical_and.accumulate(holds[::-1])[::-1]
@@ -133,12 +133,12 @@ def screened(r: DerivativeSensitivity) -> tuple[np.ndarray, float, float]:
     return keep, float(r.bound.value[~keep].sum()), float(np.maximum(r.bound.high[~keep], 0).sum())
 
 
-def global_table(g: Global, law: str) -> pd.DataFrame:
+def global_table(g: Global, distribution: str) -> pd.DataFrame:
     """One row an output and input (or group)."""
     frames = []
     for r in g.results:
         keep, _, _ = screened(r)
-        shared = {"law": law, "output": r.output, "unit": r.unit}
+        shared = {"distribution": distribution, "output": r.output, "unit": r.unit}
         for level, names, share, bound in (
             ("input", r.names, r.share, r.bound),
             ("group", r.groups, r.group_share, r.group_bound),
@@ -159,17 +159,18 @@ def global_table(g: Global, law: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def summary(g: Global, law: str) -> list[dict[str, object]]:
+def summary(g: Global, distribution: str) -> list[dict[str, object]]:
     """Plain facts of each output for the report."""
     rows: list[dict[str, object]] = []
     for r in g.results:
         keep, fixed, fixed_high = screened(r)
         rows.append(
             {
-                "law": law, "output": r.output, "unit": r.unit, "inputs": len(r.names), "draws": r.draws, "dropped": r.dropped,
+                "distribution": distribution, "output": r.output, "unit": r.unit, "inputs": len(r.names), "draws": r.draws,
+                "dropped": r.dropped,
                 "sd": r.variance**0.5, "noise_share": r.noise_variance / (r.variance + r.noise_variance), "explained": list(r.explained),
                 "kept": int(keep.sum()), "fixed": int((~keep).sum()), "fixed_bound": fixed, "fixed_bound_high": fixed_high,
-                "settled_at": settled_at(r), "path_draws": list(r.path_draws), "path_width": r.path_width.tolist(),
+                "converged_at": converged_at(r), "path_draws": list(r.path_draws), "path_width": r.path_width.tolist(),
                 "path_top": r.path_top.tolist(),
             }
         )  # fmt: skip

@@ -18,12 +18,12 @@ from epi.study import Study
 def kept_labels(jacobian: xr.Dataset, study: Study, forecast_from: str) -> Labels:
     """What each output of the file is."""
     try:
-        signal, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("signal", "week", "place"))
+        stream, week, place = (jacobian[f"output_{key}"].values.astype(str) for key in ("stream", "week", "place"))
     except KeyError as error:
         raise StudyError(f"jacobian.nc does not say what its outputs are (no {error}); run the study again.") from error
-    labels = Labels(study, signal, week, place, forecast_from)
+    labels = Labels(study, stream, week, place, forecast_from)
     here = labels_of(Layout(study, pd.DatetimeIndex(labels.weeks)), forecast_from)
-    if len(here.signal) != len(signal) or (here.signal != signal).any() or (here.place != place).any():
+    if len(here.stream) != len(stream) or (here.stream != stream).any() or (here.place != place).any():
         raise StudyError("jacobian.nc holds other outputs than this version of the study has; run the study again.")
     return labels
 

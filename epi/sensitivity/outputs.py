@@ -18,13 +18,13 @@ from epi.study import Cohort, Infections, LogNormalError, Occupancy, Study
 Array = NDArray[np.float64]
 
 
-def stream_words(kept: Iterable[str]) -> dict[str, str]:
+def streams_by_name(kept: Iterable[str]) -> dict[str, str]:
     """Word in an output's text by stream: the first series of a kind has the kind's name alone, others say by what they are."""
-    words: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for name in kept:
         kind, _, axis = name.partition("_")
-        words[kind if kind not in words else f"{kind} by {axis}"] = name
-    return words
+        by_name[kind if kind not in by_name else f"{kind} by {axis}"] = name
+    return by_name
 
 
 DEFAULT = ("cases", "infections@all", "admissions", "timing")
@@ -33,7 +33,7 @@ HELP = (
     "ISO dates of the days that end them, or @all (default: the forecast weeks); or timing"
 )
 _PATTERN = re.compile(
-    r"^(?P<signal>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<all>all)|@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
+    r"^(?P<stream>[a-z ]+?)(:(?P<place>[^@]+))?(@(?P<all>all)|@(?P<first>\d{4}-\d\d-\d\d)(\.\.(?P<last>\d{4}-\d\d-\d\d))?)?$"
 )
 
 
@@ -71,10 +71,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Labels:
-    """What each flat output is: the study; `signal, week, place`, each `[M]`; and the first forecast week."""
+    """What each flat output is: the study; `stream, week, place`, each `[M]`; and the first forecast week."""
 
     study: Study
-    signal: NDArray[np.str_]
+    stream: NDArray[np.str_]
     week: NDArray[np.str_]
     place: NDArray[np.str_]
     forecast_from: str
@@ -87,33 +87,33 @@ class Labels:
 
 def labels_of(layout: Layout, forecast_from: str) -> Labels:
     """Labels of a simulator's flat outputs."""
-    signal, week, place = (np.array(column) for column in zip(*layout.labels(), strict=True))
-    return Labels(layout.study, signal, week, place, forecast_from)
+    stream, week, place = (np.array(column) for column in zip(*layout.labels(), strict=True))
+    return Labels(layout.study, stream, week, place, forecast_from)
 
 
 def make_output(text: str, labels: Labels) -> Output:
     """The output that a text names.
 
     Raises:
-        StudyError: the text is no output, or the run did not keep its signal, place or weeks.
+        StudyError: the text is no output, or the run did not keep its stream, place or weeks.
     """
     if text == "timing":
-        here = labels.signal == labels.study.infections
+        here = labels.stream == labels.study.infections
         number = np.array([labels.weeks.index(w) for w in labels.week], dtype=float)
         return Output("mean week of infection", "weeks", here * number, here.astype(float), text)
     found = _PATTERN.match(text.strip())
-    words = stream_words(s.name for s in labels.study.streams)
-    if not found or found["signal"] not in words:
+    by_name = streams_by_name(s.name for s in labels.study.streams)
+    if not found or found["stream"] not in by_name:
         raise StudyError(
-            f"Output {text!r} was asked for, which is not known; give {HELP}. Streams: {', '.join(words)}."
+            f"Output {text!r} was asked for, which is not known; give {HELP}. Streams: {', '.join(by_name)}."
         )
-    signal = words[found["signal"]]
-    stream = labels.study.stream(signal)
+    name = by_name[found["stream"]]
+    stream = labels.study.stream(name)
     measured = isinstance(stream.family, LogNormalError) and not isinstance(stream, Infections)
     mean_of_weeks = isinstance(stream, Occupancy) or (measured and not isinstance(stream, Cohort))
-    here = labels.signal == signal
+    here = labels.stream == name
     if not here.any():
-        raise StudyError(f"The run did not keep {signal}, which output {text!r} needs; run the study again to keep it.")
+        raise StudyError(f"The run did not keep {name}, which output {text!r} needs; run the study again to keep it.")
     chosen, where = here, ""
     if place := found["place"]:
         chosen = here & (labels.place == place)
@@ -137,7 +137,7 @@ def make_output(text: str, labels: Labels) -> Output:
         weights /= len(set(labels.week[chosen]))
     if measured:
         weights /= len(set(labels.place[chosen]))
-    title = f"{found['signal']}{where}, {_period(first, last, labels)}{' (mean)' if mean_of_weeks else ''}"
+    title = f"{found['stream']}{where}, {_period(first, last, labels)}{' (mean)' if mean_of_weeks else ''}"
     return Output(title, stream.unit, weights, None, text)
 
 

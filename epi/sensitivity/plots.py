@@ -1,4 +1,4 @@
-"""Figures of a sensitivity report, from its files alone."""
+"""Plots of a sensitivity report, from its files alone."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from calib.plotting import draw_shares_over_time, draw_tornado, save_figure
+from calib.plotting import plot_shares_over_time, plot_tornado, save_figure
 from epi.sensitivity import plots_global as shapes
 from epi.sensitivity import plots_maps as maps
 from epi.study.printed_names import plain_label as label
 
-FIGURES = "figures"
+PLOTS = "figures"
 TOP = 12
 
 
 def draw_all(folder: Path) -> list[str]:
-    """Draw what the folder's tables allow; returns the names of the figures written, in order."""
+    """Draw what the folder's tables allow; returns the names of the plots written, in order."""
     made = []
-    for name, figure in _figures(folder):
-        save_figure(figure, folder / FIGURES / f"{name}.png")
+    for name, figure in _plots(folder):
+        save_figure(figure, folder / PLOTS / f"{name}.png")
         made.append(name)
     return made
 
 
-def _figures(folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a generator of pairs)
+def _plots(folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a generator of pairs)
     def table(name: str) -> pd.DataFrame | None:
         file = folder / name
         return pd.read_csv(file, keep_default_na=True) if file.is_file() else None
@@ -47,7 +47,7 @@ def _figures(folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a g
         yield "venues_weeks", maps.venues(data)
         yield "arrivals", maps.arrivals(data)
         yield "kinds", maps.kinds(data)
-        yield "districts", maps.districts(data)
+        yield "regions", maps.regions(data)
     wide = table("global.csv")
     if wide is not None:
         yield "shares", shapes.brackets(wide)
@@ -71,7 +71,7 @@ def tornado(rows: pd.DataFrame) -> Figure:
     prior = single[single["measure"] == "prior_swing"].set_index("parameter")
     after = single[single["measure"] == "posterior_swing"].set_index("parameter")
     top = prior["index"].abs().sort_values(ascending=False).index[:TOP]
-    return draw_tornado(
+    return plot_tornado(
         [label(str(name)) for name in top],
         prior.loc[top, "index"],
         prior.loc[top, "low"],
@@ -84,11 +84,11 @@ def tornado(rows: pd.DataFrame) -> Figure:
 
 def course(weekly: pd.DataFrame, over: str) -> Figure:
     """Shares of the variance of each week's national cases."""
-    rows = weekly[(weekly["signal"] == "cases") & (weekly["over"] == over)]
+    rows = weekly[(weekly["stream"] == "cases") & (weekly["over"] == over)]
     shares = rows.pivot(index="site", columns="week", values="share")
     top = shares.abs().max(axis=1).sort_values(ascending=False).index[:TOP]
     kind = "if all were as uncertain as their priors" if over == "prior" else "left by the fit"
-    return draw_shares_over_time(
+    return plot_shares_over_time(
         np.clip(shares.loc[top].to_numpy(), 0, 1),
         [label(str(name)) for name in top],
         [str(w) for w in shares.columns],

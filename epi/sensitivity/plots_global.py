@@ -1,4 +1,4 @@
-"""Figures of the global analysis and of the comparison with other methods."""
+"""Plots of the global analysis and of the comparison with other methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def brackets(table: pd.DataFrame) -> Figure:
     figure = blank(8.6, 0.27 * TOP + 1.1)
     grid = figure.subplots(1, len(outputs), squeeze=False)[0]
     for axes, output in zip(grid, outputs, strict=True):
-        rows = table[(table["output"] == output) & (table["law"] == "prior") & (table["level"] == "input")]
+        rows = table[(table["output"] == output) & (table["distribution"] == "prior") & (table["level"] == "input")]
         rows = rows.sort_values("rank").head(TOP)
         y = np.arange(len(rows))
         low, high = rows["first_lower"].clip(lower=0), rows["total_bound"].clip(lower=0)
@@ -40,7 +40,7 @@ def brackets(table: pd.DataFrame) -> Figure:
 def groups(table: pd.DataFrame) -> Figure:
     """Shares of all groups of inputs on a log axis: calibrated and screened ones."""
     output = table["output"].iloc[0]
-    rows = table[(table["output"] == output) & (table["law"] == "prior") & (table["level"] == "group")]
+    rows = table[(table["output"] == output) & (table["distribution"] == "prior") & (table["level"] == "group")]
     rows = rows[rows["total_bound"] > FLOOR].sort_values("share", ascending=False)
     figure = blank(8.6, 0.2 * len(rows) + 0.9)
     axes = figure.add_subplot()
@@ -102,7 +102,7 @@ def convergence(path: pd.DataFrame) -> Figure:
 
 @styled
 def methods(table: pd.DataFrame) -> Figure:
-    """Agreement of each method with the dearest ranking, its price beside it."""
+    """Agreement of each method with the reference ranking, its price beside it."""
     rows = table[table["output"] == table["output"].iloc[0]]
     rows = rows[rows["rank_correlation"].notna() & ~rows["method"].str.contains("upper bound")]
     rows = rows.sort_values("rank_correlation", kind="stable").reset_index(drop=True)
@@ -140,9 +140,9 @@ def agreement(dear: pd.DataFrame, wide: pd.DataFrame) -> Figure:
     figure = blank(8.6, 3.9)
     grid = figure.subplots(1, len(outputs), squeeze=False)[0]
     for axes, output in zip(grid, outputs, strict=True):
-        ours = wide[(wide["output"] == output) & (wide["law"] == "prior") & (wide["level"] == "group")].set_index(
-            "input"
-        )
+        ours = wide[
+            (wide["output"] == output) & (wide["distribution"] == "prior") & (wide["level"] == "group")
+        ].set_index("input")
         theirs = dear[dear["output"] == output].set_index("input")
         names = [
             n for n in theirs.index if n in ours.index and (ours.loc[n, "share"] != 0 or theirs.loc[n, "total"] != 0)

@@ -13,6 +13,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from calib.plotting import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
+from epi.outputs.former_names import region_axis
 
 COLOURS = (SECOND, ACCENT, "#5a9a5a", "#8a6bb0", "#c08a3e", "#5a8ab0", "#b05a7a")
 LESS = 0.1
@@ -56,7 +57,7 @@ def _norm(values: np.ndarray) -> TwoSlopeNorm:
 
 @styled
 def arrivals(data: xr.Dataset) -> Figure:
-    """What one more infection arriving in a district on a day leads to, by output."""
+    """What one more infection arriving in a region on a day leads to, by output."""
     count = data.sizes["output"]
     figure = blank(8.6, 3.6 * count + 0.3)
     grid = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
@@ -76,7 +77,7 @@ def arrivals(data: xr.Dataset) -> Figure:
         )
         axes.set_facecolor("#f4f5f6")
         axes.xaxis_date()
-        axes.set_yticks(np.arange(len(z)) + 0.5, data["district"].values, fontsize=7)
+        axes.set_yticks(np.arange(len(z)) + 0.5, data[region_axis(data)].values, fontsize=7)
         axes.invert_yaxis()
         axes.set_title(str(data["output"].values[k]))
         _dates(axes)
@@ -115,15 +116,15 @@ def kinds(data: xr.Dataset) -> Figure:
 
 
 @styled
-def districts(data: xr.Dataset) -> Figure:
-    """Mixing of districts with themselves and with others, both outputs, with intervals."""
+def regions(data: xr.Dataset) -> Figure:
+    """Mixing of regions with themselves and with others, both outputs, with intervals."""
     count = data.sizes["output"]
     figure = blank(8.6, 4.3)
     grid = figure.subplots(1, count, squeeze=False, sharey=True)[0]
-    names = data["district"].values
+    names = data[region_axis(data)].values
     rows = np.arange(len(names))
     for k, axes in enumerate(grid):
-        m, se = data["mixing_district"].values[k], data["mixing_district_se"].values[k]
+        m, se = data["mixing_region"].values[k], data["mixing_region_se"].values[k]
         own, others = m.diagonal(), m.sum(1) - m.diagonal()
         axes.errorbar(
             own, rows, xerr=1.96 * se.diagonal(), fmt="o", ms=4, color=ACCENT, lw=1.2, label="within the region"

@@ -1,4 +1,4 @@
-"""The dearest answer: Sobol indices of the calibrated inputs by sampling, kept piece by piece so that a killed run goes on."""
+"""The reference: Sobol indices of the calibrated inputs by sampling, kept piece by piece so that a killed run goes on."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def columns_of(names: tuple[str, ...]) -> Columns:
 
 
 def problem_of(work: Work) -> str:
-    """What the runs of a design hang on, as far as it can be read off: parameters with their priors, weeks, agents."""
+    """What the runs of a design depend on, as far as it can be read off: parameters with their priors, weeks, agents."""
     s = work.simulator
     text = s.space.describe().to_json() + str([str(w) for w in s.observation.weeks])
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {s.population.agents}"

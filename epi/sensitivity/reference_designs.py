@@ -35,7 +35,7 @@ class Answer:
 
     Attributes:
         method: its name. score: `[D]`, larger for inputs that matter more. runs: simulations. gradients: reverse passes.
-        seconds: simulating and computing. note: what to know of it. law: "prior" or "posterior" or "one point".
+        seconds: simulating and computing. note: what to know of it. distribution: "prior" or "posterior" or "one point".
     """
 
     method: str
@@ -44,7 +44,7 @@ class Answer:
     gradients: int
     seconds: float
     note: str = ""
-    law: str = "prior"
+    distribution: str = "prior"
 
 
 def _problem(dim: int) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def from_draws(z: Array, values: Array, seconds: float, seed: int) -> list[Answe
             torch.manual_seed(seed)
             prior = torch.distributions.MultivariateNormal(torch.zeros(z.shape[1]), torch.eye(z.shape[1]))
             start = time.perf_counter()
-            # the regression net is what ranks; the prior takes the posterior's place, so that the law is that of the reference
+            # the regression net is what ranks; the prior takes the posterior's place, so that the distribution is that of the reference
             space = ActiveSubspace(_PriorAsPosterior(prior))
             batch = max(
                 8, min(200, len(theta) // 4)

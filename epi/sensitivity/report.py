@@ -18,15 +18,15 @@ from calib.storage import atomic_write_text
 from epi.errors import StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting.sentences import about, duration, percent
-from epi.sensitivity import sentences as words
-from epi.sensitivity.plots import FIGURES, draw_all
+from epi.sensitivity import sentences as phrases
+from epi.sensitivity.plots import PLOTS, draw_all
 from epi.study.printed_names import plain_label as label
 
 REPORT = "report.html"
 
 
 def write_report(folder: Path) -> Path:
-    """Draw the figures and write the page.
+    """Draw the plots and write the page.
 
     Raises:
         RunFolderError: the folder holds no report.
@@ -65,20 +65,20 @@ def content(folder: Path, names: list[str]) -> dict[str, Any]:
     if (folder / "every_input.nc").is_file():
         with xr.open_dataset(folder / "every_input.nc", engine="h5netcdf") as opened:
             data = opened.load()
-    laws = facts.get("level3", [])
-    fixing = [words.fixing_sentence(row) for row in laws if row["law"] == "prior"]
-    one = words.zero_shot_sentences(first, facts["level1"]) if first is not None else []
-    two = words.every_input_sentences(data) if data is not None else []
-    against = words.comparison_sentences(versus, facts) if versus is not None else []
-    check = words.check_sentence(checked) if checked is not None else []
+    distributions = facts.get("level3", [])
+    fixing = [phrases.fixing_sentence(row) for row in distributions if row["distribution"] == "prior"]
+    one = phrases.zero_shot_sentences(first, facts["level1"]) if first is not None else []
+    two = phrases.every_input_sentences(data) if data is not None else []
+    against = phrases.comparison_sentences(versus, facts) if versus is not None else []
+    check = phrases.check_sentence(checked) if checked is not None else []
     return {
         "manifest": manifest,
         "facts": facts,
-        "image": {n: _image(folder / FIGURES / f"{n}.png") for n in names},
+        "image": {n: _image(folder / PLOTS / f"{n}.png") for n in names},
         "short": one[:1] + two[:1] + fixing[:1] + against[:1] + check[:1] + one[-1:],
         "one": one,
         "two": two,
-        "three": words.global_sentences(laws, wide) if wide is not None else [],
+        "three": phrases.global_sentences(distributions, wide) if wide is not None else [],
         "fixing": fixing,
         "against": against,
         "check": check,
@@ -154,13 +154,15 @@ def _group_rows(table: pd.DataFrame | None, count: int = 14) -> dict[str, list[t
     if table is None:
         return {}
     out: dict[str, list[tuple[str, ...]]] = {}
-    for (law, output), part in table[table["level"] == "group"].groupby(["law", "output"], sort=False):
+    for (distribution, output), part in table[table["level"] == "group"].groupby(
+        ["distribution", "output"], sort=False
+    ):
         rows = part.sort_values("share", ascending=False).head(count)
-        out[f"{output}, over the {'priors' if law == 'prior' else 'posterior'}"] = [
+        out[f"{output}, over the {'priors' if distribution == 'prior' else 'posterior'}"] = [
             (
                 label(str(r.input)),
                 _interval(r.share, r.share_low, r.share_high),
-                _interval(r.total_bound, r.bound_low, r.bound_high) if law == "prior" else "–",
+                _interval(r.total_bound, r.bound_low, r.bound_high) if distribution == "prior" else "–",
                 percent(r.top_five),
             )
             for r in rows.itertuples()
@@ -192,7 +194,7 @@ def _comparison_rows(table: pd.DataFrame | None) -> dict[str, list[tuple[str, ..
     return {
         output: [
             (
-                r.method, f"{int(r.runs):,}", duration(r.seconds) if r.runs else "0 s", r.law,
+                r.method, f"{int(r.runs):,}", duration(r.seconds) if r.runs else "0 s", r.distribution,
                 cell(r.rank_correlation), cell(r.rank_correlation_felt),
                 f"{int(r.top_five)}", f"{int(r.top_ten)}", "" if pd.isna(r.note) else str(r.note),
             )
@@ -234,7 +236,7 @@ def _check_rows(table: pd.DataFrame | None) -> dict[str, list[tuple[str, ...]]]:
         return {}
     return {
         str(kind): [
-            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.words)
+            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.phrases)
             for r in table[table["kind"] == kind].itertuples()
         ]
         for kind in table["kind"].unique()

@@ -51,7 +51,7 @@ def gradients(
         )
         with atomic_path(file) as temporary:
             data.to_netcdf(temporary, engine="h5netcdf")
-    # what is gone on with and what is gone on from give the same bits
+    # what is resumed and what is gone on from give the same bits
     return [(value, slope.astype(np.float32).astype(float)) for value, slope in parts]
 
 

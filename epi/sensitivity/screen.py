@@ -39,7 +39,7 @@ def extra_inputs(simulator: Simulator) -> Extra:
             "Factors on single rates need archetypes of age and doses alone and a disease with given days."
         )
     seeding = int((1 - simulator.context.opened).sum())
-    districts, ages = len(regions), len(bands)
+    places, ages = len(regions), len(bands)
     names: list[str] = []
     groups: list[str] = []
 
@@ -56,11 +56,11 @@ def extra_inputs(simulator: Simulator) -> Extra:
     since = add("infectiousness by day", [f"{a}, day {d + 1}" for a in archetypes for d in range(infectious_days)])
     receptive = add("susceptibility of a kind", archetypes)
     arriving = add("importation, each day", [f"{d}, {iso(study, t)}" for t in range(seeding) for d in regions])
-    between = add("mixing of districts", [f"{a} from {b}" for a in regions for b in regions])
+    between = add(f"mixing by {study.region.axis}", [f"{a} from {b}" for a in regions for b in regions])
     none = len(names)
-    importation = np.full((days, districts, ages), none)
-    importation[:seeding] = arriving.reshape(seeding, districts, 1)
-    mixing = np.broadcast_to(between.reshape(districts, 1, districts, 1), (districts, ages, districts, ages))
+    importation = np.full((days, places, ages), none)
+    importation[:seeding] = arriving.reshape(seeding, places, 1)
+    mixing = np.broadcast_to(between.reshape(places, 1, places, 1), (places, ages, places, ages))
     assert len(since) == kinds * infectious_days
     layout = {
         "transmission": transmission.ravel(), "infectiousness": since, "susceptibility": receptive,

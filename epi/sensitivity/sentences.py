@@ -9,17 +9,17 @@ import xarray as xr
 
 from calib.plotting import number
 from epi.reporting.sentences import about, day, listed, percent
-from epi.sensitivity.check import words as check_words
+from epi.sensitivity.check import bias_sentence as bias_sentence
 from epi.sensitivity.compare import OURS
 from epi.sensitivity.global_sobol import KEEP, SURE, WIDTH
 from epi.study.printed_names import plain_label as label
 
 AIM = 0.9
-"""Rank correlation with the dearest ranking that is asked for."""
+"""Rank correlation with the reference ranking that is asked for."""
 
 __all__ = [
+    "bias_sentence",
     "check_sentence",
-    "check_words",
     "comparison_sentences",
     "every_input_sentences",
     "global_sentences",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def shares_in_words(rows: pd.DataFrame, value: str, name: str, count: int = 3) -> str:
+def listed_shares(rows: pd.DataFrame, value: str, name: str, count: int = 3) -> str:
     """`transmission elsewhere (23 %), ...`."""
     top = rows.sort_values(value, ascending=False).head(count)
     return listed([f"{label(str(n))} ({percent(v)})" for n, v in zip(top[name], top[value], strict=True)])
@@ -42,8 +42,8 @@ def zero_shot_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str]
         out.append(
             f"{output.capitalize()}: if every parameter were as uncertain as its prior, most of the variance "
             f"would come from "
-            f"{shares_in_words(prior, 'index', 'parameter')}; of the variance that the fit leaves, from "
-            f"{shares_in_words(after, 'index', 'parameter')}."
+            f"{listed_shares(prior, 'index', 'parameter')}; of the variance that the fit leaves, from "
+            f"{listed_shares(after, 'index', 'parameter')}."
         )
     seeds = (
         "each with Jacobians of two random streams" if facts["two_seeds"]
@@ -103,13 +103,17 @@ def global_sentences(rows: list[dict[str, Any]], table: pd.DataFrame) -> list[st
     """What level 3 found under the prior and under the posterior."""
     out = []
     for row in rows:
-        prior = row["law"] == "prior"
-        part = table[(table["law"] == row["law"]) & (table["output"] == row["output"]) & (table["level"] == "group")]
+        prior = row["distribution"] == "prior"
+        part = table[
+            (table["distribution"] == row["distribution"])
+            & (table["output"] == row["output"])
+            & (table["level"] == "group")
+        ]
         middle, low, high = row["explained"]
         out.append(
             f"{row['output'].capitalize()}, {'over the priors' if prior else 'over the posterior'}: standard "
             f"deviation {about(row['sd'])} {row['unit']}; "
-            f"most from {shares_in_words(part, 'share', 'input', 4)}. Chance alone, at fixed inputs, is "
+            f"most from {listed_shares(part, 'share', 'input', 4)}. Chance alone, at fixed inputs, is "
             f"{percent(row['noise_share'], 1)} of the variance of "
             f"single runs and is in no index. The shares add up to {middle:.2f} ({low:.2f} to {high:.2f}); "
             f"exact gradients give 1."
@@ -120,13 +124,13 @@ def global_sentences(rows: list[dict[str, Any]], table: pd.DataFrame) -> list[st
                 f"{'miss' if middle < 1 else 'add'} {percent(abs(1 - middle))} of the variance: more draws (--draws) tell if that is chance."
             )
         if prior:
-            settled = row["settled_at"]
+            converged = row["converged_at"]
             out.append(
                 f"Stopping rule: no share less sure than ±{WIDTH}, and the first five the same with probability "
                 f"{SURE}. "
                 + (
-                    f"It holds from {settled} draws on."
-                    if settled
+                    f"It holds from {converged} draws on."
+                    if converged
                     else f"It does not hold yet at {row['draws']} draws: use more."
                 )
                 + f" {row['dropped']} draws with failed runs were dropped."
@@ -149,7 +153,7 @@ def fixing_sentence(row: dict[str, Any]) -> str:
 
 
 def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str]:
-    """Agreement with the dearest ranking and its price."""
+    """Agreement with the reference ranking and its price."""
     out = []
     compare = facts["compare"]
     for output in table["output"].unique():
@@ -189,14 +193,14 @@ def comparison_sentences(table: pd.DataFrame, facts: dict[str, Any]) -> list[str
     gradient = compare["seconds_per_gradient"]
     ratio = f", a gradient {gradient:.3f} s ({gradient / compare['seconds_per_run']:.1f} runs)" if gradient else ""
     out.append(
-        f"A run took {compare['seconds_per_run']:.3f} s{ratio}. Vectors (district effects, age effects) count "
+        f"A run took {compare['seconds_per_run']:.3f} s{ratio}. Vectors (region effects, age effects) count "
         f"as one parameter here."
     )
     return out + list(compare["missing"])
 
 
 def _known(reliability: dict[str, Any]) -> str:
-    """How sure the dearest ranking is of its first five."""
+    """How sure the reference ranking is of its first five."""
     if reliability.get("half_width") is None:
         return ""
     return (
@@ -210,9 +214,9 @@ def check_sentence(table: pd.DataFrame) -> list[str]:
     out = []
     for kind in table["kind"].unique():
         rows = table[table["kind"] == kind]
-        agree = int(rows["words"].str.startswith("agrees").sum())
-        unclear = int(rows["words"].str.startswith("too small").sum())
-        biased = rows[rows["words"].str.startswith("biased")]
+        agree = int(rows["sentence"].str.startswith("agrees").sum())
+        unclear = int(rows["sentence"].str.startswith("too small").sum())
+        biased = rows[rows["sentence"].str.startswith("biased")]
         sentence = f"Derivatives {kind}: {agree} of {len(rows)} agree with differences, {unclear} are too small to be told from chance"
         if len(biased):
             worst = biased.loc[biased["bias"].abs().idxmax()]

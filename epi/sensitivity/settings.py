@@ -12,11 +12,11 @@ from epi.sensitivity.outputs import DEFAULT
 
 LEVELS = ("1", "2", "3", "compare")
 ALONE = "reference"
-"""Makes the dearest ranking and nothing else."""
+"""Makes the reference ranking and nothing else."""
 
 
 FREE = ("workers", "batch", "reference_file")
-"""Settings that may differ when a report is gone on with."""
+"""Settings that may differ when a report is resumed."""
 MOST_WORKERS = 16
 
 
@@ -35,8 +35,8 @@ class Config(BaseModel):
         batch: runs at once, in each of the worker processes.
         workers: how many of these there are; 1 makes all runs in this process, as on a GPU.
         streams: random streams of level 2. draws: of level 3 under the prior. posterior_draws: under the posterior.
-        survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the dearest ranking.
-        reference_file: of runs made earlier, taken instead. elements: the dearest ranking moves each element of a vector by itself too.
+        survivors: rows of the Sobol design on the inputs that screening keeps. reference: rows of the reference ranking.
+        reference_file: of runs made earlier, taken instead. elements: the reference ranking moves each element of a vector by itself too.
         morris, sobol, dgsm, once, sbi: sizes of the baselines. check: random streams of the check by differences, 0 for none.
     """
 

@@ -68,7 +68,7 @@ class Analysis:
                 c = self.config
                 recipe = Recipe(str(self.source.folder), c.scale, c.seed, c.batch)
                 workers = self.stack_.enter_context(Workers(recipe, c.workers)) if c.workers > 1 else None
-                m = self.run.manifest  # a report that is gone on with counts on
+                m = self.run.manifest  # a report that is resumed counts on
                 names = ("simulations", "reverse_passes", "failed_runs", "seconds", "quick_seconds")
                 ledger = Ledger(*(dict(m.get(name, {})) for name in names))
                 self.work_ = replace(recipe.build(c.device), workers=workers, ledger=ledger)
@@ -163,7 +163,7 @@ def one(a: Analysis) -> None:
         results = level_one.zero_shot(a.jacobian, a.outputs, rng)
         a.table("level1.csv", level_one.zero_shot_table(results))
         a.table("level1_time.csv", pd.concat(
-            [level_one.in_time(a.jacobian, a.labels, word, rng).assign(signal=word) for word in ("cases", "admissions")]
+            [level_one.in_time(a.jacobian, a.labels, word, rng).assign(stream=word) for word in ("cases", "admissions")]
         ))  # fmt: skip
     made = sum(a.work_.ledger.runs.values()) if a.work_ else 0
     a.facts["level1"] = {

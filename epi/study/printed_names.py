@@ -1,4 +1,4 @@
-"""Printed names of the parameters, for readers of figures and report."""
+"""Printed names of the parameters, for readers of plots and report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ LABELS: dict[str, str] = {
     "wastewater_level": "copies shed per infection",
     "wastewater_area_effect": "wastewater level of area",
     "cluster_size": "size of outbreaks",
-    "dispersion_district": "scatter of district cases",
     "dispersion_age": "scatter of cases by age",
     "dispersion_admissions": "scatter of admissions",
     "dispersion_deaths": "scatter of deaths",
@@ -68,9 +67,9 @@ def plain_label(name: str) -> str:
     """Printed name of a flat parameter such as `district_effect[North]`, where the study is not at hand (see `Study.label`)."""
     site, _, element = name.partition("[")
     text = LABELS.get(site)
-    for pattern, words in _PATTERNS:
+    for pattern, label in _PATTERNS:
         found = re.fullmatch(pattern, site)
         if text is None and found:
-            text = words.format(found[1].replace("_", " "))
+            text = label.format(found[1].replace("_", " "))
     text = text or site.replace("_", " ")
     return f"{text}: {element.rstrip(']')}" if element else text

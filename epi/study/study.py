@@ -195,9 +195,9 @@ class Study:
             if name not in self.options:
                 near = difflib.get_close_matches(name, self.options, 1, 0.5)
                 hint = f"did you mean {near[0]!r}? Choose" if near else "choose"
-                raise StudyError(f"Signal {name!r} was asked for; {hint} among {', '.join(self.options)}.")
+                raise StudyError(f"Data stream {name!r} was asked for; {hint} among {', '.join(self.options)}.")
         if not names:
-            raise StudyError(f"No signal was asked for; name at least one of {', '.join(self.options)}.")
+            raise StudyError(f"No data stream was asked for; name at least one of {', '.join(self.options)}.")
         return tuple(option for option in self.options if option in names)
 
     @property

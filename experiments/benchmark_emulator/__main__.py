@@ -21,9 +21,9 @@ from torch import Tensor
 
 from calib import RunFolder, make_flow, start_flow
 from calib.multifidelity import Emulator, EmulatorPosterior, Problem, WithErrors, fit_quadratic
-from calib.numerics import Layer, Pace, kernel_threads
+from calib.numerics import Layer, ThreadTuner, kernel_threads
 from epi.inference.settings import make_config
-from epi.inference.setup import Study, build, read_figures
+from epi.inference.setup import Study, build, read_data
 
 CHAINS, RUNS, ROUNDS = 64, 174, 40
 Gradient = Callable[[], None]
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = make_config("experiments.nz_calibration.study", smoke=True, device="cpu")
         run = RunFolder.create(Path(folder) / "run", "benchmark", config.identity(), config.seed)
-        study = build(config, read_figures(config), run, Console(quiet=True))
+        study = build(config, read_data(config), run, Console(quiet=True))
     problem, emulator = study.problem, _emulator(study)
     plain = _without_compiled_features(problem, emulator)
     own, graph = _gradient(problem, emulator), _gradient(*plain)
@@ -110,8 +110,8 @@ def _nothing() -> Iterator[None]:
 
 @contextmanager
 def _layers_by_autograd() -> Iterator[None]:
-    choose = Pace.choose
-    Pace.choose = lambda self, limit: 1  # type: ignore[method-assign]
+    choose = ThreadTuner.choose
+    ThreadTuner.choose = lambda self, limit: 1  # type: ignore[method-assign]
     kinds = [kind for kind in Layer.__subclasses__() if "push_with_back" in vars(kind)]
     own = [kind.push_with_back for kind in kinds]
     for kind in kinds:
@@ -119,19 +119,19 @@ def _layers_by_autograd() -> Iterator[None]:
     try:
         yield
     finally:
-        Pace.choose = choose  # type: ignore[method-assign]
+        ThreadTuner.choose = choose  # type: ignore[method-assign]
         for kind, method in zip(kinds, own, strict=True):
             kind.push_with_back = method  # type: ignore[method-assign]
 
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    choose = Pace.choose
-    Pace.choose = lambda self, limit: min(number, limit)  # type: ignore[method-assign]
+    choose = ThreadTuner.choose
+    ThreadTuner.choose = lambda self, limit: min(number, limit)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Pace.choose = choose  # type: ignore[method-assign]
+        ThreadTuner.choose = choose  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

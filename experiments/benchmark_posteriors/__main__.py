@@ -22,7 +22,7 @@ from experiments.benchmark_posteriors._figure import draw_c2st
 from experiments.benchmark_posteriors._jobs import KEY, measure, plan
 from experiments.benchmark_posteriors._reference import reference_folder
 from experiments.benchmark_posteriors._run import METHODS
-from experiments.benchmark_posteriors._table import beside_published, markdown, ordered, summary
+from experiments.benchmark_posteriors._table import markdown, ordered, summary, with_published
 from experiments.benchmark_posteriors._tasks import TASKS
 
 
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _finish(output: Path, rows: pd.DataFrame, workers: int) -> None:
-    table = beside_published(rows)
+    table = with_published(rows)
     atomic_write_csv(output / "summary.csv", summary(rows))
     atomic_write_text(output / "table.md", markdown(table) + "\n")
     atomic_write_json(output / "machine.json", _machine(workers))
@@ -113,28 +113,28 @@ def _budget(text: str) -> int:
     return int(text)
 
 
-def _words(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(word) for word in _words(text)]
+    return [int(word) for word in _split(text)]
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmark_posteriors", description=__doc__)
-    parser.add_argument("--tasks", type=_words, default=list(TASKS), help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--tasks", type=_split, default=list(TASKS), help=f"of {', '.join(TASKS)}")
     parser.add_argument(
         "--budgets", type=_numbers, default=[1000, 10_000], help="simulations; a gradient counts 4 or more"
     )
     parser.add_argument("--observations", type=int, default=10, help="how many of the ten")
     parser.add_argument(
         "--methods",
-        type=_words,
-        default=["reuse", "reuse-gradient"],
+        type=_split,
+        default=["emulated-smc", "emulated-smc-gradient"],
         help=f"of {', '.join(METHODS)}, run in this order; name:budget runs one at that budget alone",
     )
-    parser.add_argument("--baselines", type=_words, default=[], help=f"of {', '.join(BASELINES)}; needs the extra sbi")
+    parser.add_argument("--baselines", type=_split, default=[], help=f"of {', '.join(BASELINES)}; needs the extra sbi")
     parser.add_argument(
         "--output", type=Path, default=Path("results/benchmark_posteriors"), help="folder; goes on where it stopped"
     )

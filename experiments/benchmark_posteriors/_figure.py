@@ -12,10 +12,10 @@ from calib.plotting import ACCENT, GREY, INK, SECOND, blank, save_figure, styled
 from experiments.benchmark_posteriors._table import AMORTISED, SEQUENTIAL, published
 
 LABELS = {
-    "reuse": "posterity, no gradients",
-    "reuse-gradient": "posterity, gradients",
-    "reuse-forward": "posterity, forward mode",
-    "direct-gradient": "posterity, new runs at each update",
+    "emulated-smc": "posterity, no gradients",
+    "emulated-smc-gradient": "posterity, gradients",
+    "emulated-smc-forward": "posterity, forward mode",
+    "vi-gradient": "posterity, new runs at each update",
     "npe": "sbi NPE",
     "nle": "sbi NLE",
     "nre": "sbi NRE",
@@ -53,7 +53,7 @@ def _panel(axes: Axes, methods: list[str], rows: pd.DataFrame, row: pd.Series | 
     axes.axvline(0.5, color=GREY, linewidth=0.7)
     for place, method in enumerate(methods):
         part = rows.loc[rows["method"] == method, "c2st"]
-        colour = ACCENT if method.startswith("reuse") else SECOND if "direct" in method else GREY
+        colour = ACCENT if method.startswith("emulated-smc") else SECOND if "vi" in method else GREY
         axes.plot(part, [place] * len(part), "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0)
         if len(part):
             axes.plot([part.median()], [place], "|", color=INK, markersize=8, markeredgewidth=1.2)

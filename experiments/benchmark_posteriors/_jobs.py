@@ -97,7 +97,7 @@ def measure(jobs: list[Job], output: Path, reference: Path, seed: int, workers: 
         reference: folder of the reference posteriors.
         seed: of everything random.
         workers: processes of one thread each; 1 runs in this process.
-        machine: named in every row, as a folder may be gone on with elsewhere.
+        machine: named in every row, as a folder may be resumed elsewhere.
 
     Returns:
         All rows, those of an earlier run in the same folder included.

@@ -20,12 +20,17 @@ from experiments.benchmark_posteriors._reference import observation, reference_d
 from experiments.benchmark_posteriors._tasks import Task
 
 OURS: dict[str, tuple[Method, Gradient]] = {
-    "reuse": ("reuse", "score"),
-    "reuse-gradient": ("reuse", "reverse"),
-    "reuse-forward": ("reuse", "forward"),
-    "direct-gradient": ("direct", "reverse"),
+    "emulated-smc": ("emulated-smc", "score"),
+    "emulated-smc-gradient": ("emulated-smc", "reverse"),
+    "emulated-smc-forward": ("emulated-smc", "forward"),
+    "vi-gradient": ("vi", "reverse"),
 }
 METHODS = (*OURS, *BASELINES)
+SEED_NAMES = {
+    "emulated-smc": "reuse", "emulated-smc-gradient": "reuse-gradient", "emulated-smc-forward": "reuse-forward",
+    "vi-gradient": "direct-gradient",
+}  # fmt: skip
+"""Names that seeds are derived from: those the methods had when the first rows were made, so that rows can be made again."""
 SHARED = "one network for all observations"
 
 
@@ -76,7 +81,7 @@ def run(task: Task, number: int, budget: int, method: str, folder: Path, seed: i
         ValueError: there is no such method.
     """
     data, reference = observation(folder, task.name, number), reference_draws(folder, task.name, number)
-    own = derive_seed(seed, number, f"{task.name}/{budget}/{method}") % 2**31
+    own = derive_seed(seed, number, f"{task.name}/{budget}/{SEED_NAMES.get(method, method)}") % 2**31
     before, started = 0.0, time.perf_counter()
     if method in OURS:
         draws, simulations, k_hat, flow, note = _ours(task, data, budget, method, len(reference), own)
@@ -102,7 +107,7 @@ def _trained(name: str, budget: int, method: str, seed: int) -> tuple[TrainedBas
     importlib.import_module("sbi.inference")  # seconds that no method needs
     started = time.perf_counter()
     task = _tasks.task(name)
-    own = derive_seed(seed, 0, f"{name}/{budget}/{method}") % 2**31
+    own = derive_seed(seed, 0, f"{name}/{budget}/{SEED_NAMES.get(method, method)}") % 2**31
     found = train_baseline(method, task.simulator, task.space, likelihood=task.likelihood, budget=budget, seed=own)
     return found, time.perf_counter() - started
 

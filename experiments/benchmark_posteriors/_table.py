@@ -36,7 +36,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def beside_published(rows: pd.DataFrame) -> pd.DataFrame:
+def with_published(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per task and budget: published bests, then every method run here as `median (low-high; n)`."""
     table, known = summary(rows), published().set_index(["task", "budget"])
     lines = []

@@ -1,7 +1,7 @@
-"""Five inference tasks of sbibm (Lueckmann et al. 2021), in torch: prior, simulator, law of the observation.
+"""Five inference tasks of sbibm (Lueckmann et al. 2021), in torch: prior, simulator, distribution of the observation.
 
-Each simulator gives the parameters of the law of the data ("outputs"), as smooth functions of the task's parameters; a draw
-of that law is what sbibm calls the simulator. Definitions follow sbibm 1.1.0.
+Each simulator gives the parameters of the distribution of the data ("outputs"), as smooth functions of the task's parameters; a draw
+of that distribution is what sbibm calls the simulator. Definitions follow sbibm 1.1.0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Task:
         name: as in sbibm.
         space: parameters and priors.
         simulator: `(theta {name: [P, *event]}, seed) -> outputs [P, M]`.
-        likelihood: `outputs [*batch, M] -> ` law of the data, event `[K]`.
+        likelihood: `outputs [*batch, M] -> ` distribution of the data, event `[K]`.
     """
 
     name: str
@@ -135,7 +135,7 @@ def _four_points(outputs: Tensor) -> Distribution:
 
 
 class _Flat(Distribution):
-    """Four independent draws of a law in the plane, side by side: event `[8]`."""
+    """Four independent draws of a distribution in the plane, side by side: event `[8]`."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (the interface of torch)
     support = constraints.real_vector

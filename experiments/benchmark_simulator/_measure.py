@@ -80,9 +80,9 @@ def measure(
             return _compiled.jvp(c, rates, tangents, past)
 
     past = forward()
-    seconds, core, again = _timed(forward, device, repeats)
-    identical = bool(torch.equal(past.incidence, again.incidence))
-    del again
+    seconds, core, same = _timed(forward, device, repeats)
+    identical = bool(torch.equal(past.incidence, same.incidence))
+    del same
     cotangent = torch.ones_like(past.incidence)
     reverse(past, cotangent)
     reverse_seconds, reverse_core, _ = _timed(lambda: reverse(past, cotangent), device, repeats)

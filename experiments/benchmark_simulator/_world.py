@@ -19,8 +19,8 @@ INFECTIOUS_DAYS = 14
 
 def make_population(agents: int, seed: int) -> tuple[Population, int]:
     """The New Zealand population of about so many agents, and how many copies of it make up the number."""
-    figures = load_data(study)
-    people = int(figures.population.sum())
+    epidemic_data = load_data(study)
+    people = int(epidemic_data.population.sum())
     return _built(min(1.0, agents / people), seed), max(1, round(agents / people))
 
 

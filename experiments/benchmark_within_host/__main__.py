@@ -31,14 +31,14 @@ def main(
         check_device(device)
         if particles < 1 or repeats < 1:
             raise StudyError(f"{particles} particles and {repeats} repeats were asked for; give at least 1 of each.")
-        figures = load_data(study)
-        populations = (build_population(figures, x, 0, balance=0.75)[0] for x in scale)
+        epidemic_data = load_data(study)
+        populations = (build_population(epidemic_data, x, 0, balance=0.75)[0] for x in scale)
         torch.set_num_threads(1)
         at = torch.device(device)
         dtype, solvers = _kinds(at)
         document: dict[str, Any] = {"machine": machine(at), "dtype": str(dtype).removeprefix("torch."), "rows": []}
         for population in populations:
-            rows = measure(figures, population, particles, solvers, device=at, dtype=dtype, repeats=repeats)
+            rows = measure(epidemic_data, population, particles, solvers, device=at, dtype=dtype, repeats=repeats)
             document["rows"] += rows
             _show(rows, document)
             if output:

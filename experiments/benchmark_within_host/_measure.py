@@ -22,7 +22,7 @@ HOST = tuple(prior.name for prior in ode.PRIORS)
 
 
 def measure(
-    figures: EpidemicData,
+    epidemic_data: EpidemicData,
     population: Population,
     particles: int,
     solvers: Sequence[ode.Solver],
@@ -37,11 +37,14 @@ def measure(
         One row a direction and solver: the fastest and the median of the repeats in ms, the share of the epidemic in per cent (of the
         fastest), and the tensor operations (`operations`) of the host tables.
     """
-    context = make_context(figures, population, figures.study.calendar.days, device, dtype)
+    context = make_context(epidemic_data, population, epidemic_data.study.calendar.days, device, dtype)
     z = 0.3 * torch.randn(
-        particles, parameter_space(figures.study).dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        particles,
+        parameter_space(epidemic_data.study).dim,
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.float64,
     )
-    theta = {name: x.to(device, dtype) for name, x in parameter_space(figures.study).to_theta(z).items()}
+    theta = {name: x.to(device, dtype) for name, x in parameter_space(epidemic_data.study).to_theta(z).items()}
     rates = make_rates(theta, host_tables(theta, context), context)
 
     def epidemic() -> Tensor:
@@ -72,7 +75,7 @@ def measure(
             for name, call in calls.items():
                 seconds[name].append(_seconds(call, device))
         for solver in solvers:
-            best, beside = min(seconds[solver]), min(seconds["epidemic"])
+            best, whole = min(seconds[solver]), min(seconds["epidemic"])
             rows.append(
                 {
                     **size,
@@ -80,9 +83,9 @@ def measure(
                     "solver": solver,
                     "hosts_ms": 1e3 * best,
                     "hosts_median_ms": 1e3 * statistics.median(seconds[solver]),
-                    "epidemic_ms": 1e3 * beside,
+                    "epidemic_ms": 1e3 * whole,
                     "epidemic_median_ms": 1e3 * statistics.median(seconds["epidemic"]),
-                    "share_percent": 100 * best / beside,
+                    "share_percent": 100 * best / whole,
                     "operations": operations[solver],
                 }
             )

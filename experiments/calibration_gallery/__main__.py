@@ -21,6 +21,7 @@ from experiments.calibration_gallery._plot import plot
 from experiments.calibration_gallery._registry import PROBLEMS
 from experiments.calibration_gallery._run import COLUMNS, KEY
 from experiments.calibration_gallery._table import by_problem, markdown, summary
+from posterity.commands.former_options import run
 
 console = Console(stderr=True)
 RESULTS = Path(__file__).parent / "results"
@@ -36,7 +37,7 @@ def main(
         Path, typer.Option(help="Folder of rows, tables and figure; what it holds is not run again.")
     ] = RESULTS,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
-    again: Annotated[bool, typer.Option("--again", help="Run again what the folder holds.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run again what the folder holds.")] = False,
 ) -> None:
     """Run what is asked for and not yet there; write rows.csv, table.md and gallery.png; exit code 1 if a wrong posterior was believed."""
     for name in only or ():
@@ -47,7 +48,7 @@ def main(
             raise typer.Exit(2)
     file = output / "rows.csv"
     rows = pd.read_csv(file, keep_default_na=True).to_dict("records") if file.exists() else []
-    done = set() if again else {tuple(r[k] for k in KEY) for r in rows}
+    done = set() if rerun else {tuple(r[k] for k in KEY) for r in rows}
     jobs = [
         (name, method, seed)
         for name in (only or PROBLEMS)
@@ -96,4 +97,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -250,7 +250,7 @@ def half_normal_scale() -> Case:
     )  # fmt: skip
 
 
-EXACT = ("reuse", "direct")
+EXACT = ("emulated-smc", "vi")
 PROBLEMS = (
     Problem("logistic_growth", logistic_growth, ("counts",), 1000, EXACT),
     Problem("overdispersed_counts", overdispersed_counts, ("counts",), 2000, EXACT),
@@ -263,8 +263,8 @@ PROBLEMS = (
     Problem("heavy_tailed_prior", heavy_tailed_prior, ("heavy tails",), 1000, EXACT),
     Problem("heavy_tailed_likelihood", heavy_tailed_likelihood, ("heavy tails",), 1000, EXACT),
     Problem("fails_on_some", fails_on_some, ("failures",), 2000, EXACT),
-    Problem("raises_on_some", raises_on_some, ("failures",), 1000, ("reuse",)),
-    Problem("integer_outputs", integer_outputs, ("discrete outputs",), 1000, ("reuse",)),
+    Problem("raises_on_some", raises_on_some, ("failures",), 1000, ("emulated-smc",)),
+    Problem("integer_outputs", integer_outputs, ("discrete outputs",), 1000, ("emulated-smc",)),
     Problem("sir_survey", sir_survey, ("counts",), 1000, EXACT),
     Problem("wide_prior", wide_prior, ("badly scaled",), 1000, EXACT),
     Problem("half_normal_scale", half_normal_scale, ("bounded",), 1000, EXACT),

@@ -145,7 +145,7 @@ def not_informed() -> Case:
     return _case(
         lambda t, seed: t["seen"][:, None].expand(-1, 5), {"seen": Normal(0.0, 1.0), "free": Normal(2.0, 0.7)},
         torch.full((5,), 0.4), lambda out: Independent(Normal(out, 0.5), 1),
-        _reference("conjugate", seen=(0.4 * 20 / 21, 21**-0.5), free=(2.0, 0.7)),
+        _reference("conjugate", noise_sd=(0.4 * 20 / 21, 21**-0.5), free=(2.0, 0.7)),
     )  # fmt: skip
 
 
@@ -179,8 +179,8 @@ def missing_cells() -> Case:
 def noise_inside() -> Case:
     """A simulator that scatters: its own normal noise adds to that of the observation (closed form)."""
     y = np.array([1.0, 1.8, 0.7, 1.4, 1.1, 1.6])
-    own, seen = 0.6, 0.3
-    mean, sd = _linear(np.ones((6, 1)), y, (own**2 + seen**2) ** 0.5, np.array([2.0]))
+    own, noise_sd = 0.6, 0.3
+    mean, sd = _linear(np.ones((6, 1)), y, (own**2 + noise_sd**2) ** 0.5, np.array([2.0]))
 
     def simulate(theta: Theta, seed: int) -> Tensor:
         mu = theta["mu"].detach()
@@ -188,7 +188,7 @@ def noise_inside() -> Case:
         return mu[:, None] + own * noise
 
     return _case(
-        simulate, {"mu": Normal(0.0, 2.0)}, y, lambda out: Independent(Normal(out, seen), 1),
+        simulate, {"mu": Normal(0.0, 2.0)}, y, lambda out: Independent(Normal(out, noise_sd), 1),
         _reference("conjugate", mu=(mean[0], sd[0])), gradient="score",
     )  # fmt: skip
 
@@ -197,8 +197,8 @@ def noise_in_ten_outputs() -> Case:
     """As `noise_inside`, a slope and a level in ten outputs of a simulator without derivatives."""
     x = np.linspace(0, 2, 10)
     y = 0.4 + 0.9 * x + 0.5 * np.random.default_rng(11).standard_normal(10)
-    own, seen = 0.4, 0.3
-    mean, sd = _linear(np.stack([np.ones(10), x], 1), y, (own**2 + seen**2) ** 0.5, np.array([1.0, 1.0]))
+    own, noise_sd = 0.4, 0.3
+    mean, sd = _linear(np.stack([np.ones(10), x], 1), y, (own**2 + noise_sd**2) ** 0.5, np.array([1.0, 1.0]))
     at = torch.as_tensor(x)
 
     def simulate(theta: Theta, seed: int) -> Tensor:
@@ -207,7 +207,7 @@ def noise_in_ten_outputs() -> Case:
         return a[:, None] + b[:, None] * at + own * noise
 
     return _case(
-        simulate, {"a": Normal(0.0, 1.0), "b": Normal(0.0, 1.0)}, y, lambda out: Independent(Normal(out, seen), 1),
+        simulate, {"a": Normal(0.0, 1.0), "b": Normal(0.0, 1.0)}, y, lambda out: Independent(Normal(out, noise_sd), 1),
         _reference("conjugate", a=(mean[0], sd[0]), b=(mean[1], sd[1])), gradient="score",
     )  # fmt: skip
 
@@ -229,7 +229,7 @@ def correlated_data() -> Case:
     )  # fmt: skip
 
 
-EXACT = ("reuse", "direct")
+EXACT = ("emulated-smc", "vi")
 PROBLEMS = (
     Problem("normal_mean", normal_mean, budget=500, methods=EXACT),
     Problem("one_datum", one_datum, budget=500, methods=EXACT),
@@ -241,7 +241,7 @@ PROBLEMS = (
     Problem("badly_scaled", badly_scaled, ("badly scaled",), 500, EXACT),
     Problem("strongly_correlated", strongly_correlated, ("correlated",), 1000, EXACT),
     Problem("not_informed", not_informed, ("not informed",), 500, EXACT),
-    Problem("twenty_parameters", twenty_parameters, ("many parameters",), 4000, ("climb", "direct")),
+    Problem("twenty_parameters", twenty_parameters, ("many parameters",), 4000, ("linearised-vi", "vi")),
     Problem("missing_cells", missing_cells, ("missing data",), 500, EXACT),
     Problem("noise_inside", noise_inside, ("stochastic",), 2000),
     Problem("noise_in_ten_outputs", noise_in_ten_outputs, ("stochastic",), 4000),

@@ -31,13 +31,13 @@ def log_likelihood(
     """
     count = len(theta["gamma"])
     each = {name: np.repeat(value, particles) for name, value in theta.items()}
-    seen = np.asarray(reports, dtype=float).reshape(model.days, -1)
+    observed = np.asarray(reports, dtype=float).reshape(model.days, -1)
     state = model.start(count * particles)
     total = np.zeros(count)
     for day in range(model.days):
         state, new = model.step(state, each, random)
         mean = model.expected(new, each)
-        weight = (seen[day] * np.log(mean) - mean - gammaln(seen[day] + 1)).sum(1).reshape(count, particles)
+        weight = (observed[day] * np.log(mean) - mean - gammaln(observed[day] + 1)).sum(1).reshape(count, particles)
         top = weight.max(1, keepdims=True)
         share = np.exp(weight - top)
         total += top[:, 0] + np.log(share.mean(1))

@@ -153,9 +153,9 @@ def lynx_hare(data: Table) -> None:
     start = pyro.sample("z_init", dist.LogNormal(torch.full((2,), 10.0).log(), 1.0).to_event(1))
     sigma = pyro.sample("sigma", dist.LogNormal(-1.0, 1.0).expand([2]).to_event(1))
     own, other = torch.stack([growth, -decline], -1), torch.stack([-eaten, eating], -1)
-    seen = torch.stack([data["hare"], data["lynx"]], 1)
+    observed = torch.stack([data["hare"], data["lynx"]], 1)
     log, step, path = start.log(), 1.0 / STEPS_A_YEAR, [start.log()]
-    for _ in range(len(seen) - 1):
+    for _ in range(len(observed) - 1):
         for _ in range(STEPS_A_YEAR):
             k1 = own + other * log.flip(-1).exp()
             k2 = own + other * (log + step / 2 * k1).flip(-1).exp()
@@ -163,8 +163,8 @@ def lynx_hare(data: Table) -> None:
             k4 = own + other * (log + step * k3).flip(-1).exp()
             log = log + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         path.append(log)
-    with pyro.plate("year", len(seen)):
-        pyro.sample("pelts", dist.LogNormal(torch.stack(path, -2), sigma).to_event(1), obs=seen)
+    with pyro.plate("year", len(observed)):
+        pyro.sample("pelts", dist.LogNormal(torch.stack(path, -2), sigma).to_event(1), obs=observed)
 
 
 def _kernel(x: Tensor, alpha: Tensor, rho: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from experiments._studies import side_by_side
 from experiments.coverage._collect import collect, groups, judge, overall
 from experiments.coverage._draw import draw_groups
 from experiments.coverage._epidemic import Settings, kept_file, run_epidemic
+from posterity.commands.former_options import run
 
 SETTINGS = "settings.json"
 OPTIONS = "--max-steps 400 --max-seconds 100000 --level-scale 0.1 --scores-only"
@@ -42,7 +43,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the benchmark; what is finished there is kept.")] = Path(
         "results/coverage"
     ),
-    kept: Annotated[Path | None, typer.Option(help="A folder for a copy of tables, verdicts and figures.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="A folder for a copy of tables, verdicts and plots.")] = None,
 ) -> None:
     """Calibrate synthetic epidemics with known parameters, and judge the ranks of the truths."""
     try:
@@ -89,7 +90,7 @@ def _run(folder: Path, settings: Settings, seeds: list[int], workers: int | None
 
 
 def report(folder: Path, place: Path) -> None:
-    """Write tables, verdicts and figures of what is finished in a benchmark's folder.
+    """Write tables, verdicts and plots of what is finished in a benchmark's folder.
 
     Raises:
         ValueError: nothing is finished.
@@ -111,4 +112,4 @@ def report(folder: Path, place: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

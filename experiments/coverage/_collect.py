@@ -29,8 +29,8 @@ class Ranks:
         names: of the parameters.
         draws: number of posterior draws S.
         failed: reasons by epidemic.
-        forecast: one row an epidemic, signal and period: coverage_50, coverage_95, relative_wis.
-        fits: one row an epidemic: steps, stopped_because, k_hat, r_hat, effective, divergent, followed, strays, seconds.
+        forecast: one row an epidemic, stream and period: coverage_50, coverage_95, relative_wis.
+        fits: one row an epidemic: steps, stopped_because, k_hat, r_hat, effective, divergent, followed, residual_ratio, seconds.
     """
 
     table: pd.DataFrame
@@ -74,15 +74,15 @@ def collect(folder: Path) -> Ranks:
         for row in one["parameters"]
     )  # fmt: skip
     forecast = pd.DataFrame(
-        {"epidemic": one["seed"], "signal": signal, "weeks_ahead": period, **row}
+        {"epidemic": one["seed"], "stream": stream, "weeks_ahead": period, **row}
         for one in good
-        for signal, periods in one.get("forecast", {}).items()
+        for stream, periods in one.get("forecast", {}).items()
         for period, row in periods.items()
     )
     fits = pd.DataFrame(
         {"epidemic": one["seed"], **one.get("fit", {}), "r_hat": None, **one.get("sampler", {})}
-        | {name: one.get(name) for name in ("k_hat", "followed", "strays")}
-        # an epidemic that was gone on with has the seconds of all its phases, and only of its last part from beginning to end
+        | {name: one.get(name) for name in ("k_hat", "followed", "residual_ratio")}
+        # an epidemic that was resumed has the seconds of all its phases, and only of its last part from beginning to end
         | {"seconds": max(one["seconds"], sum(one.get("seconds_by_phase", {}).values()))}
         for one in good
     )
@@ -105,17 +105,17 @@ def groups(found: Ranks) -> pd.DataFrame:
     for group in (*dict.fromkeys(of.tolist()), "all"):
         part = share[:, of == group] if group != "all" else share
         inside = {level: (np.abs(part - 0.5) <= level / 2).mean(1) for level in LEVELS}
-        spread = 12 * ((part - 0.5) ** 2).mean(1)
+        dispersion = 12 * ((part - 0.5) ** 2).mean(1)
         row: dict[str, Any] = {"group": group, "parameters": part.shape[1], "epidemics": len(part)}
         for level, values in inside.items():
             name = f"{level:.0%}"[:-1]
             row[f"coverage_{name}"], row[f"error_{name}"] = values.mean(), _error(values)
             row[f"low_{name}"], row[f"high_{name}"] = wilson(values, part.shape[1])
-        row |= {"mean_rank": part.mean(), "spread": spread.mean() ** 0.5}
+        row |= {"mean_rank": part.mean(), "spread": dispersion.mean() ** 0.5}
         row |= {
             "p_coverage": _p(inside[0.9], _exact(found.draws, 0.9)),
             "p_bias": _p(part.mean(1), 0.5),
-            "p_spread": _p(spread, 1 - 1 / (found.draws + 1) ** 2),
+            "p_spread": _p(dispersion, 1 - 1 / (found.draws + 1) ** 2),
         }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -158,10 +158,10 @@ def judge(found: Ranks) -> tuple[Page, SBC | None]:
     table, count = groups(found), len(found.ranks)
     total = count + len(found.failed)
     lost = len(found.failed) / total
-    words = "warns at the first failed epidemic, fails above 5 %"
+    threshold = "warns at the first failed epidemic, fails above 5 %"
     verdicts = [
         Verdict(
-            "finished", "pass" if not lost else "warn" if lost <= 0.05 else "fail", lost, words,
+            "finished", "pass" if not lost else "warn" if lost <= 0.05 else "fail", lost, threshold,
             f"{count} of {total} epidemics were calibrated" + ("; " + next(iter(found.failed.values())) if lost else ""),
             "look into the folders of those that failed: leaving them out may flatter the others" if lost else "",
         )
@@ -201,21 +201,21 @@ def _with_ends(row: pd.Series, level: str) -> str:
 
 
 def _forecasts(table: pd.DataFrame) -> list[Verdict]:
-    """Coverage of the forecasts' 95 % intervals by signal, errors between epidemics."""
+    """Coverage of the forecasts' 95 % intervals by stream, errors between epidemics."""
     verdicts = []
-    rows = table.groupby(["signal", "epidemic"])[["coverage_50", "coverage_95"]].mean()
-    for signal, part in rows.groupby("signal"):
+    rows = table.groupby(["stream", "epidemic"])[["coverage_50", "coverage_95"]].mean()
+    for stream, part in rows.groupby("stream"):
         values = part["coverage_95"].to_numpy(float)
         p, mean = _p(values, 0.95), float(values.mean())
         word = word_of(p) if mean < 0.95 or word_of(p) == "pass" else "warn"
         half = percent(part["coverage_50"].mean())
         text = (
-            f"95 % intervals hold {percent(mean)} (± {percent(_error(values))}) and 50 % intervals {half} of the figures "
+            f"95 % intervals hold {percent(mean)} (± {percent(_error(values))}) and 50 % intervals {half} of the observations "
             f"after the fitted weeks, {said(p)}"
         )
         advice = "forecasts are surer than they should be" if mean < 0.95 else "forecasts are wider than need be"
         threshold = "warns below p = 0.05, fails below 0.01 if too narrow"
-        verdicts.append(Verdict(f"forecast of {signal}", word, mean, threshold, text, "" if word == "pass" else advice))
+        verdicts.append(Verdict(f"forecast of {stream}", word, mean, threshold, text, "" if word == "pass" else advice))
     return verdicts
 
 
@@ -226,7 +226,7 @@ def overall(found: Ranks) -> dict[str, Any]:
     return {
         "epidemics": len(found.ranks), "failed": {str(k): v for k, v in found.failed.items()}, "draws": found.draws,
         "groups": table.to_dict("records"),
-        **{name: _quantiles(found.fits[name]) for name in ("k_hat", "r_hat", "followed", "strays", "seconds")},
+        **{name: _quantiles(found.fits[name]) for name in ("k_hat", "r_hat", "followed", "residual_ratio", "seconds")},
         "stopped_because": found.fits["stopped_because"].value_counts().to_dict() if "stopped_because" in found.fits else {},
         **page.to_dict(),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures of the benchmark, from its table alone."""
+"""Plots of the benchmark, from its table alone."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
         folder: of the benchmark.
         seed: names the epidemic (`--synthetic`).
         settings: of the benchmark.
-        stop: set to end the worker early; what it did is gone on with the next time.
+        stop: set to end the worker early; what it did is resumed the next time.
 
     Returns:
         What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `sampler`,
-        `followed` (times that runs followed the chains), `strays` (of the forecast's runs from the local mean, over what it is said to be
-        off), `forecast`, or `failed` with the reason.
+        `followed` (times that runs followed the chains), `residual_ratio` (of the forecast's runs about the local mean, over its predicted size
+        ), `forecast`, or `failed` with the reason.
     """
     run, began = folder / "runs" / f"{seed:04d}", time.monotonic()
     arguments = ["--synthetic", str(seed), "--scale", str(settings.scale), "--device", "cpu", "--seed", str(seed)]
@@ -72,7 +72,7 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
     else:
         kept["failed"] = f"exit code {code}: {said}"
     atomic_write_json(kept_file(folder, seed), kept)
-    if code == 0:  # the folder of a failed one stays: it can be looked into, and gone on with
+    if code == 0:  # the folder of a failed one stays: it can be looked into, and resumed
         shutil.rmtree(run)
         run.with_suffix(".log").unlink()
     return kept
@@ -90,11 +90,11 @@ def _outcome(run: Path) -> dict[str, Any]:
         "k_hat": weights.get("k_hat"),
         "sampler": {key: manifest.get("sampler", {}).get(key) for key in ("r_hat", "effective", "divergent")},
         "followed": manifest.get("beyond_runs", {}).get("followed"),
-        "strays": manifest.get("held_out", {}).get("median"),
+        "residual_ratio": manifest.get("held_out", {}).get("median"),
         "parameters": [{key: row[key] for key in ("name", "truth", "low", "high", "rank")} for row in found["parameters"]],
         "forecast": {
-            signal: {period: {k: row[k] for k in ("coverage_50", "coverage_95", "relative_wis")} for period, row in s["overall"].items()}
-            for signal, s in scores.items()
+            stream: {period: {k: row[k] for k in ("coverage_50", "coverage_95", "relative_wis")} for period, row in s["overall"].items()}
+            for stream, s in scores.items()
         },
         "seconds_by_phase": manifest["timings"],
         "peak_memory_gib": manifest.get("peak_memory_gib"),

@@ -110,13 +110,13 @@ def _plan(options: argparse.Namespace) -> Plan:
         streams=options.streams,
         device=options.device,
         everywhere=bool(options.estimators and options.worlds),
-        again=options.again,
+        rerun=options.rerun,
     )
     if not options.short:
         return plan
     known = tuple(x for x in SHORT if not options.worlds or x in worlds)
     return Plan(
-        known, plan.estimators, options.seeds or 200, plan.seed, device=plan.device, again=plan.again, timing=0.01
+        known, plan.estimators, options.seeds or 200, plan.seed, device=plan.device, rerun=plan.rerun, timing=0.01
     )
 
 
@@ -169,7 +169,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", help="of the epidemics; cuda for the world country")
     parser.add_argument("--workers", type=int, default=1, help="processes, each on one thread; default 1")
-    parser.add_argument("--again", action="store_true", help="compute anew what is there")
+    parser.add_argument("--rerun", action="store_true", help="compute anew what is there")
     parser.add_argument("--no-compute", action="store_true", help="only assess and plot the rows that are there")
     parser.add_argument("--no-plots", action="store_true", help="write tables alone")
     parser.add_argument("--seed", type=int, default=0, help="of the runs; truths by differences take the next")

@@ -39,7 +39,7 @@ class Plan:
         streams: of a truth by differences at most; 0 for each world's own number.
         device: of the epidemics.
         everywhere: run the expensive estimators in every world.
-        again: compute also what is there.
+        rerun: compute also what is there.
         timing: seconds that a cost is timed for, three times; 0 for none.
     """
 
@@ -51,7 +51,7 @@ class Plan:
     streams: int = 0
     device: str = "cpu"
     everywhere: bool = False
-    again: bool = False
+    rerun: bool = False
     timing: float = 0.1
 
 
@@ -78,7 +78,7 @@ def compute(plan: Plan, store: Store, workers: int, report: Callable[[str, int, 
     if workers == 1:
         for done, piece in enumerate(pieces, 1):
             _add(store, piece, _run(plan, piece))
-            report(_words(piece), done, len(pieces))
+            report(_label(piece), done, len(pieces))
         return
     # each process uses one thread; a new process reads these settings when it starts
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -86,14 +86,14 @@ def compute(plan: Plan, store: Store, workers: int, report: Callable[[str, int, 
         futures = {pool.submit(_run, plan, piece): piece for piece in pieces}
         for done, future in enumerate(as_completed(futures), 1):
             _add(store, futures[future], future.result())
-            report(_words(futures[future]), done, len(pieces))
+            report(_label(futures[future]), done, len(pieces))
 
 
 def _pieces(plan: Plan, store: Store) -> Iterator[_Piece]:
     for name in plan.worlds:
         world = _world(name)
         mark = world.fingerprint()
-        lacking = [q for q in world.parameters if plan.again or not store.has_truth(name, mark, q)]
+        lacking = [q for q in world.parameters if plan.rerun or not store.has_truth(name, mark, q)]
         if lacking:
             for parameter in ("",) if world.exact else lacking:
                 yield _Piece(name, "", parameter, 0)
@@ -106,7 +106,7 @@ def _pieces(plan: Plan, store: Store) -> Iterator[_Piece]:
             runs = chosen.runs(world)
             if plan.seeds:
                 runs = max(FEWEST, round(runs * plan.seeds / world.runs))
-            if plan.again or not store.has_runs(name, mark, estimator, runs, plan.seed):
+            if plan.rerun or not store.has_runs(name, mark, estimator, runs, plan.seed):
                 yield _Piece(name, estimator, "", runs)
 
 
@@ -178,5 +178,5 @@ def _add(store: Store, piece: _Piece, rows: pd.DataFrame) -> None:
     (store.add_runs if piece.estimator else store.add_truth)(rows)
 
 
-def _words(piece: _Piece) -> str:
+def _label(piece: _Piece) -> str:
     return f"{piece.world} {piece.estimator or 'truth ' + piece.parameter}"

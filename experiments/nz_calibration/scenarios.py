@@ -56,7 +56,7 @@ SCENARIOS = (
         "all under red; what an earlier start changes is how many had been infected by then: their number falls by"
         " the effect of red, once for each generation of infections in these two weeks.",
         leaves_out="The effect of red on transmission is an assumption with its own uncertainty (site red_effect): the "
-        "figures hold no time without it. That all chains of January were in the country by 9 January is assumed "
+        "observations hold no time without it. That all chains of January were in the country by 9 January is assumed "
         "too; those that arrived later would not have been slowed so long. A later wave has more of its end after "
         "the last simulated week, so part of what is averted here comes later.",
     ),

@@ -205,11 +205,11 @@ streams = (
 )  # fmt: skip
 
 measures = epi.Measures(
-    restrictions_from=date(2022, 1, 23),  # the red setting (figures/policy.csv)
+    restrictions_from=date(2022, 1, 23),  # the red setting (data/policy.csv)
     restrictions_effect=LogitNormal(math.log(0.2 / 0.8), 0.4, unit="share", reason=
         "Fall of the reproduction number by the red setting (masks, gatherings of 100, vaccine passes): 20 %, 95 % interval 10-35 % "
-        "(chosen; the figures hold no time without it)."),
-    isolation_days=10.0,  # from 16 February to 11 March 2022, while the wave grew and peaked (14 before, 7 after; figures/policy.csv)
+        "(chosen; the observations hold no time without it)."),
+    isolation_days=10.0,  # from 16 February to 11 March 2022, while the wave grew and peaked (14 before, 7 after; data/policy.csv)
     isolation_effect=LogitNormal(math.log(0.7 / 0.3), 0.5, unit="share", reason=
         "Fall of the contacts outside the home of a case that isolates: 70 %, 95 % interval 47-86 % (chosen)."),
     incubation=3.4,  # mean (Wu et al. 2022)
@@ -224,9 +224,9 @@ study = epi.Study(
     "(Crown copyright ©), CC BY-SA 4.0, changed here by summing over weeks and age bands. Cases and deaths by age, border workers: Datta et "
     "al. 2024, Vaccine, doi 10.1016/j.vaccine.2024.01.101 (MIT). Households: this work includes customised Stats NZ's data which are licensed "
     "by Stats NZ for re-use under the Creative Commons Attribution 4.0 International licence (table of Sullivan et al. 2024, doi "
-    "10.1098/rsos.240550). Wastewater: ESR, CC BY 4.0. Schools and workplaces: Syspop (MIT). Figures and tables on this page that show the "
+    "10.1098/rsos.240550). Wastewater: ESR, CC BY 4.0. Schools and workplaces: Syspop (MIT). Plots and tables on this page that show the "
     "Ministry's data are shared under CC BY-SA 4.0 as well.",
-    data=Path(__file__).parent / "figures",
+    data=Path(__file__).parent / "data",
     region=epi.Region("district", DISTRICTS, areas={area: districts for area, (districts, _) in AREAS.items()}),
     ages=epi.AgeBands((0, 10, 20, 30, 40, 50, 60, 70), open_midpoint=78.0),
     calendar=calendar,
@@ -237,6 +237,6 @@ study = epi.Study(
     # weekly steps of 0.1 to 0.15, usual for log reproduction numbers, add up (chosen).
     transmission_walk=epi.RandomWalk(start=OPEN, sds=(0.1, 0.25, 0.25), step=Normal(0.0, 1.0, unit="standardised", reason=
         "Steps of a four-weekly random walk in log transmission outside the home: sd 0.1 in the fitted weeks, 0.25 after them.")),
-    # the lowest mean score of two seeds among the combinations that were run (docs/signals.md)
+    # the lowest mean score of two seeds among the combinations that were run (docs/data_streams.md)
     fit_to=("cases", "admissions", "deaths"),
 )  # fmt: skip

@@ -1,1 +1,1 @@
-"""The New Zealand study calibrated by other methods with as many simulations, and their forecasts scored beside the study's."""
+"""Former name of `experiments.method_comparison`."""

@@ -1,1 +1,1 @@
-"""What the answers of a calibrated study hang on: `python -m experiments.sensitivity --from results/nz_calibration`."""
+"""What the answers of a calibrated study depend on: `python -m experiments.sensitivity --from results/nz_calibration`."""

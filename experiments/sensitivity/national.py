@@ -22,7 +22,7 @@ from epi.sensitivity.simulate import Array, Work
 from epi.sensitivity.steps import NUMBER
 from epi.sensitivity.workers import Recipe
 from experiments.benchmark_simulator.__main__ import machine
-from experiments.sensitivity.__main__ import USER_ERRORS
+from posterity.commands.errors import USER_ERRORS
 
 console = Console(stderr=True)
 AT_ONCE = 16_000_000
@@ -118,7 +118,7 @@ def _level_three(work: Work, outputs: list[Output], centre: Array, draws: int) -
         share, bound = r.group_share, r.group_bound
         results[r.output] = {
             "sum": list(r.explained), "sd": r.variance**0.5, "noise_share": r.noise_variance / (r.variance + r.noise_variance),
-            "dropped": r.dropped, "settled_at": level_three.settled_at(r),
+            "dropped": r.dropped, "converged_at": level_three.converged_at(r),
             "groups": {
                 n: [round(float(x), 5) for x in (share.value[i], share.low[i], share.high[i], bound.value[i])] for i, n in enumerate(r.groups)
             },

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from calib import RunFolder
 from calib.numerics import derive_seed
-from calib.storage import atomic_path, atomic_write_csv
 from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
@@ -28,10 +27,20 @@ from epi.scenarios.allocation.dose_plots import draw
 from epi.scenarios.allocation.dose_rules import as_given, oldest_first
 from epi.scenarios.allocation.dose_run import TARGETS
 from epi.scenarios.allocation.doses import Doses
-from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
-from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.allocation.search import Found, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_competitors, enough_draws, named
 from epi.scenarios.people import share_soon
 from epi.study import Calendar
+from posterity.commands.allocation import (
+    at_least_two,
+    ends_a_week,
+    enough_to_check,
+    judge_all,
+    one_thread,
+    search_all,
+    seed_of_judges,
+    write_comparison,
+)
 from posterity.commands.errors import one_sentence
 
 console = Console(stderr=True)
@@ -43,7 +52,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("results/what_if_doses"),
     budget: Annotated[float, typer.Option(help="Third doses to give before the wave.")] = 200_000.0,
     most: Annotated[
-        float, typer.Option(help="Largest share of those with two doses who can get a third, in any district and age.")
+        float, typer.Option(help="Largest share of those with two doses who can get a third, in any region and age.")
     ] = 0.8,
     least: Annotated[float, typer.Option(help="Smallest such share, 0 to 1.")] = 0.0,
     minimise: Annotated[str, typer.Option(help="admissions or deaths.")] = "admissions",
@@ -56,7 +65,7 @@ def main(
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
     ] = 48,
-    rival: Annotated[
+    competitor: Annotated[
         list[str] | None, typer.Option(help="greedy, cobyla, evolution or none; default the first three.")
     ] = None,
     portions: Annotated[int, typer.Option(help="Portions in which greedy spends the budget.")] = 4,
@@ -68,27 +77,24 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     check: Annotated[int, typer.Option(help="Print the gradient beside differences over so many seeds, and stop.")] = 0,
 ) -> None:
-    """Search for the third doses by district and age that minimise expected admissions under a budget."""
+    """Search for the third doses by region and age that minimise expected admissions under a budget."""
     with one_sentence(console):
-        rivals = chosen_rivals(rival)
+        competitors = chosen_competitors(competitor)
         check_device(device)
-        torch.set_num_threads(1)
-        torch.set_default_dtype(torch.float64)
+        one_thread()
         calendar = RunFiles(source).study.calendar
         stop = last_day(until, calendar)
         small = {"steps": steps, "draws": draws, "judges": judges, "portions": portions} | (
             {"check": check} if check else {}
         )
-        for name, value in small.items():
-            if value < 2:
-                raise StudyError(f"Option {name} is {value}; give at least 2.")
+        at_least_two(**small)
         if minimise not in TARGETS:
             raise StudyError(f"Option minimise is {minimise!r}; choose {' or '.join(TARGETS)}.")
         if not 0 <= since <= 365:
             raise StudyError(f"Option since is {since:g} days; give a number from 0 to 365.")
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        if check and draws > fitted.draws:
-            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
+        if check:
+            enough_to_check(fitted, draws)
         people = who_may(fitted.simulator.population, fitted.simulator.study, fitted.config.seed)
         problem = Doses(fitted.simulator, people, fitted.theta, None, since, minimise, fitted.config.particles)
         constraints = _constraints(people.eligible, least, most, budget)
@@ -99,7 +105,7 @@ def main(
         configuration = {
             "from": str(source), "budget": budget, "most": most, "least": least, "minimise": minimise, "since": since, "until": str(stop),
             "steps": steps,
-            "draws": draws, "judges": judges, "rivals": rivals, "portions": portions, "limit": limit, "scale": scale,
+            "draws": draws, "judges": judges, "competitors": competitors, "portions": portions, "limit": limit, "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_doses", configuration, seed, device)
         with run.running():
@@ -107,17 +113,11 @@ def main(
             with run.phase("level"), progress(console, "level", problem.draws) as advance:
                 problem = problem.with_level(derive_seed(seed, 0, "doses-level"), advance)
             run.count("level", problem.draws)
-            soon = torch.as_tensor(share_soon(fitted.figures)[0])
-            seen, unseen = (problem.only(torch.arange(first, problem.draws, 2)) for first in (0, 1))
-            found = _search(run, seen, constraints, soon, rivals, steps, draws, portions, limit, seed)
+            soon = torch.as_tensor(share_soon(fitted.epidemic_data)[0])
+            searched, unseen = (problem.only(torch.arange(first, problem.draws, 2)) for first in (0, 1))
+            found = _search(run, searched, constraints, soon, competitors, steps, draws, portions, limit, seed)
             data = _judge(run, unseen, constraints, found, judges, seed)
-            with atomic_path(run.file("doses.nc")) as temporary:
-                data.to_netcdf(temporary, engine="h5netcdf")
-            table = compare(data)
-            atomic_write_csv(run.file("doses.csv"), table)
-            draw(run.path, data, table)
-            for line in told(table, minimise):
-                console.print(line, highlight=False, soft_wrap=True)
+            write_comparison(run, console, "doses", data, draw, minimise)
 
 
 def last_day(text: str | None, calendar: Calendar) -> date:
@@ -132,10 +132,7 @@ def last_day(text: str | None, calendar: Calendar) -> date:
         day = date.fromisoformat(text)
     except ValueError as error:
         raise StudyError(f"Option until is {text!r}; give a day as {calendar.last_week}.") from error
-    if (day - calendar.last_week).days % 7 or day < calendar.last_week:
-        raise StudyError(
-            f"The simulation was asked to end on {day}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
-        )
+    ends_a_week(day, calendar)
     return day
 
 
@@ -160,32 +157,29 @@ def _search(
     problem: Doses,
     constraints: Constraints,
     soon: Tensor,
-    rivals: list[str],
+    competitors: list[str],
     steps: int,
     draws: int,
     portions: int,
     limit: float,
     seed: int,
 ) -> list[Found]:
-    with run.phase("gradient"), progress(console, "gradient", (steps + 2 * TURNS) * draws) as advance:
-        new = projected_gradient(
-            problem, constraints, steps=steps, draws=draws, seed=seed, turns=TURNS, step_size=0.5, remember=True, advance=advance
-        )  # fmt: skip
-    found, allowed = [new], int(limit * new.cost)
-    for name in rivals:
-        total = portions * draws // 2 * constraints.low.numel() if name == "greedy" else allowed
-        with run.phase(name), progress(console, name, total) as advance:
-            if name == "greedy":
-                new = greedy(
-                    problem, constraints, portions=portions, draws=max(2, draws // 2), seed=seed, rounds=True, advance=advance
-                )  # fmt: skip
-            else:
-                new = derivative_free(
-                    problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance
-                )
-        found.append(new)
-    for new in found:
-        run.count(new.method, new.simulations)
+    found = search_all(
+        run, console, problem, constraints,
+        (
+            (steps + 2 * TURNS) * draws,
+            lambda advance: projected_gradient(
+                problem, constraints, steps=steps, draws=draws, seed=seed, turns=TURNS, step_size=0.5, remember=True, advance=advance
+            ),
+        ),
+        (
+            portions * draws // 2 * constraints.low.numel(),
+            lambda advance: greedy(
+                problem, constraints, portions=portions, draws=max(2, draws // 2), seed=seed, rounds=True, advance=advance
+            ),
+        ),
+        competitors, limit=limit, draws=draws, seed=seed,
+    )  # fmt: skip
     simple = {
         "nothing": torch.zeros_like(constraints.low),
         "equal shares": constraints.equal_shares(),
@@ -199,16 +193,13 @@ def _judge(
     run: RunFolder, problem: Doses, constraints: Constraints, found: list[Found], judges: int, seed: int
 ) -> xr.Dataset:
     """Admissions of every policy and of points on the way to it, at draws and seeds that no search saw."""
-    at = torch.arange(judges) * (problem.draws // judges)
-    total = judged_runs(found, judges)
-    with run.phase("judge"), progress(console, "compare", total) as advance:
-        weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "doses-judge"), advance)
-    run.count("judge", total)
+    at, weekly, curves = judge_all(run, console, problem, found, judges, seed_of_judges(seed, "doses"))
     eligible = problem.people.eligible.numpy()
+    axis = problem.simulator.study.region.axis
     return xr.Dataset(
         {
-            "share": (("policy", "district", "age"), np.stack([f.policy.numpy() for f in found])),
-            "eligible": (("district", "age"), eligible, {"unit": "people with two doses"}),
+            "share": (("policy", axis, "age"), np.stack([f.policy.numpy() for f in found])),
+            "eligible": ((axis, "age"), eligible, {"unit": "people with two doses"}),
             "admissions": (("policy", "draw", "week", "age"), weekly),
             "simulations": (("policy",), np.array([f.cost for f in found])),
             "spent": (("policy",), np.array([constraints.spent(f.policy) for f in found])),
@@ -216,10 +207,10 @@ def _judge(
         },
         {
             "policy": [f.method for f in found],
-            "district": list(problem.simulator.study.region.names),
+            axis: list(problem.simulator.study.region.names),
             "week": [str(w.date()) for w in problem.simulator.observation.weeks],
             "age": list(problem.simulator.study.ages.names),
             "draw": at.numpy(),
         },
-        {"budget": constraints.budget, "target": problem.target},
+        {"budget": constraints.budget, "target": problem.target, "region_axis": axis},
     )

@@ -14,8 +14,6 @@ import xarray as xr
 from rich.console import Console
 
 from calib import RunFolder
-from calib.numerics import derive_seed
-from calib.storage import atomic_path, atomic_write_csv
 from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps as progress
@@ -25,9 +23,20 @@ from epi.scenarios.allocation.constraints import Constraints
 from epi.scenarios.allocation.policy import LAYERS, Expectation, policy_weeks
 from epi.scenarios.allocation.policy_check import check_gradient
 from epi.scenarios.allocation.policy_plots import draw
-from epi.scenarios.allocation.search import Found, derivative_free, greedy, projected_gradient
-from epi.scenarios.comparison import chosen_rivals, compare, enough_draws, judge, judged_runs, named, told
+from epi.scenarios.allocation.search import Found, greedy, projected_gradient
+from epi.scenarios.comparison import chosen_competitors, enough_draws, named
 from epi.scenarios.run import prepare
+from epi.study import Calendar
+from posterity.commands.allocation import (
+    at_least_two,
+    ends_a_week,
+    enough_to_check,
+    judge_all,
+    one_thread,
+    search_all,
+    seed_of_judges,
+    write_comparison,
+)
 from posterity.commands.errors import one_sentence
 
 console = Console(stderr=True)
@@ -39,11 +48,18 @@ def main(
     budget: Annotated[
         float, typer.Option(help="Total stringency, in layers closed for a week times their cost.")
     ] = 2.0,
-    first: Annotated[str, typer.Option(help="First day of the policy.")] = "2022-02-14",
-    last: Annotated[str, typer.Option(help="Last day of the policy.")] = "2022-05-08",
+    first: Annotated[
+        str | None, typer.Option(help="First day of the policy; default four weeks before the forecast.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="Last day of the policy; default eight weeks into the forecast, or its end.")
+    ] = None,
     until: Annotated[
-        str, typer.Option(help="Sunday on which the simulation ends: admissions to then count.")
-    ] = "2022-06-26",
+        str | None,
+        typer.Option(
+            help="Day that ends the last simulated week: admissions to then count; default four weeks after the study's last."
+        ),
+    ] = None,
     most: Annotated[float, typer.Option(help="Largest stringency of a layer in a week, 0 to 1.")] = 0.5,
     least: Annotated[float, typer.Option(help="Smallest stringency of a layer in a week, 0 to 1.")] = 0.0,
     cost: Annotated[
@@ -54,7 +70,7 @@ def main(
     judges: Annotated[
         int, typer.Option(help="Draws, with seeds that no search saw, on which the policies are compared.")
     ] = 32,
-    rival: Annotated[
+    competitor: Annotated[
         list[str] | None, typer.Option(help="greedy, cobyla, evolution or none; default the first three.")
     ] = None,
     limit: Annotated[
@@ -67,26 +83,24 @@ def main(
 ) -> None:
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     with one_sentence(console):
-        begin, end, stop = (_day(text, name) for text, name in ((first, "first"), (last, "last"), (until, "until")))
-        costs, rivals = _costs(cost or []), chosen_rivals(rival)
+        costs, competitors = _costs(cost or []), chosen_competitors(competitor)
         check_device(device)
-        torch.set_num_threads(1)
-        torch.set_default_dtype(torch.float64)
+        one_thread()
         # dates and constraints are judged before anything is built
         calendar = RunFiles(source).study.calendar
-        if (stop - calendar.last_week).days % 7 or stop < calendar.last_week:
-            raise StudyError(
-                f"The simulation was asked to end on {stop}; choose a {calendar.last_week:%A} not before {calendar.last_week}."
-            )
+        given = {"first": first, "last": last, "until": until}
+        begin, end, stop = (
+            day if given[name] is None else _day(str(given[name]), name, calendar)
+            for name, day in usual_days(calendar).items()
+        )
+        ends_a_week(stop, calendar)
         mondays = policy_weeks(calendar, begin, end, calendar.days_until(stop))
         shape = (len(mondays), len(LAYERS))
         constraints = Constraints(torch.full(shape, least), torch.full(shape, most), costs, budget)
-        for name, value in (("steps", steps), ("draws", draws), ("judges", judges)):
-            if value < 2:
-                raise StudyError(f"Option {name} is {value}; give at least 2.")
+        at_least_two(steps=steps, draws=draws, judges=judges)
         fitted = rebuild(source, scale=scale, device=device, last=stop)
-        if check and draws > fitted.draws:
-            raise StudyError(f"{draws} draws were asked for, and the run has {fitted.draws}; choose fewer.")
+        if check:
+            enough_to_check(fitted, draws)
         asked = prepare(fitted, None, seed)
         problem = Expectation(asked.simulator, asked.theta, mondays, fitted.config.particles)
         if check:
@@ -94,21 +108,16 @@ def main(
             return
         enough_draws(fitted.draws, draws, judges)
         configuration = {
-            "from": str(source), "budget": budget, "first": first, "last": last, "until": until, "most": most, "least": least,
-            "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "rivals": rivals, "limit": limit, "scale": scale,
+            "from": str(source), "budget": budget, "first": str(begin), "last": str(end), "until": str(stop), "most": most, "least": least,
+            "cost": costs.tolist(), "steps": steps, "draws": draws, "judges": judges, "competitors": competitors, "limit": limit,
+            "scale": scale,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if_policy", configuration, seed, device)
         with run.running():
-            seen, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
-            found = _search(run, seen, constraints, rivals, steps, draws, limit, seed)
+            searched, unseen = (problem.only(torch.arange(half, problem.draws, 2)) for half in (0, 1))
+            found = _search(run, searched, constraints, competitors, steps, draws, limit, seed)
             data = _judge(run, unseen, constraints, found, judges, seed)
-            with atomic_path(run.file("policy.nc")) as temporary:
-                data.to_netcdf(temporary, engine="h5netcdf")
-            table = compare(data)
-            atomic_write_csv(run.file("policy.csv"), table)
-            draw(run.path, data, table)
-            for line in told(table):
-                console.print(line, highlight=False, soft_wrap=True)
+            write_comparison(run, console, "policy", data, draw, "admissions")
 
 
 def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> None:
@@ -123,11 +132,18 @@ def _print_check(problem: Expectation, draws: int, seeds: int, seed: int) -> Non
         )
 
 
-def _day(text: str, name: str) -> date:
+def usual_days(calendar: Calendar) -> dict[str, date]:
+    """Days of a policy that was not told any: from four weeks before the forecast date to eight weeks after it, as far as the study goes."""
+    first = max(calendar.start, calendar.forecast_from - timedelta(days=27))
+    last = min(calendar.last_week, calendar.forecast_from + timedelta(weeks=8))
+    return {"first": first, "last": last, "until": calendar.last_week + timedelta(weeks=4)}
+
+
+def _day(text: str, name: str, calendar: Calendar) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise StudyError(f"Option {name} is {text!r}; give a day as 2022-02-14.") from error
+        raise StudyError(f"Option {name} is {text!r}; give a day as {calendar.forecast_from}.") from error
 
 
 def _costs(given: Sequence[str]) -> torch.Tensor:
@@ -147,26 +163,21 @@ def _search(
     run: RunFolder,
     problem: Expectation,
     constraints: Constraints,
-    rivals: Sequence[str],
+    competitors: Sequence[str],
     steps: int,
     draws: int,
     limit: float,
     seed: int,
 ) -> list[Found]:
-    with run.phase("gradient"), progress(console, "gradient", (steps + 8) * draws) as advance:
-        found = [projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance)]
-    run.count("gradient", found[0].simulations)
-    allowed = int(limit * found[0].cost)
-    for name in rivals:
-        with run.phase(name), progress(console, name, allowed if name != "greedy" else 0) as advance:
-            if name == "greedy":
-                new = greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)
-            else:
-                new = derivative_free(
-                    problem, constraints, name, limit=allowed, draws=draws, seed=seed, advance=advance
-                )
-        run.count(name, new.simulations)
-        found.append(new)
+    found = search_all(
+        run, console, problem, constraints,
+        (
+            (steps + 8) * draws,
+            lambda advance: projected_gradient(problem, constraints, steps=steps, draws=draws, seed=seed, advance=advance),
+        ),
+        (0, lambda advance: greedy(problem, constraints, portions=6, draws=draws, seed=seed, advance=advance)),
+        competitors, limit=limit, draws=draws, seed=seed,
+    )  # fmt: skip
     equal = constraints.equal_shares()
     return [named("nothing", torch.zeros_like(equal)), named("equal shares", equal), *found]
 
@@ -175,10 +186,7 @@ def _judge(
     run: RunFolder, problem: Expectation, constraints: Constraints, found: Sequence[Found], judges: int, seed: int
 ) -> xr.Dataset:
     """Admissions of every policy and of the points on the way to it, at draws and seeds that no search saw."""
-    at = torch.arange(judges) * (problem.draws // judges)
-    with run.phase("judge"), progress(console, "compare", judged_runs(found, judges)) as advance:
-        weekly, curves = judge(problem.weekly, found, at, derive_seed(seed, 0, "policy-judge"), advance)
-    run.count("judge", judged_runs(found, judges))
+    at, weekly, curves = judge_all(run, console, problem, found, judges, seed_of_judges(seed, "policy"))
     weeks = [str(w.date()) for w in problem.simulator.base.observation.weeks]
     return xr.Dataset(
         {

@@ -13,6 +13,7 @@ from rich.console import Console
 from calib import RunFolder
 from epi import StudyError
 from epi.calibration import calibrate_study
+from epi.outputs.former_names import CONFIGURATION
 from posterity._studies import find
 from posterity.commands.errors import one_sentence
 
@@ -34,12 +35,10 @@ def main(
     ] = False,
     streams: Annotated[
         str | None,
-        typer.Option(
-            "--streams", "--signals", help="Data streams in the likelihood; default the study's.", rich_help_panel=DATA
-        ),
+        typer.Option("--streams", help="Data streams in the likelihood; default the study's.", rich_help_panel=DATA),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", "--figures", help="Folder with tables of your own.", rich_help_panel=DATA)
+        Path | None, typer.Option("--data", help="Folder with tables of your own.", rich_help_panel=DATA)
     ] = None,
     synthetic: Annotated[
         int | None,
@@ -111,7 +110,7 @@ def main(
         bool,
         typer.Option(
             "--scores-only",
-            help="End with forecast and scores: no ranking, figures or report. --resume without it makes them.",
+            help="End with forecast and scores: no ranking, plots or report. --resume without it makes them.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -126,15 +125,15 @@ def main(
         bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Calibrate a study and forecast: posterior, scores, figures and a report in one folder."""
+    """Calibrate a study and forecast: posterior, scores, plots and a report in one folder."""
     console = Console(stderr=True)
     with one_sentence(console):
         given = {
-            "signals": streams, "synthetic": synthetic, "scale": scale, "level_scale": level_scale, "balance": balance, "seed": seed,
+            "streams": streams, "synthetic": synthetic, "scale": scale, "level_scale": level_scale, "balance": balance, "seed": seed,
             "gradient": gradient, "estimator": estimator,
             "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
             "average": average, "max_steps": max_steps, "max_seconds": max_seconds, "draws": draws, "jacobian_draws": jacobian_draws,
-            "scores_only": scores_only or None, "figures": str(data) if data else None,
+            "scores_only": scores_only or None, "data": str(data) if data else None,
         }  # fmt: skip
         values = _from_file(settings) | {k: v for k, v in given.items() if v is not None}
         quiet_console = Console(stderr=True, quiet=True)
@@ -167,4 +166,4 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{file} is not TOML ({error}); write one `name = value` a line.") from error
-    return {{"streams": "signals", "data": "figures"}.get(k, k): v for k, v in values.items()}
+    return {CONFIGURATION.get(k, k): v for k, v in values.items()}

@@ -31,7 +31,7 @@ def main(
     with one_sentence(console):
         judged = judge_run(RunFiles(run))
         pictures = {}
-        for name, draw in judged.figures.items():
+        for name, draw in judged.plots.items():
             buffer = io.BytesIO()
             draw().savefig(buffer, dpi=110, format="png", metadata={"Software": None})
             pictures[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""`posterity report RUN`: figures and report page of a run, made anew from its files."""
+"""`posterity report RUN`: plots and report page of a run, made anew from its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from posterity.commands.errors import one_sentence
 
 
 def main(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
-    """Make figures and report.html anew from the files of a run."""
+    """Make plots and report.html anew from the files of a run."""
     console = Console(stderr=True)
     with one_sentence(console):
         draw_all(run)

@@ -41,8 +41,8 @@ def main(
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Agents per person, up to 1; default the run's own.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("results/what_if"),
-    district: Annotated[
-        list[str] | None, typer.Option(help="A district whose curves are drawn too; may be given several times.")
+    region: Annotated[
+        list[str] | None, typer.Option(help="A region whose curves are drawn too; may be given several times.")
     ] = None,
     worlds: Annotated[str, typer.Option(help="looped (memory of one world), together (one batch) or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the epidemics and of the assumptions.")] = 0,
@@ -60,7 +60,7 @@ def main(
                 print(f"{one.name:20s} {one.title}")
             return
         chosen = choose(question or [], known)
-        _check(source, district or [], worlds, device)
+        _check(source, region or [], worlds, device)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         fitted = rebuild(source, scale=scale, device=device)
@@ -68,7 +68,7 @@ def main(
         every = worlds_of(asked, chosen)
         configuration = {
             "from": str(source), "questions": [q.name for q in chosen], "draws": len(asked.theta["transmission_household"]),
-            "scale": fitted.config.scale, "districts": district or [], "worlds": worlds,
+            "scale": fitted.config.scale, "regions": region or [], "worlds": worlds,
         }  # fmt: skip
         run = RunFolder.create(output, "what_if", configuration, seed, device)
         mode: Mode = worlds  # type: ignore[assignment]
@@ -85,19 +85,19 @@ def main(
             run.update(agents=asked.simulator.population.agents, first_week=weeks[0], last_week=weeks[-1])
             with run.phase("files"):
                 save(data, run.path)
-                _answer(run, data, chosen, district or [], assumptions(fitted.simulator.study))
+                _answer(run, data, chosen, region or [], assumptions(fitted.simulator.study))
 
 
 def _answer(
-    run: RunFolder, data: xr.Dataset, chosen: list[Question], districts: list[str], assumed: Mapping[str, Prior]
+    run: RunFolder, data: xr.Dataset, chosen: list[Question], regions: list[str], assumed: Mapping[str, Prior]
 ) -> None:
-    table, lines = averted(data, chosen), curves(data, chosen, districts)
+    table, lines = averted(data, chosen), curves(data, chosen, regions)
     atomic_write_csv(run.file("averted.csv"), table)
     atomic_write_csv(run.file("curves.csv"), lines)
     titles = {q.name: q.name.replace("-", " ") for q in chosen}
     labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
-    figures = draw(run.path, table, lines, titles, labels)
-    page = write_page(run.path, run.manifest, data, table, chosen, figures, assumed)
+    plots = draw(run.path, table, lines, titles, labels)
+    page = write_page(run.path, run.manifest, data, table, chosen, plots, assumed)
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "
@@ -106,11 +106,11 @@ def _answer(
     console.print(f"answers in {page}", highlight=False, soft_wrap=True)
 
 
-def _check(source: Path, districts: list[str], worlds: str, device: str) -> None:
-    region = RunFiles(source).study.region if districts else None
-    for name in districts:
-        if region is not None and name not in region.names:
-            raise StudyError(f"There is no {region.axis} {name!r}; choose among {', '.join(region.names)}.")
+def _check(source: Path, regions: list[str], worlds: str, device: str) -> None:
+    declared = RunFiles(source).study.region if regions else None
+    for name in regions:
+        if declared is not None and name not in declared.names:
+            raise StudyError(f"There is no {declared.axis} {name!r}; choose among {', '.join(declared.names)}.")
     if worlds not in ("auto", "looped", "together"):
         raise StudyError(f"Worlds {worlds!r} were asked for; choose auto, looped or together.")
     check_device(device)

@@ -10,16 +10,20 @@ import typer
 from rich.console import Console
 
 from calib import RunFolder
-from epi import StudyError
 from epi.calibration import device_name
 from epi.device import check_device
-from epi.sensitivity import steps
+from epi.sensitivity import methods, steps
 from epi.sensitivity.outputs import HELP
+from epi.sensitivity.reference import load_reference
 from epi.sensitivity.report import write_report
-from epi.sensitivity.settings import FREE, make_config
+from epi.sensitivity.settings import ALONE, FREE, LEVELS, make_config
+from posterity._studies import SHIPPED
 from posterity.commands.errors import one_sentence
 
+USUAL = ("1", "2", "3")
+"""Levels if none are named; other methods are compared with when `compare` is one of them."""
 STEPS = {"1": steps.one, "2": steps.two, "3": steps.three}
+TIMINGS = SHIPPED / "benchmark_simulator" / "results" / "h100.json"
 
 
 def main(
@@ -29,11 +33,12 @@ def main(
     ] = None,
     of: Annotated[list[str] | None, typer.Option(help=f"An output, may be repeated: {HELP}.")] = None,
     levels: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="1: local, no simulation; 2: every rate by one reverse pass; 3: global, over the prior. Comma-separated."
+            help="Comma-separated. 1: local, no simulation; 2: every rate by one reverse pass; 3: global, over the prior; compare: with other "
+            f"methods. Default 1,2,3; or {ALONE}: runs of the reference ranking alone."
         ),
-    ] = "1,2,3",
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the ten largest derivatives with differences.")
     ] = False,
@@ -45,27 +50,41 @@ def main(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume in the output folder after a kill.")] = False,
     scale: Annotated[
-        float | None, typer.Option(help="Agents per person of the runs made here; default by device.")
+        float | None, typer.Option(help="Agents per person of the runs made here; default by size.")
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of the prior at level 3; default by size.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random; default 0.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    batch: Annotated[int | None, typer.Option(help="Runs at once; default 8.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the runs; default one a core.")] = None,
+    streams: Annotated[int | None, typer.Option(help="Random-number streams of level 2; default by size.")] = None,
+    reference: Annotated[
+        int | None, typer.Option(help="Rows of the reference ranking, a power of two; default by size.")
+    ] = None,
+    reference_file: Annotated[
+        Path | None,
+        typer.Option(help="A reference.nc made earlier with --levels reference, taken instead of new runs."),
+    ] = None,
+    elements: Annotated[
+        bool, typer.Option("--elements", help="The reference ranking moves each element of a vector by itself too.")
+    ] = False,
 ) -> None:
-    """Rank the parameters that drive the outputs, with intervals."""
+    """Rank the parameters that drive the outputs, with intervals, and say what other methods would cost."""
     console = Console(stderr=True)
     with one_sentence(console):
         check_device(device)
-        chosen = tuple(x.strip() for x in levels.split(","))
-        if not chosen or any(x not in STEPS for x in chosen):
-            raise StudyError(f"Levels {levels!r} were asked for; choose among {', '.join(STEPS)}, separated by commas.")
+        usual = USUAL if reference_file is None else LEVELS  # a reference is there to be compared with
         config = make_config(
-            smoke=smoke, thorough=thorough, check=check, source=str(run), outputs=tuple(of or ()), scale=scale, seed=seed, device=device,
-            workers=workers, draws=draws, levels=chosen,
+            smoke=smoke, thorough=thorough, check=check, source=str(run), outputs=tuple(of or ()), scale=scale, seed=seed,
+            device=device, batch=batch, workers=workers, streams=streams, draws=draws, reference=reference,
+            reference_file=None if reference_file is None else str(reference_file), elements=elements,
+            levels=tuple(x.strip() for x in levels.split(",")) if levels else usual,
         )  # fmt: skip
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         found = steps.read_source(run, config)
+        if config.reference_file is not None:
+            load_reference(Path(config.reference_file))  # refused before anything is written
         folder = RunFolder.create(
             output or run / "sensitivity",
             "sensitivity",
@@ -77,7 +96,13 @@ def main(
         )
         with folder.running():
             with steps.Analysis(config, folder, console, *found) as analysis:
-                made = {level: STEPS[level](analysis) for level in STEPS if level in chosen}
+                if ALONE in config.levels:
+                    reference_runs = methods.reference_of(analysis)
+                    console.print(f"{reference_runs.runs:,} runs in {folder.file(methods.FILE)}", highlight=False)
+                    return
+                made = {level: STEPS[level](analysis) for level in STEPS if level in config.levels}
+                if "compare" in config.levels:
+                    methods.against_others(analysis, made.get("3"), TIMINGS if TIMINGS.is_file() else None)
                 if config.check:
                     steps.check(analysis, made.get("3"))
                 analysis.finish()

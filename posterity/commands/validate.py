@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from epi.inference.settings import make_config
-from epi.inference.setup import read_figures
+from epi.inference.setup import read_data
 from epi.study import load_study
 from posterity._studies import find
 from posterity.commands.errors import one_sentence
@@ -26,7 +26,7 @@ def main(
     with one_sentence(console):
         source = find(study)
         declared = load_study(source)
-        read_figures(make_config(source, smoke=True, device="cpu", figures=str(data) if data else None))
+        read_data(make_config(source, smoke=True, device="cpu", epidemic_data=str(data) if data else None))
         size = sum(max(1, len(p.labels)) for p in declared.parameters())
         print(f"{declared.title}: the study and its tables fit together.")
         print(f"{len(declared.region.names)} regions, {len(declared.ages.names)} age bands, {size} parameters.")

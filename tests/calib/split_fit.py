@@ -15,7 +15,7 @@ TRUTH = torch.tensor([0.5, -0.3, 0.8], dtype=torch.float64)
 
 
 def simulate(rows, seed, streams):
-    """Three noisy outputs a particle; the noise hangs on seed and stream alone."""
+    """Three noisy outputs a particle; the noise depends on seed and stream alone."""
     out = []
     for row, stream in zip(rows, streams.tolist(), strict=True):
         own = torch.Generator().manual_seed((seed + stream) % 2**62)
@@ -58,12 +58,12 @@ def main(folder: Path, mode: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return simulate(rows, seed, streams)
 
-    spread = team.split({"die": dies, "raise": raises, "fit": simulate}[mode])
+    sd = team.split({"die": dies, "raise": raises, "fit": simulate}[mode])
     if team.rank:
         team.serve()
         return
     try:
-        content = fitted(folder / "fit", spread)
+        content = fitted(folder / "fit", sd)
     except Interrupted as error:
         (folder / "message.txt").write_text(str(error))
         print(error, file=sys.stderr)

@@ -71,7 +71,7 @@ def assert_sentence(error):
     name=st.one_of(st.just("x"), st.just("x"), st.just("x"), NAMES),
     seed=st.one_of(st.just(1), st.just(2), st.just(4), SEEDS),
     gradient=st.sampled_from(["auto"] * 9 + ["score", "reverse", "forward", "magic"]),
-    method=st.sampled_from(["auto"] * 6 + ["direct", "smc"]),
+    method=st.sampled_from(["auto"] * 6 + ["vi", "smc"]),
     budget=st.sampled_from([120, 160, 200] * 6 + [60, 0, math.nan]),
 )
 def test_every_call_ends_in_an_answer_or_a_sentence(

@@ -39,7 +39,8 @@ def never(theta, seed):
         ({"seed": 1.5}, TypeError, "seed=1.5"),
         ({"seed": None}, TypeError, "seed is a NoneType"),
         ({"seed": torch.tensor([1, 2])}, TypeError, "seed is a Tensor"),
-        ({"method": "reuze"}, ValueError, "did you mean 'reuse'"),
+        ({"method": "emulated-scm"}, ValueError, "did you mean 'emulated-smc'"),
+        ({"method": "reuse"}, ValueError, "method='reuse' is now called 'emulated-smc'"),
         ({"method": None}, ValueError, "no method is called None"),
         ({"flow": "gausian"}, ValueError, "did you mean 'gaussian'"),
         ({"gradient_cost": 0}, ValueError, "gradient_cost=0"),
@@ -73,5 +74,5 @@ def test_the_same_seed_in_any_type(seed):
 
 
 def test_words_and_numbers():
-    assert one_of("method", "auto", ("auto", "direct")) == "auto"
+    assert one_of("method", "auto", ("auto", "vi")) == "auto"
     assert positive("loss_weight", np.float32(0.5)) == 0.5

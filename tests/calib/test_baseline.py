@@ -25,8 +25,8 @@ def test_spread_grows_as_the_root_of_the_horizon_far_from_zero():
     differences = norm.ppf((np.arange(200) + 0.5) / 200) * 10
     history = (1e6 + np.concatenate([[0], np.cumsum(differences)]))[:, None]
     quantiles = baseline_quantiles(history, 9, np.random.default_rng(0), paths=100_000)[:, 0]
-    spread = (quantiles[:, 18] - quantiles[:, 4]) / (norm.ppf(TAU[18]) - norm.ppf(TAU[4]))
-    np.testing.assert_allclose(spread, 10 * np.sqrt(np.arange(1, 10)), rtol=0.03)
+    sd = (quantiles[:, 18] - quantiles[:, 4]) / (norm.ppf(TAU[18]) - norm.ppf(TAU[4]))
+    np.testing.assert_allclose(sd, 10 * np.sqrt(np.arange(1, 10)), rtol=0.03)
 
 
 def test_median_is_the_last_value_and_nothing_is_negative():

@@ -19,7 +19,7 @@ def linear(theta, seed):
     return theta["effect"] @ DESIGN.T
 
 
-def law(outputs):
+def observed_with(outputs):
     return Independent(Normal(outputs, 0.3), 1)
 
 
@@ -34,7 +34,7 @@ def exact(weight=1.0):
 @pytest.fixture(scope="module")
 def found():
     torch.set_default_dtype(torch.float64)
-    return calibrate(linear, SPACE, DATA, likelihood=law, budget=600, seed=1)
+    return calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=600, seed=1)
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -44,7 +44,7 @@ def test_linear_gaussian_posterior(found, corrected):
     torch.testing.assert_close(draws.mean(0), mean, atol=0.02, rtol=0)
     torch.testing.assert_close(draws.T.cov(), covariance, atol=0.004, rtol=0.1)
     assert found.report["simulations"] <= 600
-    assert found.report["stopped_because"] == "settled"
+    assert found.report["stopped_because"] == "converged"
     assert found.verdict.state == "good"
 
 
@@ -57,7 +57,7 @@ def test_log_prob_is_the_density_per_unit_of_theta(found):
 
 @pytest.mark.parametrize("gradient", ["reverse", "forward"])
 def test_gradient_paths_agree(gradient):
-    found = calibrate(linear, SPACE, DATA, likelihood=law, budget=600, flow="gaussian", gradient=gradient)
+    found = calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=600, flow="gaussian", gradient=gradient)
     draws = found.sample(6000, torch.Generator().manual_seed(0), corrected=True)["effect"]
     torch.testing.assert_close(draws.mean(0), exact()[0], atol=0.02, rtol=0)
     assert found.report["model_error"] < 1e-6
@@ -66,7 +66,7 @@ def test_gradient_paths_agree(gradient):
 @pytest.mark.slow
 def test_forward_and_reverse_give_the_same_draws():
     draws = [
-        calibrate(linear, SPACE, DATA, likelihood=law, budget=500, gradient=path).sample(
+        calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=500, gradient=path).sample(
             50, torch.Generator().manual_seed(0)
         )
         for path in ("reverse", "forward")
@@ -76,7 +76,7 @@ def test_forward_and_reverse_give_the_same_draws():
 
 def test_loss_weight_widens():
     mean, covariance = exact(0.25)
-    found = calibrate(linear, SPACE, DATA, likelihood=law, budget=600, loss_weight=0.25)
+    found = calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=600, loss_weight=0.25)
     draws = found.sample(6000, torch.Generator().manual_seed(0), corrected=True)["effect"]
     torch.testing.assert_close(draws.mean(0), mean, atol=0.05, rtol=0)
     torch.testing.assert_close(draws.T.cov(), covariance, atol=0.01, rtol=0.12)
@@ -110,11 +110,11 @@ def test_pyro_model():
 
 
 def test_direct_fit_of_a_simulator():
-    found = calibrate(linear, SPACE, DATA, likelihood=law, budget=8000, method="direct", seed=2)
+    found = calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=8000, method="vi", seed=2)
     draws = found.sample(6000, torch.Generator().manual_seed(0))["effect"]
     torch.testing.assert_close(draws.mean(0), exact()[0], atol=0.05, rtol=0)
     assert not found.can_correct
-    with pytest.raises(ValueError, match="method='reuse'"):
+    with pytest.raises(ValueError, match="method='emulated-smc'"):
         found.sample(5, torch.Generator(), corrected=True)
 
 
@@ -124,7 +124,16 @@ def test_chance_in_the_simulator_is_said():
         g = torch.Generator().manual_seed(seed)
         return linear(theta, seed) + 3.0 * torch.randn(len(theta["effect"]), 3, generator=g)
 
-    found = calibrate(noisy, SPACE, DATA, likelihood=law, gradient="score", flow="gaussian", budget=300, method="reuse")
+    found = calibrate(
+        noisy,
+        SPACE,
+        DATA,
+        likelihood=observed_with,
+        gradient="score",
+        flow="gaussian",
+        budget=300,
+        method="emulated-smc",
+    )
     assert found.report["weight"] < 1
     assert found.verdict.state == "poor"
     assert "Two runs at the same parameters differ" in str(found.verdict)
@@ -135,10 +144,10 @@ def test_saved_and_loaded(found, tmp_path):
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["calibration.json", "calibration.safetensors"]
     assert json.loads((tmp_path / "c" / "calibration.json").read_text())["parameters"][0]["unit"] == "m"
     bare = Calibration.load(tmp_path / "c")
-    full = Calibration.load(tmp_path / "c", likelihood=law)
-    for again, corrected in ((bare, False), (full, True)):
+    full = Calibration.load(tmp_path / "c", likelihood=observed_with)
+    for second, corrected in ((bare, False), (full, True)):
         one = found.sample(20, torch.Generator().manual_seed(4), corrected=corrected)["effect"]
-        two = again.sample(20, torch.Generator().manual_seed(4), corrected=corrected)["effect"]
+        two = second.sample(20, torch.Generator().manual_seed(4), corrected=corrected)["effect"]
         torch.testing.assert_close(one, two, atol=0, rtol=0)
     assert bare.verdict == found.verdict
     assert not bare.can_correct
@@ -152,7 +161,9 @@ def test_saved_and_loaded(found, tmp_path):
 
 def test_priors_that_cannot_be_written_are_named(tmp_path):
     logit = torch.distributions.TransformedDistribution(Normal(0.0, 1.0), [torch.distributions.SigmoidTransform()])
-    found = calibrate(lambda t, s: t["p"][:, None], {"p": logit}, torch.tensor([0.4]), likelihood=law, budget=300)
+    found = calibrate(
+        lambda t, s: t["p"][:, None], {"p": logit}, torch.tensor([0.4]), likelihood=observed_with, budget=300
+    )
     with pytest.raises(ValueError, match="'p'"):
         found.save(tmp_path / "c")
     assert not (tmp_path / "c").exists()
@@ -178,7 +189,7 @@ def test_a_table_and_a_figure(found):
 
 
 def test_same_seed_same_result():
-    one, two = (calibrate(linear, SPACE, DATA, likelihood=law, budget=250, seed=5) for _ in range(2))
+    one, two = (calibrate(linear, SPACE, DATA, likelihood=observed_with, budget=250, seed=5) for _ in range(2))
     g = [torch.Generator().manual_seed(0) for _ in range(2)]
     assert torch.equal(one.sample(10, g[0])["effect"], two.sample(10, g[1])["effect"])
 
@@ -195,7 +206,7 @@ def test_same_seed_same_result():
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, match):
-    given = {"prior": SPACE, "data": DATA, "likelihood": law, "budget": 300} | arguments
+    given = {"prior": SPACE, "data": DATA, "likelihood": observed_with, "budget": 300} | arguments
     with pytest.raises(ValueError, match=match):
         calibrate(linear, given.pop("prior"), given.pop("data"), **given)
 
@@ -203,7 +214,10 @@ def test_what_does_not_fit_is_refused(arguments, match):
 def test_simulator_that_fails_everywhere():
     with pytest.raises(ValueError, match="finite"):
         calibrate(
-            lambda t, s: t["x"][:, None] * math.nan, {"x": LogNormal(0.0, 1.0)}, torch.tensor([1.0]), likelihood=law
+            lambda t, s: t["x"][:, None] * math.nan,
+            {"x": LogNormal(0.0, 1.0)},
+            torch.tensor([1.0]),
+            likelihood=observed_with,
         )
 
 
@@ -212,7 +226,7 @@ def test_simulator_that_fails_on_some_draws():
         out = linear(theta, seed)
         return torch.where((theta["effect"][:, :1] < -2).expand_as(out), math.nan, out)
 
-    found = calibrate(sometimes, SPACE, DATA, likelihood=law, budget=600)
+    found = calibrate(sometimes, SPACE, DATA, likelihood=observed_with, budget=600)
     assert found.report["dropped"] > 0
     draws = found.sample(6000, torch.Generator().manual_seed(0), corrected=True)["effect"]
     torch.testing.assert_close(draws.mean(0), exact()[0], atol=0.02, rtol=0)

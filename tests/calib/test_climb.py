@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from calib import Parameter, ParameterSpace, make_flow
-from calib._chart import Chart
 from calib._climb import ClimbConfig, climb
+from calib._coordinates import Coordinates
 from calib._reuse import Source
 from calib.benchmark_fit import divergence
 
@@ -18,7 +18,7 @@ def source(gradient="reverse"):
     posterior = torch.distributions.MultivariateNormal(covariance @ design.T @ data, covariance)
     space = ParameterSpace((Parameter("z", torch.distributions.Normal(torch.zeros(DIM), 1.0)),))
     value = lambda out: -0.5 * ((data - out) ** 2).sum(-1)  # noqa: E731
-    return Source(lambda x, seed: x @ design.T, value, Chart(space), gradient, DIM + 1), posterior
+    return Source(lambda x, seed: x @ design.T, value, Coordinates(space), gradient, DIM + 1), posterior
 
 
 def test_linear_posterior_from_a_hundred_runs():
@@ -27,7 +27,7 @@ def test_linear_posterior_from_a_hundred_runs():
     found = climb(simulator, make_flow("gaussian", DIM, seed=0), config)
     assert divergence(found.flow, posterior) < 0.05
     assert found.calls <= 100
-    assert found.stopped_because == "settled"
+    assert found.stopped_because == "converged"
 
 
 def test_derivatives_and_budget_are_needed():

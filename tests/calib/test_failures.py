@@ -11,7 +11,7 @@ SETTINGS = FitConfig(max_steps=60, stop=None, particles=6)
 
 
 def likelihood(z, seed, gradient):
-    """N(1, 0.5^2) seen with noise that hangs on the seed and the particle's place."""
+    """N(1, 0.5^2) seen with noise that depends on the seed and the particle's place."""
     del gradient
     own = [torch.Generator().manual_seed((seed + p) % 2**62) for p in range(len(z))]
     noise = torch.stack([torch.randn(z.shape[1], generator=g) for g in own])
@@ -69,11 +69,11 @@ def test_misuse_is_not_taken_for_a_failed_particle():
 
 
 def test_too_many_that_raise_end_the_fit_and_are_named():
-    seen = []
+    calls = []
 
     def log_likelihood(z, seed, gradient):
-        seen.append(seed)
-        return raising(-3.0 if len(set(seen)) > 8 else 9.0)(z, seed, gradient)
+        calls.append(seed)
+        return raising(-3.0 if len(set(calls)) > 8 else 9.0)(z, seed, gradient)
 
     with pytest.raises(FitError, match=r"particles raised 'FloatingPointError: the step of the solver became zero'"):
         fitted(log_likelihood)
@@ -91,8 +91,8 @@ def test_counts_survive_a_resumed_run(tmp_path):
 
     with pytest.raises(Interrupted):
         fitted(stops, folder=tmp_path)
-    again = fitted(raising(1.6), folder=tmp_path, resume=True)
-    assert again.errors == whole.errors
-    assert again.dropped == whole.dropped
+    second = fitted(raising(1.6), folder=tmp_path, resume=True)
+    assert second.errors == whole.errors
+    assert second.dropped == whole.dropped
     for name, weight in whole.flow.named_parameters():
-        torch.testing.assert_close(dict(again.flow.named_parameters())[name], weight, rtol=0, atol=0)
+        torch.testing.assert_close(dict(second.flow.named_parameters())[name], weight, rtol=0, atol=0)

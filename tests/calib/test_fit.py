@@ -57,7 +57,7 @@ def quick(**changes):
 def test_full_rank_fit_recovers_the_linear_gaussian_posterior(gradient):
     problem, mean, covariance, evidence = linear_gaussian()
     result = fit(problem, make_flow("gaussian", 4, seed=0), FitConfig(gradient=gradient))
-    assert result.stopped_because == "settled"
+    assert result.stopped_because == "converged"
     found_mean, found_covariance = moments(result.flow)
     sd = covariance.diag().sqrt()
     assert ((found_mean - mean).abs() / sd).max() < 0.05
@@ -90,12 +90,12 @@ def test_a_mean_field_fit_of_a_correlated_posterior_is_called_out():
         return torch.distributions.Normal(z @ a.T, 0.2).log_prob(torch.tensor([1.0])).sum(-1)
 
     problem = Problem(6, log_likelihood)
-    words = {}
+    grades = {}
     for name in ("gaussian-diagonal", "gaussian"):
         flow = fit(problem, make_flow(name, 6, seed=0), FitConfig(max_steps=1500)).flow
         draws = draw_weighted(problem, flow, 2000, seed=1, batch=1000)
-        words[name] = judge_k_hat(importance(draws.log_joint, draws.log_q).k_hat, 2000).word
-    assert words == {"gaussian-diagonal": "poor", "gaussian": "good"}
+        grades[name] = judge_k_hat(importance(draws.log_joint, draws.log_q).k_hat, 2000).word
+    assert grades == {"gaussian-diagonal": "poor", "gaussian": "good"}
 
 
 def test_a_spline_flow_beats_a_gaussian_on_a_curved_posterior():
@@ -162,9 +162,9 @@ def test_a_finished_run_is_given_back_without_a_step(tmp_path):
     def never(p):
         raise AssertionError
 
-    again = fit(problem, make_flow("gaussian", 4, seed=0), quick(), folder=tmp_path, resume=True, progress=never)
-    assert again.steps == first.steps
-    assert torch.equal(moments(again.flow)[0], moments(first.flow)[0])
+    second = fit(problem, make_flow("gaussian", 4, seed=0), quick(), folder=tmp_path, resume=True, progress=never)
+    assert second.steps == first.steps
+    assert torch.equal(moments(second.flow)[0], moments(first.flow)[0])
 
 
 def test_resuming_where_nothing_is_begins(tmp_path):
@@ -322,19 +322,19 @@ def test_float32():
 
 def test_progress_records_and_the_bar():
     problem, *_ = linear_gaussian()
-    seen, text = [], io.StringIO()
+    calls, text = [], io.StringIO()
     with rich_progress(Console(file=text, force_terminal=True, width=160)) as bar:
 
         def both(p):
-            seen.append(p)
+            calls.append(p)
             bar(p)
 
         fit(problem, make_flow("gaussian", 4, seed=0), quick(), progress=both)
-    assert [p.step for p in seen] == list(range(1, 41))
-    assert seen[0].phase == "climbing"
-    assert seen[-1].phase == "annealing"
-    assert seen[-1].eta_seconds == 0
-    assert seen[-1].memory_mib > 50
+    assert [p.step for p in calls] == list(range(1, 41))
+    assert calls[0].phase == "climbing"
+    assert calls[-1].phase == "annealing"
+    assert calls[-1].eta_seconds == 0
+    assert calls[-1].memory_mib > 50
     for word in ("ELBO", "left", "MiB"):
         assert word in text.getvalue()
 

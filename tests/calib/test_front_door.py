@@ -21,7 +21,7 @@ def line(theta, seed):
     return theta["x"][:, None] * torch.tensor([1.0, 2.0])
 
 
-def law(outputs):
+def observed_with(outputs):
     return Independent(Normal(outputs, 0.5), 1)
 
 
@@ -111,12 +111,14 @@ def test_integer_outputs_do_not_cut_the_data():
     ],
 )
 def test_simulators_that_return_other_things_than_tensors(change):
-    found = calibrate(lambda t, s: change(line(t, s)), PRIOR, np.array(DATA), likelihood=law, budget=300)
+    found = calibrate(lambda t, s: change(line(t, s)), PRIOR, np.array(DATA), likelihood=observed_with, budget=300)
     assert_right(found)
 
 
 def test_a_numpy_simulator_needs_no_word_about_gradients():
-    found = calibrate(lambda t, s: np.outer(t["x"].numpy(), [1.0, 2.0]), PRIOR, DATA, likelihood=law, budget=300)
+    found = calibrate(
+        lambda t, s: np.outer(t["x"].numpy(), [1.0, 2.0]), PRIOR, DATA, likelihood=observed_with, budget=300
+    )
     assert found.report["gradient"] == "score"
     assert_right(found)
     with pytest.raises(ValueError, match="gradient='score'"):
@@ -124,7 +126,7 @@ def test_a_numpy_simulator_needs_no_word_about_gradients():
             lambda t, s: np.outer(t["x"].numpy(), [1.0, 2.0]),
             PRIOR,
             DATA,
-            likelihood=law,
+            likelihood=observed_with,
             budget=300,
             gradient="reverse",
         )
@@ -132,9 +134,9 @@ def test_a_numpy_simulator_needs_no_word_about_gradients():
 
 def test_missing_data():
     data = [0.8, math.nan]
-    found = calibrate(line, PRIOR, data, likelihood=law, budget=300)
+    found = calibrate(line, PRIOR, data, likelihood=observed_with, budget=300)
     assert_right(found, "x", 0.8 / 0.25 / (1 + 1 / 0.25), (1 + 1 / 0.25) ** -0.5)
-    page = found.check(line, law, draws=60)
+    page = found.check(line, observed_with, draws=60)
     assert page.word in ("pass", "warn")
 
 
@@ -143,7 +145,7 @@ def test_simulations_that_are_nan_at_small_budgets(seed):
     def often(theta, s):
         return torch.where(theta["x"][:, None] < -0.2, torch.nan, line(theta, s))
 
-    found = calibrate(often, PRIOR, DATA, likelihood=law, budget=200, seed=seed, gradient="score")
+    found = calibrate(often, PRIOR, DATA, likelihood=observed_with, budget=200, seed=seed, gradient="score")
     assert found.report["dropped"] > 0
     assert_right(found)
 
@@ -154,14 +156,14 @@ def test_a_simulator_that_raises_loses_only_those_draws():
             raise OverflowError("too many infected")
         return line(theta, seed)
 
-    found = calibrate(picky, PRIOR, DATA, likelihood=law, budget=400, gradient="score")
+    found = calibrate(picky, PRIOR, DATA, likelihood=observed_with, budget=400, gradient="score")
     assert found.report["failures"]["OverflowError: too many infected"] > 0
     assert_right(found)
 
 
 def test_a_simulator_that_always_raises():
     with pytest.raises(FitError, match="KeyError: 'beta'"):
-        calibrate(lambda t, s: t["beta"], PRIOR, DATA, likelihood=law, budget=300)
+        calibrate(lambda t, s: t["beta"], PRIOR, DATA, likelihood=observed_with, budget=300)
 
 
 def test_no_draw_has_a_likelihood():
@@ -171,7 +173,9 @@ def test_no_draw_has_a_likelihood():
 
 
 def test_the_same_seed_in_any_type_gives_the_same_draws():
-    one, two = (calibrate(line, PRIOR, DATA, likelihood=law, budget=200, seed=s) for s in (3, torch.tensor(3)))
+    one, two = (
+        calibrate(line, PRIOR, DATA, likelihood=observed_with, budget=200, seed=s) for s in (3, torch.tensor(3))
+    )
     assert torch.equal(one.sample(5)["x"], two.sample(5)["x"])
     assert type(two.report["seed"]) is int
 
@@ -182,9 +186,9 @@ def draw_elsewhere(found):
 
 @pytest.mark.slow  # the worker imports everything anew
 def test_a_calibration_goes_to_a_spawned_worker():
-    found = calibrate(line, PRIOR, DATA, likelihood=law, budget=200)
+    found = calibrate(line, PRIOR, DATA, likelihood=observed_with, budget=200)
     assert pickle.loads(pickle.dumps(found)).can_correct
-    local = calibrate(line, PRIOR, DATA, likelihood=lambda m: law(m), budget=200)
+    local = calibrate(line, PRIOR, DATA, likelihood=lambda m: observed_with(m), budget=200)
     assert not pickle.loads(pickle.dumps(local)).can_correct
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         draws, can_correct, _ = pool.submit(draw_elsewhere, found).result()
@@ -194,34 +198,34 @@ def test_a_calibration_goes_to_a_spawned_worker():
 
 def test_a_space_can_be_pickled():
     space = ParameterSpace((Parameter("p", Independent(LogNormal(torch.zeros(2), 1.0), 1), labels=("a", "b")),))
-    again = pickle.loads(pickle.dumps(space))
-    assert again.names == space.names
-    torch.testing.assert_close(again.to_theta(torch.ones(2))["p"], space.to_theta(torch.ones(2))["p"])
+    second = pickle.loads(pickle.dumps(space))
+    assert second.names == space.names
+    torch.testing.assert_close(second.to_theta(torch.ones(2))["p"], space.to_theta(torch.ones(2))["p"])
 
 
 def test_a_progress_bar():
     text = io.StringIO()
     with rich_progress(Console(file=text, force_terminal=True, width=160)) as progress:
-        calibrate(line, PRIOR, DATA, likelihood=law, budget=300, progress=progress)
+        calibrate(line, PRIOR, DATA, likelihood=observed_with, budget=300, progress=progress)
     assert "simulations" in text.getvalue()
     assert "left" in text.getvalue()
     with rich_progress(Console(file=io.StringIO(), force_terminal=True, width=160)) as progress:
-        calibrate(line, PRIOR, DATA, likelihood=law, budget=1500, method="direct", progress=progress)
+        calibrate(line, PRIOR, DATA, likelihood=observed_with, budget=1500, method="vi", progress=progress)
 
 
 def test_a_log_likelihood_is_corrected_after_loading(tmp_path):
     found = calibrate(lambda t, s: -2 * (t["x"] - 0.5) ** 2, PRIOR, budget=200)
     found.save(tmp_path / "c")
-    again = Calibration.load(tmp_path / "c")
-    assert again.can_correct
-    one, two = (f.sample(8, seed=1, corrected=True)["x"] for f in (found, again))
+    second = Calibration.load(tmp_path / "c")
+    assert second.can_correct
+    one, two = (f.sample(8, seed=1, corrected=True)["x"] for f in (found, second))
     torch.testing.assert_close(one, two)
     with pytest.raises(ValueError, match=r"found\.verdict"):
         found.check(line, None)
 
 
 def test_draws_without_a_generator():
-    found = calibrate(line, PRIOR, DATA, likelihood=law, budget=200)
+    found = calibrate(line, PRIOR, DATA, likelihood=observed_with, budget=200)
     assert torch.equal(found.sample(4, seed=1)["x"], found.sample(4, seed=1)["x"])
     assert not torch.equal(found.sample(4, seed=1)["x"], found.sample(4, seed=2)["x"])
     with pytest.raises(TypeError, match="count"):

@@ -52,12 +52,12 @@ def test_attached_jacobian_gives_the_full_reverse_gradient(key):
     flow, f = shaken_flow(), SIMULATORS[key]
     reverse = elbo_gradient(f, flow)
     attached = elbo_gradient(lambda z: forward_attached(f, z), flow)
-    seen = 0
+    calls = 0
     for a, b in zip(reverse, attached, strict=True):
         if a is not None:
             assert float((a - b).norm() / a.norm()) < 1e-10
-            seen += 1
-    assert seen > 5
+            calls += 1
+    assert calls > 5
 
 
 @pytest.mark.parametrize("key", SIMULATORS)

@@ -138,11 +138,11 @@ def test_draws_are_distinct_and_too_many_are_refused():
 def test_chains_that_are_left_end_after_a_third_of_their_draws():
     log_density, _, _ = gaussian()
     flow = make_flow("gaussian", D, seed=0, init_scale=0.5)
-    seen = []
+    calls = []
 
     def drawn(answer=None):
         def leave(z):
-            seen.append(z)
+            calls.append(z)
             return answer
 
         generator = torch.Generator().manual_seed(7)
@@ -160,6 +160,6 @@ def test_chains_that_are_left_end_after_a_third_of_their_draws():
     torch.testing.assert_close(kept.z, whole.z, rtol=0, atol=0)
     torch.testing.assert_close(left.z, whole.z[:10], rtol=0, atol=0)
     torch.testing.assert_close(left.log_density, whole.log_density[:10])
-    assert all(torch.equal(z, left.z) for z in seen)
-    assert len(seen) == 2, "asked once a run"
+    assert all(torch.equal(z, left.z) for z in calls)
+    assert len(calls) == 2, "asked once a run"
     assert 0.5 < left.accepted <= 1.0

@@ -62,9 +62,9 @@ def test_levels_are_rounded():
 
 
 def test_rows_pass_through_a_file_and_in_any_order(rows):
-    again = pd.read_csv(io.StringIO(rows.to_csv(index=False)), dtype={"location": str})
-    check_hub_rows(again.sample(frac=1, random_state=1)[list(reversed(again.columns))])
-    pd.testing.assert_frame_equal(again, rows, check_dtype=False)
+    second = pd.read_csv(io.StringIO(rows.to_csv(index=False)), dtype={"location": str})
+    check_hub_rows(second.sample(frac=1, random_state=1)[list(reversed(second.columns))])
+    pd.testing.assert_frame_equal(second, rows, check_dtype=False)
     point = rows.iloc[:1].assign(output_type="mean", output_type_id=np.nan)
     check_hub_rows(pd.concat([rows, point], ignore_index=True))
 

@@ -10,7 +10,7 @@ def arrays():
     return rng.normal(size=(5, 4)), rng.normal(size=(5, 4, 3)), rng.normal(size=(5, 3))
 
 
-LABELS = {"signal": ["cases"] * 4, "week": ["2022-02-06"] * 2 + ["2022-02-13"] * 2, "place": ["a", "b"] * 2}
+LABELS = {"stream": ["cases"] * 4, "week": ["2022-02-06"] * 2 + ["2022-02-13"] * 2, "place": ["a", "b"] * 2}
 
 
 def test_round_trip_with_labels(tmp_path, arrays):

@@ -200,8 +200,8 @@ def test_iterated_regression_against_a_closed_form_with_runs_that_fail():
     assert runs.dropped > 0
     assert float(((2 * found.mean - mean) / sd).abs().max()) < 0.2
     torch.testing.assert_close(2 * found.sd, sd, atol=0, rtol=0.12)
-    again = iterated_regression(simulate, draw, DATA, 2, 3000, 0, network=False)[1]
-    assert torch.equal(found.z, again.z)
+    second = iterated_regression(simulate, draw, DATA, 2, 3000, 0, network=False)[1]
+    assert torch.equal(found.z, second.z)
 
 
 def test_rounds():
@@ -299,14 +299,14 @@ def test_too_few_runs_are_poor_and_say_what_to_do():
 
 
 def test_direct_on_a_noisy_simulator_is_not_believed():
-    found = run(1.0, 2000, method="direct", gradient="score")
+    found = run(1.0, 2000, method="vi", gradient="score")
     assert found.verdict.state in ("poor", "unfinished")
 
 
 @pytest.mark.parametrize(
     ("sd", "dim", "gradient", "can_draw", "method"),
     [
-        (0.0, 2, "reverse", True, "reuse"), (0.05, 2, "reverse", True, "reuse"), (0.0, 20, "reverse", True, "climb"),
+        (0.0, 2, "reverse", True, "emulated-smc"), (0.05, 2, "reverse", True, "emulated-smc"), (0.0, 20, "reverse", True, "linearised-vi"),
         (3.0, 2, "reverse", True, "abc-regression"), (3.0, 20, "score", True, "abc-regression"),
         (3.0, 2, "score", False, "importance"), (math.inf, 2, "score", True, "abc-regression"),
     ],
@@ -364,7 +364,7 @@ def test_log_mean_is_low_by_the_bias_that_is_stated():
 
 def test_replicates_are_for_methods_that_average():
     with pytest.raises(ValueError, match="replicates=3"):
-        run(1.0, 400, replicates=3, method="reuse")
+        run(1.0, 400, replicates=3, method="emulated-smc")
 
 
 def test_replicates_count_and_importance_stays_right():

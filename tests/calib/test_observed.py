@@ -66,14 +66,14 @@ def test_a_batch_that_is_not_one_value_a_row():
 
 
 @pytest.mark.parametrize(
-    "law", [lambda m: Independent(Poisson(m), 1), lambda m: Independent(LogNormal(m, 1.0), 1), normal]
+    "observed_with", [lambda m: Independent(Poisson(m), 1), lambda m: Independent(LogNormal(m, 1.0), 1), normal]
 )
-def test_missing_data_are_left_out(law):
+def test_missing_data_are_left_out(observed_with):
     data = as_data([2.0, None, 4.0])
     kept = [0, 2]
-    wanted = law(OUTPUTS[:, kept]).log_prob(data[kept])
+    wanted = observed_with(OUTPUTS[:, kept]).log_prob(data[kept])
     outputs = OUTPUTS.clone().requires_grad_()
-    value = Evaluate(law, data)(outputs)
+    value = Evaluate(observed_with, data)(outputs)
     torch.testing.assert_close(value, wanted)
     (slope,) = torch.autograd.grad(value.sum(), outputs)
     assert torch.isfinite(slope).all()

@@ -223,7 +223,7 @@ def test_discrete_sites_are_summed_over_or_refused():
 
 
 def test_models_that_have_no_posterior_are_refused_in_a_sentence():
-    def nothing_seen(y):
+    def nothing_observed(y):
         pyro.sample("a", dist.Normal(0.0, 1.0))
 
     def parameter(y):
@@ -244,7 +244,7 @@ def test_models_that_have_no_posterior_are_refused_in_a_sentence():
 
     y = torch.tensor(1.0)
     for model, text in (
-        (nothing_seen, "no observed site"),
+        (nothing_observed, "no observed site"),
         (parameter, "is a pyro.param, which has no posterior"),
         (missing, "1 observations that are not finite"),
         (negative, "1 observations that a Poisson cannot give"),
@@ -315,8 +315,8 @@ def test_arviz_keeps_chains_and_recomputes_r_hat(tmp_path):
     save_inference_data(tree, tmp_path / "posterior.nc")
     assert load_inference_data(tmp_path / "posterior.nc")["posterior"]["mu"].shape == tree["posterior"]["mu"].shape
     found.save(tmp_path / "saved")
-    again = Calibration.load(tmp_path / "saved")
-    assert torch.equal(again.sample(50, seed=3)["mu"], found.sample(50, seed=3)["mu"])
+    second = Calibration.load(tmp_path / "saved")
+    assert torch.equal(second.sample(50, seed=3)["mu"], found.sample(50, seed=3)["mu"])
 
 
 def test_predictions_and_the_check_of_a_pyro_model():

@@ -44,8 +44,8 @@ def test_a_posterior_that_ends_where_the_simulator_fails(tmp_path):
     assert abs(float(draws["a"].double().std() / sd) - 1) < 0.1
     assert float((draws["a"] + draws["b"] > 2.7).double().mean()) < 0.05
     found.save(tmp_path)
-    again = Calibration.load(tmp_path, likelihood=likelihood)
-    assert torch.equal(again.sample(50)["a"], found.sample(50)["a"])
+    second = Calibration.load(tmp_path, likelihood=likelihood)
+    assert torch.equal(second.sample(50)["a"], found.sample(50)["a"])
 
 
 def test_docstring():

@@ -101,7 +101,7 @@ def test_netcdf_files_on_a_full_disk(tmp_path):
         draws = {"a": np.full((1, 4000), value), "b": np.random.default_rng(0).standard_normal((1, 4000))}
         save_inference_data(to_inference_data({"posterior": draws}), tmp_path / "p.nc", {"study": "x"})
         jacobian = np.random.default_rng(0).standard_normal((40, 50, 3))
-        save_jacobian(tmp_path / "j.nc", np.full((40, 50), value), jacobian, z, names, {"signal": ["s"] * 50})
+        save_jacobian(tmp_path / "j.nc", np.full((40, 50), value), jacobian, z, names, {"stream": ["s"] * 50})
 
     write(1.0)
     with full_disk(2000):
@@ -130,9 +130,9 @@ def test_a_run_that_cannot_be_gone_on_with_keeps_its_manifest(tmp_path):
     with run.running():
         pass
     before = (run.path / "manifest.json").read_bytes()
-    again = RunFolder.create(tmp_path / "run", "study", {}, 0, resume=True)
-    again.count("fit", 3)
-    with pytest.raises(CheckpointError), again.running(refused=(CheckpointError,)):
+    second = RunFolder.create(tmp_path / "run", "study", {}, 0, resume=True)
+    second.count("fit", 3)
+    with pytest.raises(CheckpointError), second.running(refused=(CheckpointError,)):
         raise CheckpointError("the checkpoint is cut short")
     assert (run.path / "manifest.json").read_bytes() == before
     new = RunFolder.create(tmp_path / "new", "study", {}, 0)

@@ -45,10 +45,10 @@ def test_a_killed_call_goes_on(tmp_path, gradient):
     assert rest.draws < 0.8 * whole.draws
     assert found.report["from_folder"] > 0
     assert torch.equal(found.sample(9)["x"], wanted.sample(9)["x"])
-    again = Curve()
-    calibrate(again, PRIOR, **GIVEN, gradient=gradient, folder=tmp_path, resume=True)
+    second = Curve()
+    calibrate(second, PRIOR, **GIVEN, gradient=gradient, folder=tmp_path, resume=True)
     assert (
-        again.draws < 20
+        second.draws < 20
     )  # the first look asks for a graph, which no file holds, and is run in halves where a draw raises
 
 

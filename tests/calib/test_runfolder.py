@@ -81,8 +81,8 @@ def test_a_failed_phase_is_timed_and_the_status_says_why(tmp_path):
     assert manifest["status"] == "failed"
     assert manifest["error"] == "FloatingPointError: too many skipped steps"
     assert "fit" in manifest["timings"]
-    again = create(run.path, resume=True)
-    with again.running():
+    second = create(run.path, resume=True)
+    with second.running():
         pass
     assert read(run.path)["status"] == "complete"
     assert len(read(run.path)["resumed"]) == 1
@@ -107,9 +107,9 @@ def test_resume_continues_counts_and_allows_free_settings(tmp_path):
     run = create(tmp_path / "run")
     run.count("fit", 5)
     run.flush()
-    again = create(run.path, resume=True, configuration=CONFIGURATION | {"minutes": 20}, free=("minutes",))
-    again.count("fit", 5)
-    again.flush()
+    second = create(run.path, resume=True, configuration=CONFIGURATION | {"minutes": 20}, free=("minutes",))
+    second.count("fit", 5)
+    second.flush()
     assert read(run.path)["simulations"] == {"fit": 10}
     assert read(run.path)["configuration"]["minutes"] == 20
 

@@ -129,8 +129,8 @@ def test_flatten_and_back(space):
 def test_prior_draws_follow_the_prior(space):
     draws = space.sample_prior(4000, torch.Generator().manual_seed(3))
     assert stats.kstest(draws["rate"].numpy(), stats.lognorm(0.5).cdf).pvalue > 0.01
-    again = space.sample_prior(4000, torch.Generator().manual_seed(3))
-    assert torch.equal(draws["mix"], again["mix"])
+    second = space.sample_prior(4000, torch.Generator().manual_seed(3))
+    assert torch.equal(draws["mix"], second["mix"])
 
 
 def test_describe_gives_the_quantiles(space):

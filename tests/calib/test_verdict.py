@@ -9,8 +9,8 @@ import torch
 from torch.distributions import Independent, Normal, Uniform
 
 from calib import CalibrationVerdict, Evidence, calibrate, make_flow
-from calib._chart import Chart
 from calib._check import gather
+from calib._coordinates import Coordinates
 from calib._flow_draws import fit_flow
 from calib._observed import Evaluate, as_data
 from calib._reuse import Source
@@ -18,7 +18,7 @@ from calib._space import Parameter, ParameterSpace
 from calib._verdict import judge
 
 FINE = Evidence(
-    stopped_because="settled", weight=1.0, draws=100, finite=100, effective_share=0.95, k_hat=0.2, k_hat_draws=4000,
+    stopped_because="converged", weight=1.0, draws=100, finite=100, effective_share=0.95, k_hat=0.2, k_hat_draws=4000,
     shift=0.05, stretch=1.05, missed=0.0, noise=0.0, model_error=0.02, corrected_share=0.99, corrected_shift=0.02,
     corrected_stretch=1.01,
 )  # fmt: skip
@@ -74,17 +74,17 @@ def test_an_emulator_that_is_wrong_is_never_good(error):
 
 def test_a_verdict_is_plain_data():
     verdict = judge(dataclasses.replace(PLAIN, k_hat=None), correctable=False)
-    again = CalibrationVerdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False)))
-    assert again == verdict
+    second = CalibrationVerdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False)))
+    assert second == verdict
 
 
 SPACE = ParameterSpace((Parameter("x", Normal(torch.zeros(2), 1.0)),))
 
 
 def evidence_of(simulate, flow, likelihood=lambda m: Independent(Normal(m, 0.5), 1), budget=400):
-    source = Source(simulate, Evaluate(likelihood, as_data([0.8, -0.4])), Chart(SPACE), "score", 1)
+    source = Source(simulate, Evaluate(likelihood, as_data([0.8, -0.4])), Coordinates(SPACE), "score", 1)
     return gather(
-        source, flow, None, None, budget=budget, seed=0, loss_weight=1.0, weight=1.0, stopped_because="settled"
+        source, flow, None, None, budget=budget, seed=0, loss_weight=1.0, weight=1.0, stopped_because="converged"
     )
 
 
@@ -152,7 +152,7 @@ def test_a_fit_that_ends_at_its_limit_is_unfinished():
         {"x": Uniform(-5.0, 5.0)},
         [0.92],
         likelihood=lambda m: Independent(Normal(m, 0.1), 1),
-        method="direct",
+        method="vi",
         budget=1500,
     )
     assert found.report["stopped_because"] == "max_steps"

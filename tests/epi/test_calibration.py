@@ -23,7 +23,7 @@ TINY = {
 
 def test_the_made_up_study_is_calibrated_and_reported(tmp_path):
     config = make_config("tests.made_up.study", smoke=True, device="cpu", **TINY)
-    console, data = Console(quiet=True), setup.read_figures(config)
+    console, data = Console(quiet=True), setup.read_data(config)
     run = RunFolder.create(tmp_path / "run", data.study.name, config.identity(), config.seed, "cpu")
     with run.running():
         built = setup.build(config, data, run, console)
@@ -33,13 +33,13 @@ def test_the_made_up_study_is_calibrated_and_reported(tmp_path):
             centre = result.flow.sample(64, torch.Generator().manual_seed(0)).mean(0)
         setup.simulator_noise(built, centre, run)
         scores = write.conclude(built, result, inference, prior, run, console)
-        figures = [path.stem for path in draw_all(run.path)]
+        epidemic_data = [path.stem for path in draw_all(run.path)]
         write_report(run.path)
     assert set(scores) == {"cases_county", "admissions_age"}
     assert np.isfinite(scores["cases_county"]["overall"]["1-4"]["wis"])
-    assert "forecast_districts" in figures
-    assert "forecast_wastewater" not in figures  # the study has none
-    assert {"reproduction_numbers", "infections_and_cases", "attack_rates"} <= set(figures)
+    assert "forecast_districts" in epidemic_data
+    assert "forecast_wastewater" not in epidemic_data  # the study has none
+    assert {"reproduction_numbers", "infections_and_cases", "attack_rates"} <= set(epidemic_data)
     files = RunFiles(run.path)
     assert files.study.name == "made_up"
     infections = files.derived[(files.derived.quantity == "infections") & (files.derived.by == "county")]
@@ -53,6 +53,6 @@ def test_the_made_up_study_is_calibrated_and_reported(tmp_path):
     assert "A made-up epidemic in two counties" in page
     assert "Zealand" not in page
     assert json.loads((run.path / "manifest.json").read_text())["configuration"]["study"] == "tests.made_up.study"
-    again = rebuild(run.path)
-    assert again.draws == 10
-    assert again.simulator.study.name == "made_up"
+    second = rebuild(run.path)
+    assert second.draws == 10
+    assert second.simulator.study.name == "made_up"

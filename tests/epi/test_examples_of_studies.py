@@ -36,7 +36,7 @@ def log_likelihood(simulator, expected):
     for s in simulator.study.observed:
         fn = observation_distribution(s, expected[s.name], theta)
         values = fn.log_prob(given.counts[s.name].nan_to_num(1.0))
-        out[s.name] = float(values[0][given.seen[s.name]].sum())
+        out[s.name] = float(values[0][given.in_likelihood[s.name]].sum())
     return out
 
 
@@ -77,7 +77,7 @@ def test_a_new_region_has_its_districts_weeks_and_areas(coast):
     assert np.isfinite(log_likelihood(simulator, expected)["cases_district"])
     assert (
         not observed(simulator.context.setting.data, simulator.layout.index, coast.options)
-        .seen["cases_district"][2]
+        .in_likelihood["cases_district"][2]
         .any()
     )
     assert {"ascertainment_home_tests", "district_effect"} <= {p.name for p in coast.parameters()}

@@ -12,48 +12,48 @@ from tests.experiments import nz
 
 
 @pytest.fixture(scope="module")
-def figures():
+def epidemic_data():
     return nz.tables()
 
 
 @pytest.fixture(scope="module")
-def built(figures):
-    return build_population(figures, 0.05, seed=1)
+def built(epidemic_data):
+    return build_population(epidemic_data, 0.05, seed=1)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5])
-def test_margins_within_one_per_cent(figures, balance):
-    population, fit = build_population(figures, 0.05, seed=2, balance=balance)
+def test_margins_within_one_per_cent(epidemic_data, balance):
+    population, fit = build_population(epidemic_data, 0.05, seed=2, balance=balance)
     people = population.group_size * np.repeat(population.people_per_agent, 8)
-    error = np.abs(people / figures.population.ravel() - 1)
+    error = np.abs(people / epidemic_data.population.ravel() - 1)
     assert error.max() < 0.01
     assert fit.margin_max_error == pytest.approx(error.max())
-    assert population.agents == round(0.05 * figures.population.sum())
+    assert population.agents == round(0.05 * epidemic_data.population.sum())
 
 
 @pytest.mark.parametrize("scale", [0.0003, 0.002, 0.02])
-def test_margins_within_one_agent_at_small_scales(figures, scale):
-    population, fit = build_population(figures, scale, seed=3)
+def test_margins_within_one_agent_at_small_scales(epidemic_data, scale):
+    population, fit = build_population(epidemic_data, scale, seed=3)
     assert population.group_size.min() >= 1
     # A cell that is given its one agent takes it from the largest cell of the district.
     assert fit.margin_max_agents < (1.0 + 1e-9 if scale > 0.001 else 2.0)
 
 
-def test_everyone_at_scale_one(figures):
-    population, fit = build_population(figures, 1.0, seed=0)
-    assert population.group_size.tolist() == figures.population.ravel().tolist()
+def test_everyone_at_scale_one(epidemic_data):
+    population, fit = build_population(epidemic_data, 1.0, seed=0)
+    assert population.group_size.tolist() == epidemic_data.population.ravel().tolist()
     assert np.all(population.people_per_agent == 1)
     assert fit.margin_max_error == 0
     assert abs(fit.employees_error) < 0.005
     assert abs(fit.household_mean - fit.household_mean_table) < 0.05
 
 
-def test_same_seed_same_population_another_seed_another(figures):
-    first, _ = build_population(figures, 0.01, seed=5)
-    again, _ = build_population(figures, 0.01, seed=5)
-    other, _ = build_population(figures, 0.01, seed=6)
+def test_same_seed_same_population_another_seed_another(epidemic_data):
+    first, _ = build_population(epidemic_data, 0.01, seed=5)
+    second, _ = build_population(epidemic_data, 0.01, seed=5)
+    other, _ = build_population(epidemic_data, 0.01, seed=6)
     for field in dataclasses.fields(first):
-        a, b = getattr(first, field.name), getattr(again, field.name)
+        a, b = getattr(first, field.name), getattr(second, field.name)
         if isinstance(a, tuple):
             assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
         else:
@@ -61,22 +61,22 @@ def test_same_seed_same_population_another_seed_another(figures):
     assert not np.array_equal(first.archetype, other.archetype)
 
 
-def test_balance_gives_small_districts_more_agents(figures):
-    alike, _ = build_population(figures, 0.02, seed=0, balance=0.0)
-    balanced, _ = build_population(figures, 0.02, seed=0, balance=0.5)
+def test_balance_gives_small_districts_more_agents(epidemic_data):
+    alike, _ = build_population(epidemic_data, 0.02, seed=0, balance=0.0)
+    balanced, _ = build_population(epidemic_data, 0.02, seed=0, balance=0.5)
     west_coast, waitemata = 16, 1
     assert balanced.region_size[west_coast] > 2 * alike.region_size[west_coast]
     assert balanced.region_size[waitemata] < alike.region_size[waitemata]
     represented = balanced.region_size * balanced.people_per_agent
-    assert np.allclose(represented, figures.population.sum(1))
+    assert np.allclose(represented, epidemic_data.population.sum(1))
 
 
-def test_doses_hold_by_district_and_age(built, figures):
+def test_doses_hold_by_district_and_age(built, epidemic_data):
     population, fit = built
     doses = population.archetype % 4
     assert np.array_equal(population.archetype // 4, population.group % 8)
     table = np.bincount(population.group * 4 + doses, minlength=640).reshape(20, 8, 4)
-    expected = figures.vaccination * population.group_size.reshape(20, 8, 1)
+    expected = epidemic_data.vaccination * population.group_size.reshape(20, 8, 1)
     assert np.abs(table - expected).max() < 1
     assert fit.state_overall_error < 0.001
 
@@ -108,10 +108,10 @@ def test_venues_are_groups_of_one_district_with_weights(built):
         assert pair.shape[1] == len(weight)
 
 
-def test_schools_keep_real_sizes_in_a_sample(built, figures):
+def test_schools_keep_real_sizes_in_a_sample(built, epidemic_data):
     # Small groups would tie children together far more than real schools do.
     _, fit = built
-    _, everyone = build_population(figures, 0.3, seed=1, balance=0.0)
+    _, everyone = build_population(epidemic_data, 0.3, seed=1, balance=0.0)
     school, work = fit.venues
     every_school, every_work = everyone.venues
     assert school.mean_size == pytest.approx(every_school.mean_size, rel=0.06)
@@ -119,26 +119,28 @@ def test_schools_keep_real_sizes_in_a_sample(built, figures):
     assert 10 < school.attending / school.staff < 16
 
 
-def members(figures):
-    tables, nobody = population_tables(figures), np.zeros(0, np.int16)
+def members(epidemic_data):
+    tables, nobody = population_tables(epidemic_data), np.zeros(0, np.int16)
     return Members(nobody, nobody, nobody, tables.first_year, tables.width, tables.people.astype(float))
 
 
-def test_enrolment_and_employment_follow_the_tables(figures):
-    school, work = venue_tables(figures)
-    share = school.enrolment(members(figures))
+def test_enrolment_and_employment_follow_the_tables(epidemic_data):
+    school, work = venue_tables(epidemic_data)
+    share = school.enrolment(members(epidemic_data))
     assert np.allclose(share.sum(2), 1)
     assert np.all(share[:, 5:16, -1] == 0)
-    pupils = (1 - share[:, 5:, -1]) * np.repeat(figures.population[:, :2] / 10, 10, axis=1)[:, 5:18]
-    schools = figures.schools[figures.schools["type"] != "early_childhood"]
+    pupils = (1 - share[:, 5:, -1]) * np.repeat(epidemic_data.population[:, :2] / 10, 10, axis=1)[:, 5:18]
+    schools = epidemic_data.schools[epidemic_data.schools["type"] != "early_childhood"]
     assert pupils.sum() == pytest.approx((schools["size"] * schools["schools"]).sum(), rel=0.005)
-    adults = figures.population.astype(float)
+    adults = epidemic_data.population.astype(float)
     adults[:, 1] *= 0.4
-    assert np.allclose((work.employment(members(figures)) * adults).sum(1), figures.work["employees"], rtol=0.001)
+    assert np.allclose(
+        (work.employment(members(epidemic_data)) * adults).sum(1), epidemic_data.work["employees"], rtol=0.001
+    )
 
 
-def test_workplace_sizes_follow_the_published_shares(figures):
-    size = venue_tables(figures)[1].sizes
+def test_workplace_sizes_follow_the_published_shares(epidemic_data):
+    size = venue_tables(epidemic_data)[1].sizes
     shares = [(size <= 5).mean(), ((size >= 6) & (size < 20)).mean(), ((size >= 20) & (size < 50)).mean()]
     assert np.allclose(shares, [0.657, 0.249, 0.062], atol=0.01)
     assert size.mean() == pytest.approx(10.8, abs=0.5)
@@ -150,20 +152,20 @@ def test_large_groups_are_split_evenly():
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, 1.0001, float("nan")])
-def test_scale_out_of_range(figures, scale):
+def test_scale_out_of_range(epidemic_data, scale):
     with pytest.raises(StudyError, match="expected a number above 0 and at most 1"):
-        build_population(figures, scale, seed=0)
+        build_population(epidemic_data, scale, seed=0)
 
 
-def test_balance_out_of_range(figures):
+def test_balance_out_of_range(epidemic_data):
     with pytest.raises(StudyError, match="expected a number from 0 to 1"):
-        build_population(figures, 0.01, seed=0, balance=1.5)
+        build_population(epidemic_data, 0.01, seed=0, balance=1.5)
 
 
-def test_households_that_cannot_make_up_the_people(figures):
+def test_households_that_cannot_make_up_the_people(epidemic_data):
     alone = np.zeros((2, 8), int)
     alone[0, 7], alone[1, 6] = 1, 1
-    poor = dataclasses.replace(figures, household_types=alone, household_counts=np.array([10, 10]))
+    poor = dataclasses.replace(epidemic_data, household_types=alone, household_counts=np.array([10, 10]))
     with pytest.raises(StudyError, match=r"households cannot make up the people of Northland"):
         build_population(poor, 0.01, seed=0)
 

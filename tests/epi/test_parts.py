@@ -182,7 +182,7 @@ def test_contact_matrices_are_made_reciprocal(tmp_path):
         study, parts=(*parts, epi.Community(LogNormal(1.0, 0.3), contacts="contacts.csv")), data=tmp_path
     )
     simulator = build(declared)
-    mixing = rates_of(simulator, median(simulator, county_spread=0.1)).mixing[0]
+    mixing = rates_of(simulator, median(simulator, **{"county_spread": 0.1})).mixing[0]
     assert float(mixing[:3, 3:].abs().sum()) == 0.0
     assert float(mixing[0, 0] / mixing[0, 2]) > 2.0
 
@@ -243,11 +243,11 @@ def test_rogan_gladen_and_the_design_effect():
     assert design_effect(20, 0.05) == pytest.approx(1.95)
     stream = survey(family=epi.BetaBinomial(LogitNormal(-3.0, 0.5)))
     mean, n, rho = torch.full((1, 1), 12.0), torch.full((1, 1), 40.0), torch.tensor(0.05)
-    law = observation_distribution(stream, mean, {"dispersion_serosurvey_age": rho}, tested=n)
+    distribution = observation_distribution(stream, mean, {"dispersion_serosurvey_age": rho}, tested=n)
     binomial = 12.0 * (1 - 12.0 / 40.0)
-    assert float(law.mean) == pytest.approx(12.0)
-    assert float(law.variance) == pytest.approx(binomial * float(design_effect(40, 0.05)), rel=1e-3)
-    total = sum(float(law.log_prob(torch.full((1, 1), float(k))).exp()) for k in range(41))
+    assert float(distribution.mean) == pytest.approx(12.0)
+    assert float(distribution.variance) == pytest.approx(binomial * float(design_effect(40, 0.05)), rel=1e-3)
+    total = sum(float(distribution.log_prob(torch.full((1, 1), float(k))).exp()) for k in range(41))
     assert total == pytest.approx(1.0)
 
 
@@ -294,26 +294,28 @@ def test_tables_must_hold_every_region(tmp_path):
 
 def test_the_likelihood_uses_weeks_up_to_the_forecast(made_up):
     data = made_up.observed
-    assert data.signals == ("cases_county", "admissions_age")
-    assert int(data.seen["cases_county"].sum()) == 7 * 2
+    assert data.streams == ("cases_county", "admissions_age")
+    assert int(data.in_likelihood["cases_county"].sum()) == 7 * 2
     none = observed(made_up.data, study.calendar.weeks(), ("cases",))
-    assert none.signals == ("cases_county",)
+    assert none.streams == ("cases_county",)
 
 
 @pytest.mark.parametrize("correlation", [None, LogitNormal(-3.0, 0.5)])
-@pytest.mark.parametrize("signals", [("serosurvey",), ("cases", "admissions", "serosurvey")])
-def test_the_emulator_takes_surveys_in_as_the_model_does(surveyed, correlation, signals):
+@pytest.mark.parametrize("streams", [("serosurvey",), ("cases", "admissions", "serosurvey")])
+def test_the_emulator_takes_surveys_in_as_the_model_does(surveyed, correlation, streams):
     declared = replace(study, streams=(*study.streams, survey(family=epi.BetaBinomial(correlation))), data=surveyed)
     simulator = build(declared, last=study.calendar.forecast_from)
-    data = observed(simulator.context.setting.data, simulator.observation.weeks, signals)
+    data = observed(simulator.context.setting.data, simulator.observation.weeks, streams)
     observations = observations_of(simulator.space, data, simulator.layout)
     z = 0.2 * torch.randn(2, simulator.space.dim, generator=torch.Generator().manual_seed(5))
     flat, slopes = simulator.jacobian(z, 3)
     theta, expected = simulator.space.to_theta(z), simulator.layout.split(flat)
     wanted = torch.zeros(2)
-    for name in data.signals:
-        law = observation_distribution(declared.stream(name), expected[name], theta, tested=data.tested.get(name))
-        wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
+    for name in data.streams:
+        distribution = observation_distribution(
+            declared.stream(name), expected[name], theta, tested=data.tested.get(name)
+        )
+        wanted = wanted + distribution.log_prob(data.counts[name].nan_to_num(1.0))[:, data.in_likelihood[name]].sum(1)
     mean = flat[:, observations.which]
     torch.testing.assert_close(observations.log_likelihood(z, mean), wanted)
     error = torch.full_like(mean, 0.1)

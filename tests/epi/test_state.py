@@ -22,9 +22,9 @@ def theta(made_up):
 def test_a_restarted_run_is_the_run_it_was(made_up, theta):
     whole, epidemic = made_up.simulator.simulate(theta, 3)
     state = made_up.simulator.state_at(theta, UNTIL, 3)
-    again, second = made_up.simulator.starting_from(state).simulate(theta, 3)
+    outputs, second = made_up.simulator.starting_from(state).simulate(theta, 3)
     assert torch.equal(second.infections, epidemic.infections)
-    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    assert all(torch.equal(outputs[name], whole[name]) for name in whole)
     # a state of a restarted run, later
     later = made_up.simulator.starting_from(state).state_at(theta, UNTIL + timedelta(days=9), 3)
     other = made_up.simulator.state_at(theta, UNTIL + timedelta(days=9), 3)

@@ -88,7 +88,7 @@ def test_age_bands_of_single_years():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "sentence"),
     [
         (lambda: changed(streams=(*study.streams, epi.Deaths(by="district", delay=epi.Delay(19.0, 9.0)))),
          "'deaths_district' is by 'district', and the study has the axes county, age, all"),
@@ -116,10 +116,10 @@ def test_age_bands_of_single_years():
          "expected log-normal"),
     ],
 )  # fmt: skip
-def test_parts_that_do_not_fit_end_with_one_sentence(make, words):
+def test_parts_that_do_not_fit_end_with_one_sentence(make, sentence):
     with pytest.raises(StudyError) as error:
         make()
-    assert words in str(error.value)
+    assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 

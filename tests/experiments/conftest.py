@@ -59,27 +59,27 @@ def command(*arguments: object) -> SimpleNamespace:
     return SimpleNamespace(code=result.exit_code, stderr=result.stderr, lines=lines, last=lines[-1] if lines else "")
 
 
-def make_simulator(figures, population, space, last: date, dtype: torch.dtype = torch.float64) -> Simulator:
+def make_simulator(epidemic_data, population, space, last: date, dtype: torch.dtype = torch.float64) -> Simulator:
     days, weeks = nz.CALENDAR.days_until(last), nz.CALENDAR.weeks(last=last)
     where = (torch.device("cpu"), dtype)
-    context = make_context(figures, population, days, *where)
-    return Simulator(population, context, make_observation(figures, population, days, weeks, *where), space)
+    context = make_context(epidemic_data, population, days, *where)
+    return Simulator(population, context, make_observation(epidemic_data, population, days, weeks, *where), space)
 
 
 @pytest.fixture(scope="session")
-def figures():
+def epidemic_data():
     return nz.tables()
 
 
 @pytest.fixture(scope="session")
-def tiny(figures):
+def tiny(epidemic_data):
     """Population, parameter space, simulators of the fitted weeks and of all weeks, and the real data."""
     with double_precision():
-        population, _ = build_population(figures, SCALE, seed=0, balance=0.5)
+        population, _ = build_population(epidemic_data, SCALE, seed=0, balance=0.5)
         space = parameter_space(nz.study)
-        short, full = (make_simulator(figures, population, space, d) for d in (nz.FORECAST_DATE, nz.LAST_WEEK))
+        short, full = (make_simulator(epidemic_data, population, space, d) for d in (nz.FORECAST_DATE, nz.LAST_WEEK))
         weeks = nz.CALENDAR.weeks()
-        data = observed(figures, weeks, nz.OPTIONS)
+        data = observed(epidemic_data, weeks, nz.OPTIONS)
     return SimpleNamespace(population=population, space=space, short=short, full=full, data=data)
 
 

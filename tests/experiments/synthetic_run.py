@@ -58,23 +58,23 @@ def parameter_draws(rng, count, narrowed):
     return z, groups
 
 
-def predictive(rng, observed, count, spread):
+def predictive(rng, observed, count, sd):
     """Draws around a smoothed version of what happened, wider the further ahead."""
     smooth = pd.DataFrame(observed).ffill().bfill().rolling(3, center=True, min_periods=1).mean().to_numpy()
     ahead = np.maximum(np.arange(len(WEEKS)) - 5, 0)[:, None]
-    common = rng.normal(size=(count, 1, 1)) * (0.08 + 0.05 * ahead) * spread
-    own = rng.normal(size=(count, 1, observed.shape[1])) * (0.1 + 0.02 * ahead) * spread
+    common = rng.normal(size=(count, 1, 1)) * (0.08 + 0.05 * ahead) * sd
+    own = rng.normal(size=(count, 1, observed.shape[1])) * (0.1 + 0.02 * ahead) * sd
     mean = (smooth + 0.5) * np.exp(common + own + 0.1 * np.sin(np.arange(observed.shape[1])) * ahead / 8)
     return rng.negative_binomial(25, 25 / (25 + mean)).astype(float)
 
 
-def past_of(figures, name, weeks):
-    table = np.nan_to_num(figures.series[name].loc[weeks].to_numpy(float))
+def past_of(epidemic_data, name, weeks):
+    table = np.nan_to_num(epidemic_data.series[name].loc[weeks].to_numpy(float))
     return table if len(table) > 2 else table[:0]
 
 
-def taught_of(rng):
-    """Made-up widths of a few parameters and an output for every signal."""
+def stream_information_of(rng):
+    """Made-up widths of a few parameters and an output for every stream."""
     quantities = [*names()[:6], "cases in the forecast weeks", "infections to the forecast date"]
     rows = [
         {"option": option, "fitted": option in ("cases", "admissions"), "quantity": q, "output": " " in q, "sd": 0.3, "sd_other": 0.4,
@@ -87,22 +87,22 @@ def taught_of(rng):
 
 def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = True) -> Path:
     rng = np.random.default_rng(0)
-    figures = nz.tables()
+    epidemic_data = nz.tables()
     run = RunFolder.create(
         folder, "nz_calibration", {"study": nz.SOURCE, "scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1
     )
-    data = data_of(figures, WEEKS, ("cases", "admissions"))
+    data = data_of(epidemic_data, WEEKS, ("cases", "admissions"))
     observed = {name: x.numpy() for name, x in data.counts.items()}
-    seen = {f"seen_{name}": x.numpy() for name, x in data.seen.items()}
+    in_likelihood = {f"in_likelihood_{name}": x.numpy() for name, x in data.in_likelihood.items()}
     z, posterior = parameter_draws(rng, draws, narrowed=True)
     _, prior = parameter_draws(rng, draws, narrowed=False)
     predicted = {name: predictive(rng, y, draws, 1.0) for name, y in observed.items()}
     wide = {name: predictive(rng, y, draws, 4.0) for name, y in observed.items()}
     chain = {name: y[None] for name, y in predicted.items()}
     chain["infections_district"] = chain["cases_district"] / 0.45
-    place = {name: signal.by for name, signal in nz.STREAMS.items()} | {"infections_district": "district"}
+    place = {name: stream.by for name, stream in nz.STREAMS.items()} | {"infections_district": "district"}
     dims = {name: ("week", axis) for name, axis in place.items()}
-    dims |= {f"seen_{name}": ("week", signal.by) for name, signal in nz.STREAMS.items()}
+    dims |= {f"in_likelihood_{name}": ("week", stream.by) for name, stream in nz.STREAMS.items()}
     dims |= {"district_effect": ("district",), "age_contact": ("age",), "drift": ("knot",)}
     dims |= {"fitted_week": ("week",), "masked_week": ("week",), "population_district": ("district",)}
     dims |= {"population_age": ("age",)}
@@ -123,13 +123,13 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
                 "constant_data": {
                     "fitted_week": np.asarray(FITTED),
                     "masked_week": np.asarray(MASKED),
-                    "population_district": figures.population.sum(1),
-                    "population_age": figures.population.sum(0),
-                    **seen,
+                    "population_district": epidemic_data.population.sum(1),
+                    "population_age": epidemic_data.population.sum(0),
+                    **in_likelihood,
                 },
             },
             coords={"week": ISO, "knot": VECTORS["drift"], "district": nz.DISTRICTS}
-            | {signal.by: nz.PLACES[name] for name, signal in nz.STREAMS.items()},
+            | {stream.by: nz.PLACES[name] for name, stream in nz.STREAMS.items()},
             dims=dims,
         ),
         folder / "posterior.nc",
@@ -157,14 +157,14 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     scores = score_run(
         {
             name: Forecast(
-                predicted[name][:, later], y[later], past_of(figures, name, history), nz.PLACES[name],
+                predicted[name][:, later], y[later], past_of(epidemic_data, name, history), nz.PLACES[name],
             )
             for name, y in observed.items()
         },
         np.random.default_rng(2),
     )  # fmt: skip
     atomic_write_json(folder / "scores.json", scores)
-    atomic_write_csv(folder / "signals.csv", taught_of(rng))
+    atomic_write_csv(folder / "stream_information.csv", stream_information_of(rng))
     hub_rows(quantile_table(predicted["cases_district"][:, later]), "2022-03-13", "cases", nz.DISTRICTS).to_csv(
         folder / "forecast.csv", index=False
     )
@@ -208,7 +208,7 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
         sampler={
             "chains": 64, "draws": 7680, "step": 0.3, "accepted": 0.8, "divergent": 0, "r_hat": 1.02, "r_hat_median": 1.005, "effective": 900.0,
         },
-        emulator={"runs": 216, "curvature": 0.35, "error_median": 0.04, "stray_median": 0.07},
+        emulator={"runs": 216, "curvature": 0.35, "error_median": 0.04, "residual_median": 0.07},
         beyond_runs={"share": 0.001, "followed": 1},
         held_out={"draws": 96, "median": 0.8, "largest": 1.2, "off_median": 0.1},
         common_errors={"count": 48, "share_of_variance": 0.8},
@@ -223,10 +223,10 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
 
 def jacobian_of(rng, folder, predicted, z, kept):
     """Exact gradients of a log-linear toy, so that ranks mean something, with noise and one damaged draw."""
-    signals = {"cases_district": nz.DISTRICTS, "admissions_age": nz.AGE_BANDS}
-    labels = [(s, week, place) for s, places in signals.items() for week in ISO for place in places]
+    streams = {"cases_district": nz.DISTRICTS, "admissions_age": nz.AGE_BANDS}
+    labels = [(s, week, place) for s, places in streams.items() for week in ISO for place in places]
     expected = np.concatenate(
-        [predicted[s][:kept].mean(0, keepdims=True).repeat(kept, 0).reshape(kept, -1) for s in signals], 1
+        [predicted[s][:kept].mean(0, keepdims=True).repeat(kept, 0).reshape(kept, -1) for s in streams], 1
     )
     scale = np.exp(-np.arange(len(names())) / 6.0) * np.where(np.arange(len(names())) % 2, 1, -1)
     growth = np.array([ISO.index(week) / 8 for _, week, _ in labels])
@@ -235,7 +235,7 @@ def jacobian_of(rng, folder, predicted, z, kept):
     jacobian = expected[..., None] * elasticity * (0.5 + np.abs(time))
     jacobian += rng.normal(size=jacobian.shape) * 0.02 * expected[..., None]
     jacobian[5] = np.nan
-    signal, week, place = zip(*labels, strict=True)
+    stream, week, place = zip(*labels, strict=True)
     save_jacobian(
-        folder / "jacobian.nc", expected, jacobian, z[:kept], names(), {"signal": signal, "week": week, "place": place}
+        folder / "jacobian.nc", expected, jacobian, z[:kept], names(), {"stream": stream, "week": week, "place": place}
     )

@@ -12,7 +12,7 @@ from experiments.benchmark_posteriors._c2st import c2st
 from experiments.benchmark_posteriors._jobs import measure, plan, share
 from experiments.benchmark_posteriors._ode import log_infected_share, log_prey_and_predators
 from experiments.benchmark_posteriors._reference import reference_folder
-from experiments.benchmark_posteriors._table import beside_published, published
+from experiments.benchmark_posteriors._table import published, with_published
 from experiments.benchmark_posteriors._tasks import TASKS, Crescent, task
 
 
@@ -45,11 +45,11 @@ def test_lotka_volterra_against_an_adaptive_solver():
 def test_crescent_integrates_to_one_and_its_draws_follow_it():
     axis = torch.linspace(-0.5, 1.0, 1201)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
-    law = Crescent(torch.zeros(2))
-    assert float(law.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=5e-3)
+    distribution = Crescent(torch.zeros(2))
+    assert float(distribution.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=5e-3)
     torch.manual_seed(0)
-    draws = law.sample((20000,))
-    assert torch.isfinite(law.log_prob(draws)).all()
+    draws = distribution.sample((20000,))
+    assert torch.isfinite(distribution.log_prob(draws)).all()
     torch.testing.assert_close(draws.mean(0), torch.tensor([0.25 + 0.2 / math.pi, 0.0]), atol=3e-3, rtol=0)
 
 
@@ -62,8 +62,8 @@ def test_slcp_is_four_draws_of_a_gaussian():
     cross = rho * s1 * s2
     eps = 1e-6
     cov = torch.stack([torch.stack([s1**2 + eps, cross], -1), torch.stack([cross, s2**2 + eps], -1)], -2)
-    law = torch.distributions.MultivariateNormal(torch.stack([a, b], -1), cov)
-    wanted = law.log_prob(data.reshape(4, 1, 2)).sum(0)
+    distribution = torch.distributions.MultivariateNormal(torch.stack([a, b], -1), cov)
+    wanted = distribution.log_prob(data.reshape(4, 1, 2)).sum(0)
     torch.testing.assert_close(t.likelihood(t.simulator(theta, 0)).log_prob(data), wanted, rtol=1e-6, atol=1e-6)
 
 
@@ -71,10 +71,10 @@ def test_slcp_is_four_draws_of_a_gaussian():
 def test_draws_have_the_shape_of_the_data(name):
     t = task(name)
     outputs = t.simulator(prior_draws(name, 7), 0)
-    law = t.likelihood(outputs)
-    x = law.sample()
+    distribution = t.likelihood(outputs)
+    x = distribution.sample()
     assert x.shape == (7, {"sir": 10, "lotka_volterra": 20, "gaussian_linear": 10, "two_moons": 2, "slcp": 8}[name])
-    assert law.log_prob(x[0]).shape == (7,)
+    assert distribution.log_prob(x[0]).shape == (7,)
 
 
 def gaussians(count, dim, shift=0.0, scale=1.0, seed=0):
@@ -111,15 +111,15 @@ def test_c2st_does_not_depend_on_units_and_follows_its_seed():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "sentence"),
     [
         (lambda one, two: (one, two[:10]), "alike"),
         (lambda one, two: (one * torch.nan, two), "not finite"),
         (lambda one, two: (one * torch.tensor([0.0, 1.0]), two), "constant"),
     ],
 )
-def test_c2st_refuses_what_it_cannot_compare(change, words):
-    with pytest.raises(ValueError, match=words):
+def test_c2st_refuses_what_it_cannot_compare(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
         c2st(*change(*gaussians(50, 2)))
 
 
@@ -151,16 +151,16 @@ def test_the_command_on_a_posterior_in_closed_form(tmp_path):
     exact = data / 2 + math.sqrt(0.05) * torch.randn(300, 10, generator=g)
     pd.DataFrame(exact.numpy()).to_csv(place / "reference_posterior_samples.csv.bz2", index=False)
     command = ["--reference", str(tmp_path), "--output", str(tmp_path / "out"), "--tasks", "gaussian_linear"]
-    command += ["--observations", "1", "--budgets", "400", "--methods", "direct-gradient", "--seed", "1"]
+    command += ["--observations", "1", "--budgets", "400", "--methods", "vi-gradient", "--seed", "1"]
     # a direct fit of 300 simulations cannot settle: that run is refused, counted and named, and tried again next time
     assert main(command) == 2
     assert "expected at least" in pd.read_csv(tmp_path / "out" / "failed.csv")["reason"][0]
     assert not (tmp_path / "out" / "rows.csv").exists()
-    assert main([*command[:-6], "--budgets", "4000", "--methods", "direct-gradient"]) == 0
+    assert main([*command[:-6], "--budgets", "4000", "--methods", "vi-gradient"]) == 0
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
     assert len(rows) == 1
     assert 0.4 < rows["c2st"][0] < 0.75
-    assert main([*command[:-6], "--budgets", "4000", "--methods", "direct-gradient"]) == 0  # nothing left to do
+    assert main([*command[:-6], "--budgets", "4000", "--methods", "vi-gradient"]) == 0  # nothing left to do
     pd.testing.assert_frame_equal(rows, pd.read_csv(tmp_path / "out" / "rows.csv"))
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "rows.csv",
@@ -174,12 +174,12 @@ def test_the_command_on_a_posterior_in_closed_form(tmp_path):
 
 def test_jobs_follow_the_order_of_the_methods():
     done = {("sir", 1, 1000, "npe")}
-    jobs = plan(["sir", "slcp"], [1000, 10_000], 1, ["reuse", "npe:1000", "npe"], done)
+    jobs = plan(["sir", "slcp"], [1000, 10_000], 1, ["emulated-smc", "npe:1000", "npe"], done)
     assert [job.key for job in jobs] == [
-        ("sir", 1, 1000, "reuse"),
-        ("slcp", 1, 1000, "reuse"),
-        ("sir", 1, 10_000, "reuse"),
-        ("slcp", 1, 10_000, "reuse"),
+        ("sir", 1, 1000, "emulated-smc"),
+        ("slcp", 1, 1000, "emulated-smc"),
+        ("sir", 1, 10_000, "emulated-smc"),
+        ("slcp", 1, 10_000, "emulated-smc"),
         ("slcp", 1, 1000, "npe"),
         ("sir", 1, 10_000, "npe"),
         ("slcp", 1, 10_000, "npe"),
@@ -188,12 +188,12 @@ def test_jobs_follow_the_order_of_the_methods():
 
 def test_jobs_of_one_network_stay_together():
     done = {("slcp", 1, 1000, "npe")}
-    jobs = plan(["sir", "slcp"], [1000], 2, ["reuse", "npe"], done)
+    jobs = plan(["sir", "slcp"], [1000], 2, ["emulated-smc", "npe"], done)
     assert [[(job.task, job.observation, job.method) for job in group] for group in share(jobs)] == [
-        [("sir", 1, "reuse")],
-        [("slcp", 1, "reuse")],
-        [("sir", 2, "reuse")],
-        [("slcp", 2, "reuse")],
+        [("sir", 1, "emulated-smc")],
+        [("slcp", 1, "emulated-smc")],
+        [("sir", 2, "emulated-smc")],
+        [("slcp", 2, "emulated-smc")],
         [("sir", 1, "npe"), ("sir", 2, "npe")],
         [("slcp", 2, "npe")],
     ]
@@ -231,7 +231,7 @@ def one_and_two_workers(jobs, folder):
 @pytest.mark.slow
 def test_workers_give_the_rows_of_one_process(tmp_path):
     two_moons_somewhere(tmp_path, (1, 2))
-    one, two = one_and_two_workers(plan(["two_moons"], [300], 2, ["reuse"], set()), tmp_path)
+    one, two = one_and_two_workers(plan(["two_moons"], [300], 2, ["emulated-smc"], set()), tmp_path)
     pd.testing.assert_frame_equal(one, two)
     assert len(pd.read_csv(tmp_path / "2" / "rows.csv")) == 2
 
@@ -274,13 +274,13 @@ def test_table_sets_medians_beside_the_published():
             "task": "sir",
             "observation": [1, 2, 3],
             "budget": 1000,
-            "method": "reuse",
+            "method": "emulated-smc",
             "c2st": [0.5, 0.52, 0.6],
             "simulations": 9,
             "seconds": 1.0,
         }
     )
-    line = beside_published(rows).iloc[0]
-    assert line["reuse"] == "0.520 (0.500-0.600; 3)"
+    line = with_published(rows).iloc[0]
+    assert line["emulated-smc"] == "0.520 (0.500-0.600; 3)"
     assert line["published, any"] == "0.608 SNRE"
     assert len(published()) == 10

@@ -31,7 +31,7 @@ def copy(run_folder, tmp_path):
     return shutil.copytree(run_folder, tmp_path / "run")
 
 
-def words(folder):
+def sentence(folder):
     return {v.name: v.word for v in judge_run(RunFiles(folder)).page.verdicts}
 
 
@@ -48,7 +48,7 @@ def change(folder, group, edit):
 
 
 def test_page_of_a_run_whose_model_is_true(copy):
-    """The figures are one of the run's own predictions."""
+    """The observations are one of the run's own predictions."""
     predicted = datasets_of(load_inference_data(copy / "posterior.nc"))["posterior_predictive"]
 
     def replace(dataset: xr.Dataset) -> None:
@@ -56,20 +56,20 @@ def test_page_of_a_run_whose_model_is_true(copy):
             dataset[name].values[:] = predicted[name].values[0, 7]
 
     change(copy, "observed_data", replace)
-    found = words(copy)
+    found = sentence(copy)
     assert list(found) == list(QUESTIONS)
     good = (
         "misspecification",
         "k_hat",
         "mixing",
         "emulator",
-        "fitted_signals",
+        "fitted_streams",
         "fitted_places",
         "fitted_weeks",
         "forecast_coverage",
     )
     assert {found[name] for name in good} == {"pass"}
-    assert found["settled"] == "fail"  # ended at its time limit
+    assert found["converged"] == "fail"  # ended at its time limit
     assert found["failures"] == "warn"
     assert found["recovery"] == "not run"
 
@@ -79,18 +79,18 @@ def test_what_is_wrong_is_said(copy):
         copy,
         importance={"k_hat": 1.4, "draws": 4000, "effective": 3.0},
         sampler=None,
-        fit={"stopped_because": "settled", "steps": 120, "dropped_particles": 900},
+        fit={"stopped_because": "converged", "steps": 120, "dropped_particles": 900},
         recovery={"inside": 40, "of": 80, "share": 0.5, "chance_of_so_few": 1e-12},
     )
     page = judge_run(RunFiles(copy)).page
     assert page.word == "fail"
     assert {page[name].word for name in ("k_hat", "failures", "recovery")} == {"fail"}
-    assert page["settled"].word == "pass"
+    assert page["converged"].word == "pass"
     assert "40 of 80 known parameters" in page["recovery"].text
     assert page["mixing"].word == "not run"
     assert "1 round of runs followed" in page["emulator"].text
     manifest(
-        copy, fit={"stopped_because": "settled", "steps": 120, "simulations": 0, "dropped_particles": 900}, skipped={}
+        copy, fit={"stopped_because": "converged", "steps": 120, "simulations": 0, "dropped_particles": 900}, skipped={}
     )
     assert judge_run(RunFiles(copy)).page["failures"].word == "pass"  # points of the emulator are no simulations
     manifest(copy, held_out={"draws": 96, "median": 0.9, "largest": 3.1, "off_median": 0.12})
@@ -99,14 +99,14 @@ def test_what_is_wrong_is_said(copy):
     assert judge_run(RunFiles(copy)).page["emulator"].word == "not run"
     stuck = {"chains": 64, "draws": 640, "r_hat": 1.6, "r_hat_median": 1.2, "effective": 70.0, "divergent": 4}
     manifest(copy, sampler=stuck)
-    again = judge_run(RunFiles(copy)).page
-    assert again["mixing"].word == "fail"
-    assert again["k_hat"].word == "warn"  # the draws are not those of the fitted distribution
+    second = judge_run(RunFiles(copy)).page
+    assert second["mixing"].word == "fail"
+    assert second["k_hat"].word == "warn"  # the draws are not those of the fitted distribution
     manifest(copy, sampler=stuck | {"r_hat": None, "r_hat_median": None, "effective": 0.0})  # chains that never moved
     assert judge_run(RunFiles(copy)).page["mixing"].word == "fail"
 
 
-def test_impossible_figures_fail(copy):
+def test_impossible_data_fail(copy):
     """Cases that fall and rise from week to week as no epidemic does, at numbers that are ordinary one by one."""
 
     def jagged(dataset: xr.Dataset) -> None:
@@ -115,9 +115,9 @@ def test_impossible_figures_fail(copy):
             dataset[name].values[:] = dataset[name].values * sign[:, None]
 
     change(copy, "observed_data", jagged)
-    found = words(copy)
+    found = sentence(copy)
     assert found["misspecification"] == "fail"
-    assert found["fitted_signals"] == found["fitted_weeks"] == "fail"
+    assert found["fitted_streams"] == found["fitted_weeks"] == "fail"
 
 
 def test_a_forecast_that_is_too_sure_fails(copy):
@@ -127,7 +127,7 @@ def test_a_forecast_that_is_too_sure_fails(copy):
             later[:] = later[:, :, :] * 0.02 + 3.0 * later.mean(1, keepdims=True)
 
     change(copy, "posterior_predictive", narrow)
-    assert words(copy)["forecast_coverage"] == "fail"
+    assert sentence(copy)["forecast_coverage"] == "fail"
 
 
 def test_command(copy, tmp_path):

@@ -46,7 +46,7 @@ def refused_at_once(output, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "sentence"),
     [
         (["--scale", "0"], ["scale = 0.0", "greater than 0"]),
         (["--scale", "1.5"], ["scale = 1.5", "less than or equal to 1"]),
@@ -63,12 +63,12 @@ def refused_at_once(output, *arguments):
         (["--max-steps", "0"], ["max_steps = 0", "greater than or equal to 1"]),
         (["--learning-rate", "-1"], ["learning_rate = -1", "greater than 0"]),
         (["--seed", "-1"], ["seed = -1", "greater than or equal to 0"]),
-        (["--figures", "no/such/folder"], ["no/such/folder was not found", "give a folder"]),
+        (["--data", "no/such/folder"], ["no/such/folder was not found", "give a folder"]),
     ],
 )
-def test_settings_out_of_range(tmp_path, arguments, words):
+def test_settings_out_of_range(tmp_path, arguments, sentence):
     sentence = refused_at_once(tmp_path / "run", *TINY, *arguments)
-    for word in words:
+    for word in sentence:
         assert word in sentence
 
 
@@ -86,13 +86,13 @@ def test_an_option_that_is_not_there_is_named(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-# -- figures
+# -- observations
 
 
 @pytest.fixture
-def tables(figures, tmp_path):
+def tables(epidemic_data, tmp_path):
     """A copy of the study's tables to damage."""
-    return shutil.copytree(figures.folder, tmp_path / "tables")
+    return shutil.copytree(epidemic_data.folder, tmp_path / "tables")
 
 
 def change(folder, name, edit):
@@ -147,18 +147,18 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_tables(tmp_path, tables, damage):
-    name, edit, words = DAMAGES[damage]
+    name, edit, sentence = DAMAGES[damage]
     change(tables, name, edit)
     before = content(tables)
-    sentence = refused_at_once(tmp_path / "run", *TINY, "--figures", tables)
-    for word in words:
+    sentence = refused_at_once(tmp_path / "run", *TINY, "--data", tables)
+    for word in sentence:
         assert word in sentence
     assert content(tables) == before
 
 
 def test_a_table_that_is_not_there(tmp_path, tables):
     (tables / "work.csv").unlink()
-    sentence = refused_at_once(tmp_path / "run", *TINY, "--figures", tables)
+    sentence = refused_at_once(tmp_path / "run", *TINY, "--data", tables)
     assert "work.csv was not found" in sentence
 
 
@@ -168,7 +168,7 @@ def test_tables_that_begin_late_or_end_early_are_not_filled_with_zeros(tmp_path,
         return table[table["week_ending"] > missing] if drop == "first" else table[table["week_ending"] < missing]
 
     change(tables, "admissions_age.csv", edit)
-    sentence = refused_at_once(tmp_path / "run", *TINY, "--figures", tables)
+    sentence = refused_at_once(tmp_path / "run", *TINY, "--data", tables)
     assert "admissions_age.csv covers the weeks ending" in sentence
     assert f"add the week ending {missing}" in sentence
 
@@ -260,17 +260,17 @@ def test_damaged_work_of_a_killed_run(tmp_path, finished, name, damage):
     assert content(folder) == before  # the finished run stays what it was, its manifest too
 
 
-def test_work_made_from_other_figures_is_refused(tmp_path, finished, tables):
+def test_work_made_from_other_data_is_refused(tmp_path, finished, tables):
     """A run is resumed after its tables were edited: the warm start no longer belongs to them."""
     folder = shutil.copytree(finished, tmp_path / "run")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["configuration"]["figures"] = str(tables)
+    manifest["configuration"]["data"] = str(tables)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     change(tables, "cases_district.csv", put(4, "cases", "12"))
     kept = (folder / WARM_START).read_bytes()
-    sentence, _ = refused(*TINY, "--resume", "--output", folder, "--figures", tables)
+    sentence, _ = refused(*TINY, "--resume", "--output", folder, "--data", tables)
     assert WARM_START in sentence
-    assert "made from other figures" in sentence
+    assert "made from other data" in sentence
     assert (folder / WARM_START).read_bytes() == kept
 
 
@@ -278,13 +278,13 @@ def test_a_first_attempt_that_failed_does_not_bar_the_second(tmp_path, tables, f
     """With the tables mended the same command is accepted: the failed attempt left nothing in its way."""
     whole = (tables / "work.csv").read_bytes()
     (tables / "work.csv").write_bytes(whole.replace(b"employees", b"employes"))
-    arguments = (*TINY, "--figures", tables)
+    arguments = (*TINY, "--data", tables)
     sentence = refused_at_once(tmp_path / "run", *arguments)
     assert "rename column 'employes'" in sentence
     (tables / "work.csv").write_bytes(whole)
     # the folder is free: another output that holds a run is the only thing that can now be wrong
     sentence, _ = refused(*arguments, "--output", finished)
-    assert "holds another run (figures = None there" in sentence
+    assert "holds another run (data = None there" in sentence
 
 
 def test_the_finished_run_says_what_was_asked(finished):
@@ -327,7 +327,7 @@ def test_the_posterior_file_of_a_run_holds_chains_dates_and_gaps(finished):
     assert int(tree.sample_stats["diverging"].sum()) == manifest["sampler"]["divergent"]
     assert np.isfinite(az.bfmi(tree)).all()
     for name, values in tree.log_likelihood.data_vars.items():
-        seen = tree.constant_data[f"seen_{name}"].to_numpy()
-        np.testing.assert_array_equal(np.isfinite(values).all(("chain", "draw")), seen)
-        np.testing.assert_array_equal(np.isfinite(values).any(("chain", "draw")), seen)
+        in_likelihood = tree.constant_data[f"in_likelihood_{name}"].to_numpy()
+        np.testing.assert_array_equal(np.isfinite(values).all(("chain", "draw")), in_likelihood)
+        np.testing.assert_array_equal(np.isfinite(values).any(("chain", "draw")), in_likelihood)
     assert np.isfinite(az.loo(without_missing(tree), var_name="admissions_age").elpd_loo)

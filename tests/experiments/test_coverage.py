@@ -25,14 +25,14 @@ NAMES = ("viral_growth", "aversion", *(f"district_effect[{i}]" for i in range(10
 DRAWS = 60
 
 
-def leave(folder: Path, spread: float, count: int = 60, failed: int = 0) -> Path:
+def leave(folder: Path, sd: float, count: int = 60, failed: int = 0) -> Path:
     """Epidemics as workers leave them: truths N(0, 1), posteriors N(truth + noise, (spread * 0.5)^2) with noise sd 0.5."""
     rng = np.random.default_rng(5)
     (folder / "epidemics").mkdir(parents=True)
     for seed in range(count + failed):
         shared = 1.2 * rng.standard_normal()  # parameters of one epidemic hang together
         noise = 0.32 * (shared + rng.standard_normal(len(NAMES)))
-        draws = noise[:, None] + spread * 0.5 * rng.standard_normal((len(NAMES), DRAWS))
+        draws = noise[:, None] + sd * 0.5 * rng.standard_normal((len(NAMES), DRAWS))
         rows = [
             {
                 "name": n,
@@ -43,11 +43,11 @@ def leave(folder: Path, spread: float, count: int = 60, failed: int = 0) -> Path
             }
             for n, d in zip(NAMES, draws, strict=True)
         ]
-        inside = float(np.clip(0.95 * spread**0.2 + 0.03 * rng.standard_normal(), 0, 1))
+        inside = float(np.clip(0.95 * sd**0.2 + 0.03 * rng.standard_normal(), 0, 1))
         scores = {"coverage_50": 0.5, "coverage_95": inside, "relative_wis": 0.6}
         kept = {"seed": seed, "seconds": 1.0, "draws": DRAWS, "parameters": rows, "k_hat": None if seed == 0 else 0.4}
-        kept |= {"fit": {"steps": 90, "stopped_because": "settled"}, "forecast": {"cases_district": {"1-4": scores}}}
-        kept |= {"sampler": {"r_hat": 1.02, "effective": 900.0, "divergent": 0}, "followed": 1, "strays": 0.8}
+        kept |= {"fit": {"steps": 90, "stopped_because": "converged"}, "forecast": {"cases_district": {"1-4": scores}}}
+        kept |= {"sampler": {"r_hat": 1.02, "effective": 900.0, "divergent": 0}, "followed": 1, "residual_ratio": 0.8}
         kept |= {"seconds_by_phase": {"draws": 2.5, "forecast": 0.25}}
         if seed >= count:
             kept = {"seed": seed, "seconds": 1.0, "failed": "not finished after 40 minutes"}
@@ -121,9 +121,9 @@ def test_failed_epidemics_are_counted_and_not_retried_unasked(tmp_path):
     assert len(pd.read_csv(kept / "ranks.csv")) == 12 * len(NAMES)
     assert (kept / "groups.png").exists()
     assert summary["k_hat"] == {"least": 0.4, "median": 0.4, "largest": 0.4}
-    assert summary["stopped_because"] == {"settled": 12}
+    assert summary["stopped_because"] == {"converged": 12}
     assert summary["r_hat"] == {"least": 1.02, "median": 1.02, "largest": 1.02}
-    assert summary["seconds"]["median"] == 2.75, "of all phases, also of those before it was gone on with"
+    assert summary["seconds"]["median"] == 2.75, "of all phases, also of those before it was resumed"
     other = CliRunner().invoke(APP, ["--epidemics", "14", "--scale", "0.5", "--output", str(folder)])
     assert other.exit_code == 2
     assert "name another folder" in other.stderr
@@ -157,8 +157,8 @@ def test_real_epidemics_through_workers(tmp_path):
     assert not found.failed
     assert len(found.ranks) == 2
     assert not list((folder / "runs").iterdir())
-    again = CliRunner().invoke(APP, [*arguments, "--output", str(folder)])  # nothing is done twice
-    assert "epidemic 0" not in again.stderr
+    second = CliRunner().invoke(APP, [*arguments, "--output", str(folder)])  # nothing is done twice
+    assert "epidemic 0" not in second.stderr
     late = CliRunner().invoke(
         APP, [*arguments, "--first", "7", "--minutes", "0.02", "--output", str(tmp_path / "late")]
     )

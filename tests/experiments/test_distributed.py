@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from calib._idata import datasets_of, load_inference_data
-from epi.inference.distribute import SpreadSimulator
+from epi.inference.distribute import DistributedSimulator
 from tests.experiments.conftest import TINY, command, double_precision
 
 ROOT = Path(__file__).parents[2]
@@ -73,18 +73,18 @@ def test_a_spread_simulator_is_the_simulator(tiny):
     from dataclasses import fields
 
     own = {f.name: getattr(tiny.short, f.name) for f in fields(type(tiny.short))}
-    spread = SpreadSimulator(**own, team=Alone(), alone=tiny.short)
+    over_processes = DistributedSimulator(**own, team=Alone(), alone=tiny.short)
     z = 0.3 * torch.randn(3, tiny.space.dim, generator=torch.Generator().manual_seed(1))
     gradients = []
-    for simulator in (spread, tiny.short):
+    for simulator in (over_processes, tiny.short):
         leaf = z.clone().requires_grad_()
         out = tiny.short.layout.flat(simulator.bind(5)(tiny.space.to_theta(leaf)))
         gradients.append((out.detach(), *torch.autograd.grad(out.sum(), leaf)))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    for a, b in zip(*(s.with_derived(tiny.space.to_theta(z), 5) for s in (spread, tiny.short)), strict=True):
+    for a, b in zip(*(s.with_derived(tiny.space.to_theta(z), 5) for s in (over_processes, tiny.short)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
-    for a, b in zip(spread.jacobian(z, 5), tiny.short.jacobian(z, 5), strict=True):
+    for a, b in zip(over_processes.jacobian(z, 5), tiny.short.jacobian(z, 5), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 

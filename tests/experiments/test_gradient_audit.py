@@ -224,8 +224,8 @@ def test_with_two_kinds_every_single_categorical_gradient_is_zero():
 def test_samples_repeat_and_follow_the_seed():
     world = households(5)
     for estimator in ("local-score", "differences", "stochastic-triples"):
-        one, again, other = (sample(world, estimator, seed, 3) for seed in (3, 3, 4))
-        assert np.array_equal(one.gradient, again.gradient)
+        one, second, other = (sample(world, estimator, seed, 3) for seed in (3, 3, 4))
+        assert np.array_equal(one.gradient, second.gradient)
         assert one.gradient.shape == (3, 2, 4)
         assert not np.array_equal(one.outcome, other.outcome)
 

@@ -67,11 +67,11 @@ def test_with_a_campaign_kinds_with_two_doses_are_a_mixture(theta, context, host
     assert bool((severe[:, TWO] < severe[:, TWO - 1]).all())  # milder than with one dose
 
 
-def test_third_doses_are_those_of_the_register(figures, context):
-    table, known = figures.campaign_doses, pd.Timestamp(KNOWN)
-    share, days = campaign_doses_by(figures, known)
-    people = figures.population.astype(float)
-    two, third = ((figures.vaccination[..., d] * people).sum(0) for d in (2, 3))
+def test_third_doses_are_those_of_the_register(epidemic_data, context):
+    table, known = epidemic_data.campaign_doses, pd.Timestamp(KNOWN)
+    share, days = campaign_doses_by(epidemic_data, known)
+    people = epidemic_data.population.astype(float)
+    two, third = ((epidemic_data.vaccination[..., d] * people).sum(0) for d in (2, 3))
     given = table.loc[known].to_numpy() - table.loc[str(TABLE)].to_numpy()
     assert given[3] == 372002 - 186482
     expected = given[1:] / table.loc[str(TABLE)].to_numpy()[1:] * third[1:] / two[1:]
@@ -81,28 +81,28 @@ def test_third_doses_are_those_of_the_register(figures, context):
     ago = ((weeks.diff().dropna()) * (24.5 - 7 * np.arange(4))).sum() / given[3]
     assert days[3] == pytest.approx(ago)
     # nobody is given one after the last day known, and they wane
-    later, on = campaign_doses_by(figures, known + pd.Timedelta(days=30))
+    later, on = campaign_doses_by(epidemic_data, known + pd.Timedelta(days=30))
     np.testing.assert_allclose(later, share)
     np.testing.assert_allclose(on[1:], days[1:] + 30)
-    before, _ = campaign_doses_by(figures, pd.Timestamp(TABLE))
+    before, _ = campaign_doses_by(epidemic_data, pd.Timestamp(TABLE))
     assert not before.any()
     assert bool((context.campaign.share.diff(dim=0) >= 0).all())
     assert not context.campaign.share[:, TWO - 1].any()
 
 
-def test_days_since_a_third_dose_are_those_of_the_register(figures):
-    kinds = kinds_of_host(figures)
+def test_days_since_a_third_dose_are_those_of_the_register(epidemic_data):
+    kinds = kinds_of_host(epidemic_data)
     days = kinds.days_since_last_dose.reshape(8, 4)
     assert (days[:, :3] == torch.tensor(ode.DAYS_SINCE_LAST_DOSE[:3])).all()
     assert days[0, 3] == ode.DAYS_SINCE_LAST_DOSE[3]  # none to tell by
     assert bool((days[4:, 3].diff() > 0).all())  # the old came first
-    table = figures.campaign_doses.loc[: str(TABLE), "70+"].to_numpy()
+    table = epidemic_data.campaign_doses.loc[: str(TABLE), "70+"].to_numpy()
     ago = 7.0 * np.arange(len(table))[::-1] + 7 + 3.5
     assert float(days[7, 3]) == pytest.approx((np.diff(table, prepend=0) * ago).sum() / table[-1])
 
 
-def test_the_campaign_does_not_hang_on_how_many_days_follow(figures):
-    whole, part = (make_campaign(figures, days, torch.device("cpu"), torch.float64) for days in (130, 53))
+def test_the_campaign_does_not_hang_on_how_many_days_follow(epidemic_data):
+    whole, part = (make_campaign(epidemic_data, days, torch.device("cpu"), torch.float64) for days in (130, 53))
     torch.testing.assert_close(whole.share[: periods(53)], part.share)
     torch.testing.assert_close(whole.days[: periods(53)], part.days)
 

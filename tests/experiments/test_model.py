@@ -25,8 +25,8 @@ def fit_data(tiny):
     return tiny.data.until(tiny.short.weeks)
 
 
-def near_the_median(tiny, particles, spread=0.3):
-    return spread * torch.randn(particles, tiny.space.dim, generator=torch.Generator().manual_seed(8))
+def near_the_median(tiny, particles, sd=0.3):
+    return sd * torch.randn(particles, tiny.space.dim, generator=torch.Generator().manual_seed(8))
 
 
 def trace_of(tiny, seed=SEED):
@@ -51,8 +51,8 @@ def test_every_site_is_a_parameter_once_with_unit_and_reason(tiny):
     assert tiny.space.dim > 60
 
 
-def test_jacobian_of_a_simulator_in_single_precision(tiny, figures):
-    single = make_simulator(figures, tiny.population, tiny.space, nz.FORECAST_DATE, torch.float32)
+def test_jacobian_of_a_simulator_in_single_precision(tiny, epidemic_data):
+    single = make_simulator(epidemic_data, tiny.population, tiny.space, nz.FORECAST_DATE, torch.float32)
     z = near_the_median(tiny, 2)
     for found, wanted in zip(single.jacobian(z, SEED), tiny.short.jacobian(z, SEED), strict=True):
         assert found.dtype == z.dtype
@@ -66,9 +66,9 @@ def test_predictive_over_the_prior_in_parallel(tiny):
     draws = Predictive(model, num_samples=4, parallel=True)(nz.study, tiny.short.bind(SEED))
     for p in tiny.space.parameters:
         assert draws[p.name].shape == (4, *p.shape), p.name
-    for signal, places in PLACES.items():
-        assert draws[signal].shape == (4, tiny.short.weeks, places)
-        assert bool((draws[signal] >= 0).all())
+    for stream, places in PLACES.items():
+        assert draws[stream].shape == (4, tiny.short.weeks, places)
+        assert bool((draws[stream] >= 0).all())
     assert len({float(x) for x in draws["cases_district"].sum((1, 2))}) == 4
 
 
@@ -237,7 +237,9 @@ def test_masked_week_does_not_enter_the_likelihood(tiny, fit_data):
     def likelihood(week):
         counts = {name: x.clone() for name, x in fit_data.counts.items()}
         counts["cases_age"][week] += 100
-        return Inference(tiny.short, Data(counts, fit_data.seen, fit_data.fitted)).log_likelihood(z, SEED, "reverse")
+        return Inference(tiny.short, Data(counts, fit_data.in_likelihood, fit_data.fitted)).log_likelihood(
+            z, SEED, "reverse"
+        )
 
     before = Inference(tiny.short, fit_data).log_likelihood(z, SEED, "reverse")
     assert torch.equal(likelihood(masked), before)

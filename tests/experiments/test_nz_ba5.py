@@ -20,9 +20,9 @@ def data():
 
 def test_weeks_fitted_end_at_the_forecast_date(data):
     given = observed(data, study.calendar.weeks(), study.default_options)
-    assert given.seen["cases_district"][:6].all()
-    assert not any(seen[6:].any() for seen in given.seen.values())
-    assert set(given.signals) == {"cases_district", "cases_age", "admissions_age", "deaths_age", "border_cohort"}
+    assert given.in_likelihood["cases_district"][:6].all()
+    assert not any(in_likelihood[6:].any() for in_likelihood in given.in_likelihood.values())
+    assert set(given.streams) == {"cases_district", "cases_age", "admissions_age", "deaths_age", "border_cohort"}
 
 
 def test_importations_end_when_people_meet(data):

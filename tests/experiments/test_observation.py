@@ -62,16 +62,16 @@ def test_delays_are_shares_of_the_days_that_follow():
     lag = np.arange(60)
     # both ends lie anywhere in their days: the mean is kept, the variance grows by that of two uniform numbers
     assert delay[0] @ lag == pytest.approx(REPORT.mean, abs=0.001)
-    spread = np.sqrt(delay[0] @ lag**2 - (delay[0] @ lag) ** 2)
-    assert spread == pytest.approx(np.sqrt(REPORT.sd**2 + 1 / 6), abs=0.003)
+    sd = np.sqrt(delay[0] @ lag**2 - (delay[0] @ lag) ** 2)
+    assert sd == pytest.approx(np.sqrt(REPORT.sd**2 + 1 / 6), abs=0.003)
 
 
 @pytest.mark.parametrize("day", [FIRST_COUNTED, 40, DAYS - 1 - LONGEST_DELAY])
 def test_every_infection_is_reported_when_ascertainment_is_one(tiny, theta, hosts, day):
     expected = observe(theta, hosts, one_day(day), tiny.full.observation)
     people = 3.0 * tiny.population.people_per_agent[0]
-    for signal in ("cases_district", "cases_age", "infections_district"):
-        assert float(expected[signal].sum()) == pytest.approx(people)
+    for stream in ("cases_district", "cases_age", "infections_district"):
+        assert float(expected[stream].sum()) == pytest.approx(people)
     assert float(expected["cases_district"][:, 0].sum()) == pytest.approx(people)
     assert float(expected["cases_age"][:, 5].sum()) == pytest.approx(people)
     assert float(expected["admissions_age"][:, 5].sum()) == pytest.approx(0.01 * people)
@@ -114,8 +114,8 @@ def test_a_batch_is_its_rows(tiny):
         torch.testing.assert_close(whole[name][1, 2], row[name])
     torch.testing.assert_close(whole["cases_district"].sum(-1), whole["cases_age"].sum(-1))
     layout = tiny.full.layout
-    again = layout.split(layout.flat(whole))
-    assert all(torch.equal(again[name], whole[name]) for name in nz.PLACES)
+    second = layout.split(layout.flat(whole))
+    assert all(torch.equal(second[name], whole[name]) for name in nz.PLACES)
 
 
 def mean_over_people(slope, reference):
@@ -153,10 +153,10 @@ def test_severity_is_the_mean_over_who_is_infected(tiny, theta, hosts):
     kinds, half = infected_kinds(mixed, o)[..., :2], torch.full((8, 2), 0.5)
     torch.testing.assert_close(kinds[3], torch.tensor([[2 / 3, 1 / 3]]).expand(8, -1))
     torch.testing.assert_close(kinds[4], half)
-    for law, level in ((severity, 0.01), (fatality, 0.001)):
+    for distribution, level in ((severity, 0.01), (fatality, 0.001)):
         expected = torch.full((PERIODS, 8), level * (2 / 3 + 0.1 / 3))
         expected[4] = level * 0.55
-        torch.testing.assert_close(law(theta, mixed, o), expected)
+        torch.testing.assert_close(distribution(theta, mixed, o), expected)
     # infections are admitted by the risk of the day of the infection
     day = 4 * PERIOD
     before, after = (observe(theta, mixed, one_day(d), o)["admissions_age"].sum() for d in (day - 1, day))
@@ -219,8 +219,8 @@ def test_wastewater_holds_what_is_shed(tiny, theta, hosts):
 
 def test_border_workers_are_infected_as_people_of_working_age(tiny, theta, hosts):
     """If one in ten of each group is infected on a day, a hundred in a thousand workers are found after it."""
-    o, figures = tiny.full.observation, nz.tables()
-    agents = torch.as_tensor(figures.population, dtype=torch.float64) / o.people
+    o, epidemic_data = tiny.full.observation, nz.tables()
+    agents = torch.as_tensor(epidemic_data.population, dtype=torch.float64) / o.people
     incidence = torch.zeros(DAYS, 160)
     incidence[40] = 0.1 * agents.flatten()
     found = observe(theta, hosts, incidence, o)["border_cohort"]
@@ -232,9 +232,9 @@ def test_border_workers_are_infected_as_people_of_working_age(tiny, theta, hosts
 
 def test_levels_are_log_normal():
     mean = torch.tensor([[0.5, 20.0]])
-    law = observation_distribution(nz.STREAMS["wastewater_area"], mean, NOISE, torch.full((1, 2), 0.3))
+    distribution = observation_distribution(nz.STREAMS["wastewater_area"], mean, NOISE, torch.full((1, 2), 0.3))
     torch.manual_seed(0)
-    logs = law.sample((100_000,)).log()
+    logs = distribution.sample((100_000,)).log()
     torch.testing.assert_close(logs.mean(0), mean.log(), rtol=0, atol=0.01)
     torch.testing.assert_close(logs.var(0), torch.full((1, 2), 0.7**2 + 0.3**2), rtol=0.02, atol=0)
     wild = observation_distribution(nz.STREAMS["wastewater_area"], torch.tensor([[float("inf"), float("nan")]]), NOISE)
@@ -251,20 +251,20 @@ NOISE = {
 
 @pytest.mark.parametrize("error", [None, 0.3])
 @pytest.mark.parametrize(
-    ("signal", "relative"),
+    ("stream", "relative"),
     [("cases_district", 0.15), ("cases_age", 0.1), ("admissions_age", 0.2), ("deaths_age", 0.25)],
 )
-def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
+def test_counts_have_the_stated_mean_and_variance(stream, relative, error):
     mean = torch.tensor([[0.3, 20.0], [400.0, 9000.0]])
-    law = observation_distribution(
-        nz.STREAMS[signal], mean, NOISE, None if error is None else torch.full((2, 2), error)
+    distribution = observation_distribution(
+        nz.STREAMS[stream], mean, NOISE, None if error is None else torch.full((2, 2), error)
     )
-    cluster = 5.0 if nz.STREAMS[signal].clustered else 1.0
+    cluster = 5.0 if nz.STREAMS[stream].clustered else 1.0
     expected = cluster * mean + (relative**2 + (error or 0.0) ** 2) * mean**2
-    torch.testing.assert_close(law.mean, mean)
-    torch.testing.assert_close(law.variance, expected)
+    torch.testing.assert_close(distribution.mean, mean)
+    torch.testing.assert_close(distribution.variance, expected)
     torch.manual_seed(0)
-    draws = law.sample((100_000,))
+    draws = distribution.sample((100_000,))
     torch.testing.assert_close(draws.mean(0), mean, rtol=0.05, atol=0)
     torch.testing.assert_close(draws.var(0), expected, rtol=0.15, atol=0)
 
@@ -272,15 +272,15 @@ def test_counts_have_the_stated_mean_and_variance(signal, relative, error):
 def test_clusters_of_less_than_one_do_not_make_counts_narrower_than_single_cases():
     mean = torch.tensor([[10.0]])
     narrow = NOISE | {"cluster_size": torch.tensor(0.2)}
-    for signal in nz.STREAMS.values():
-        assert not signal.counts or float(variance(signal, mean, narrow)) > 10.0
+    for stream in nz.STREAMS.values():
+        assert not stream.counts or float(variance(stream, mean, narrow)) > 10.0
 
 
 def test_small_means_are_lifted_and_failed_ones_stay_failed():
-    law = observation_distribution(nz.STREAMS["cases_age"], torch.tensor([[0.0, float("nan")]]), NOISE)
-    assert float(law.mean[0, 0]) == pytest.approx(SMALLEST_MEAN)
-    assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isfinite()[0, 0])
-    assert bool(law.log_prob(torch.tensor([[3.0, 3.0]])).isnan()[0, 1])
+    distribution = observation_distribution(nz.STREAMS["cases_age"], torch.tensor([[0.0, float("nan")]]), NOISE)
+    assert float(distribution.mean[0, 0]) == pytest.approx(SMALLEST_MEAN)
+    assert bool(distribution.log_prob(torch.tensor([[3.0, 3.0]])).isfinite()[0, 0])
+    assert bool(distribution.log_prob(torch.tensor([[3.0, 3.0]])).isnan()[0, 1])
 
 
 def test_weeks_and_days_of_the_study():

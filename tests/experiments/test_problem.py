@@ -48,9 +48,9 @@ def around(tiny, features, bent):
 
 
 @pytest.mark.parametrize("bent", [False, True])
-@pytest.mark.parametrize("signals", [nz.DEFAULT, nz.OPTIONS, ("border",), ("cases",)])
-def test_value_and_gradient_are_those_of_the_trace(tiny, figures, features, straight_and_bent, bent, signals):
-    data = observed(figures, tiny.full.observation.weeks, signals).until(tiny.short.weeks)
+@pytest.mark.parametrize("streams", [nz.DEFAULT, nz.OPTIONS, ("border",), ("cases",)])
+def test_value_and_gradient_are_those_of_the_trace(tiny, epidemic_data, features, straight_and_bent, bent, streams):
+    data = observed(epidemic_data, tiny.full.observation.weeks, streams).until(tiny.short.weeks)
     posterior = EmulatorPosterior(problem_of(tiny, data, features), straight_and_bent[bent])
     inference = Inference(tiny.short, data, posterior=posterior)
     z = (0.3 * torch.randn(4, tiny.space.dim, generator=torch.Generator().manual_seed(6))).requires_grad_()
@@ -66,21 +66,23 @@ def test_value_and_gradient_are_those_of_the_trace(tiny, figures, features, stra
         torch.testing.assert_close(slope, wanted[1], rtol=1e-10, atol=1e-10 * float(wanted[1].abs().max()))
 
 
-@pytest.mark.parametrize("signals", [nz.OPTIONS, ("border",), ("cases",)])
-def test_information_is_the_sum_of_that_of_the_streams(tiny, figures, features, straight_and_bent, signals):
-    data = observed(figures, tiny.full.observation.weeks, signals).until(tiny.short.weeks)
+@pytest.mark.parametrize("streams", [nz.OPTIONS, ("border",), ("cases",)])
+def test_information_is_the_sum_of_that_of_the_streams(tiny, epidemic_data, features, straight_and_bent, streams):
+    data = observed(epidemic_data, tiny.full.observation.weeks, streams).until(tiny.short.weeks)
     emulator = straight_and_bent[0]
     inference, observations = Inference(tiny.short, data), problem_of(tiny, data, features).observations
     z = 0.3 * torch.randn(2, tiny.space.dim, generator=torch.Generator().manual_seed(8))
     mean, slope = emulator(z), emulator.jacobian(z)
-    parts = inference.information(z, mean, slope, data.seen)
-    wanted = torch.stack([parts[name] for name in data.signals]).sum(0)
+    parts = inference.information(z, mean, slope, data.in_likelihood)
+    wanted = torch.stack([parts[name] for name in data.streams]).sum(0)
     torch.testing.assert_close(observations.information(z, mean, slope), wanted, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("bent", [False, True])
-def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features, straight_and_bent, bent):
-    data = observed(figures, tiny.full.observation.weeks, nz.OPTIONS).until(tiny.short.weeks)
+def test_with_drawn_errors_it_is_the_distribution_of_each_observation(
+    tiny, epidemic_data, features, straight_and_bent, bent
+):
+    data = observed(epidemic_data, tiny.full.observation.weeks, nz.OPTIONS).until(tiny.short.weeks)
     posterior = EmulatorPosterior(problem_of(tiny, data, features), straight_and_bent[bent])
     g = torch.Generator().manual_seed(7)
     z = 0.3 * torch.randn(3, tiny.space.dim, generator=g)
@@ -91,9 +93,9 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features,
     expected, relative = (tiny.short.layout.split(x) for x in (mean, left))
     theta = tiny.space.to_theta(z)
     wanted = -0.5 * (drawn.square().sum(1) + z.square().sum(1))
-    for name in data.signals:
-        law = observation_distribution(nz.STREAMS[name], expected[name], theta, relative[name].sqrt())
-        wanted = wanted + law.log_prob(data.counts[name].nan_to_num(1.0))[:, data.seen[name]].sum(1)
+    for name in data.streams:
+        distribution = observation_distribution(nz.STREAMS[name], expected[name], theta, relative[name].sqrt())
+        wanted = wanted + distribution.log_prob(data.counts[name].nan_to_num(1.0))[:, data.in_likelihood[name]].sum(1)
     joint, both = posterior.joint(errors), torch.cat([z, drawn], 1).requires_grad_()
     found = joint(both)
     torch.testing.assert_close(found.detach(), wanted, rtol=1e-10, atol=1e-10)
@@ -104,8 +106,8 @@ def test_with_drawn_errors_it_is_the_law_of_each_figure(tiny, figures, features,
     assert not torch.allclose(mean[:, which], posterior.emulator(z)[:, which])
 
 
-def test_exact_means_and_a_particle_that_failed(tiny, figures, features):
-    data = observed(figures, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
+def test_exact_means_and_a_particle_that_failed(tiny, epidemic_data, features):
+    data = observed(epidemic_data, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
     inference, observations = Inference(tiny.short, data), problem_of(tiny, data, features).observations
     which = observations.which
     z = torch.zeros(2, tiny.space.dim)
@@ -116,8 +118,8 @@ def test_exact_means_and_a_particle_that_failed(tiny, figures, features):
     assert torch.isfinite(observations.log_likelihood(z, flat[:, which])).tolist() == [True, False]
 
 
-def test_only_observations_in_the_likelihood_are_looked_at(tiny, figures, features):
-    data = observed(figures, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
+def test_only_observations_in_the_likelihood_are_looked_at(tiny, epidemic_data, features):
+    data = observed(epidemic_data, tiny.full.observation.weeks, nz.DEFAULT).until(tiny.short.weeks)
     observations = problem_of(tiny, data, features).observations
     which = observations.which
     z = torch.zeros(1, tiny.space.dim)
@@ -127,6 +129,6 @@ def test_only_observations_in_the_likelihood_are_looked_at(tiny, figures, featur
         observations.log_likelihood(z, changed[:, which]), observations.log_likelihood(z, flat[:, which])
     )
     assert int(compared(data, tiny.short.layout).sum()) == len(which)
-    moved = Data({name: x + 1 for name, x in data.counts.items()}, data.seen, data.fitted)
+    moved = Data({name: x + 1 for name, x in data.counts.items()}, data.in_likelihood, data.fitted)
     other = problem_of(tiny, moved, features).observations
     assert not torch.equal(other.log_likelihood(z, flat[:, which]), observations.log_likelihood(z, flat[:, which]))

@@ -39,8 +39,8 @@ def rates(theta, context):
     return make_rates(theta, host_tables(theta, context), context)
 
 
-def test_gravity_sends_contacts_to_large_and_near_districts(figures):
-    between = gravity(figures, 150.0)
+def test_gravity_sends_contacts_to_large_and_near_districts(epidemic_data):
+    between = gravity(epidemic_data, 150.0)
     np.testing.assert_allclose(between.sum(1), 1.0)
     assert np.all(np.diag(between) == 0)
     assert np.all(between >= 0)
@@ -49,19 +49,19 @@ def test_gravity_sends_contacts_to_large_and_near_districts(figures):
     assert between[at["West Coast"], at["Canterbury"]] > 0.4
     assert between[at["Northland"], at["Southern"]] < 0.005
     # people there times a function of the distance, which is the same both ways: Kolmogorov's criterion
-    odds = between / figures.population.sum(1)
+    odds = between / epidemic_data.population.sum(1)
     i, j, k = at["Lakes"], at["Hutt Valley"], at["Southern"]
     assert odds[i, j] * odds[j, k] * odds[k, i] == pytest.approx(odds[i, k] * odds[k, j] * odds[j, i])
 
 
-def test_rows_of_mixing_are_contacts_of_age_times_effect_of_district(theta, context, figures):
+def test_rows_of_mixing_are_contacts_of_age_times_effect_of_district(theta, context, epidemic_data):
     rows = mixing(theta, context).sum(-1).unflatten(-1, (20, 8))
     effect = torch.exp(theta["district_spread"][:, None] * theta["district_effect"])
     per_age = rows / effect[..., None]
     torch.testing.assert_close(per_age, per_age[:, :1].expand_as(per_age))  # the same in each district
     ratio = per_age[:, 0] / theta["age_contact"]
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))  # contact rates up to a factor
-    people = torch.as_tensor(figures.population.sum(0) / figures.population.sum(), dtype=torch.float64)
+    people = torch.as_tensor(epidemic_data.population.sum(0) / epidemic_data.population.sum(), dtype=torch.float64)
     mean = (per_age[:, 0] * people).sum(-1)
     torch.testing.assert_close(mean, torch.ones(3), rtol=0.02, atol=0)
 
@@ -77,10 +77,10 @@ def test_coupling_and_assortativity_in_the_limits(theta, context):
     torch.testing.assert_close(share, theta["coupling"][:, None].expand_as(share))
 
 
-def test_importation_sums_to_its_level_and_ends_at_the_opening(theta, context, figures):
+def test_importation_sums_to_its_level_and_ends_at_the_opening(theta, context, epidemic_data):
     theta = theta | {"district_seed": torch.zeros(3, 20)}
     hazard = importation(theta, context)
-    people = torch.as_tensor(figures.population.ravel(), dtype=torch.float64)
+    people = torch.as_tensor(epidemic_data.population.ravel(), dtype=torch.float64)
     per_person = (hazard.sum(1) * people).sum(-1) / people.sum()
     torch.testing.assert_close(per_person, 1e-4 * theta["seed_level"])
     assert not hazard[:, OPEN:].any()

@@ -37,7 +37,7 @@ def study(finished, tmp_path_factory):
     config = Config(**manifest["configuration"])
     run = RunFolder.create(tmp_path_factory.mktemp("built") / "run", "nz_calibration", config.identity(), config.seed)
     with double_precision():
-        return _study.build(config, _study.read_figures(config), run, QUIET)
+        return _study.build(config, _study.read_data(config), run, QUIET)
 
 
 @pytest.fixture

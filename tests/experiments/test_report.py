@@ -18,7 +18,7 @@ from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
 from epi.reporting.plots import ALL, draw_all
 from epi.reporting.report import content, write_report
-from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_words
+from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_sentences
 from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 
@@ -145,7 +145,7 @@ def test_text_from_files_is_escaped(copy):
 @pytest.mark.parametrize(
     ("name", "message"),
     [("scores.json", "lacks scores.json; run the study"), ("sensitivity.csv", "lacks sensitivity.csv"),
-     ("figures/fit_elbo.png", "draw the figures"), ("posterior.nc", "status complete. lacks posterior.nc")],
+     ("figures/fit_elbo.png", "draw the plots"), ("posterior.nc", "status complete. lacks posterior.nc")],
 )  # fmt: skip
 def test_a_missing_file_is_named(copy, name, message):
     (copy / name).unlink()
@@ -199,7 +199,7 @@ def test_words():
     assert coverage_verdict(0.95) == "about right"
     assert coverage_verdict(1.0).startswith("wider")
     row = {"wis": 12.0, "baseline_wis": 10.0, "relative_wis": 1.2, "coverage_50": 0.5, "coverage_95": 0.8}
-    (sentence,) = skill_words(scored({"cases_district": {"overall": {"1-4": row}}}), ["cases_district"])
+    (sentence,) = skill_sentences(scored({"cases_district": {"overall": {"1-4": row}}}), ["cases_district"])
     assert "20\u00a0% larger than the baseline's" in sentence
     places = [
         {"place": name, "relative_wis": ratio} for name, ratio in zip("abcde", (0.5, 0.6, 0.7, 0.8, 1.3), strict=True)
@@ -214,9 +214,9 @@ def test_labels_cover_the_model():
 
 
 def test_the_baseline_scores_what_the_documentation_says():
-    figures = nz.tables()
-    history = figures.series["cases_district"].loc["2022-01-30":"2022-03-13"].to_numpy(float)
-    later = figures.series["cases_district"].loc["2022-03-20":"2022-05-29"].to_numpy(float)
+    epidemic_data = nz.tables()
+    history = epidemic_data.series["cases_district"].loc["2022-01-30":"2022-03-13"].to_numpy(float)
+    later = epidemic_data.series["cases_district"].loc["2022-03-20":"2022-05-29"].to_numpy(float)
     quantiles = baseline_quantiles(history, 11, np.random.default_rng(0))
     wis = weighted_interval_score(quantiles, later).wis.mean(axis=1)
     assert wis[:4].mean() == pytest.approx(1582, abs=6)

@@ -51,7 +51,7 @@ def test_killed_ten_times_at_random_moments(tmp_path, finished):
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "file"), [(200_000, "warm_start.safetensors"), (4_000_000, "jacobian.nc")])
 def test_a_disk_that_fills(tmp_path, finished, size, file):
-    """Files may not grow beyond a size, as on a full disk: one sentence, exit code 2, and the run can be gone on with."""
+    """Files may not grow beyond a size, as on a full disk: one sentence, exit code 2, and the run can be resumed."""
     folder = tmp_path / "run"
 
     def limit():

@@ -53,12 +53,12 @@ def made(tmp_path_factory):
     folder = make_run(tmp_path_factory.mktemp("made") / "run")
     space, rng = parameter_space(nz.study), np.random.default_rng(0)
     labels = labels_of(Layout(nz.study, nz.CALENDAR.weeks()), "2022-03-20")
-    expected = rng.uniform(50, 100, (40, len(labels.signal)))
+    expected = rng.uniform(50, 100, (40, len(labels.stream)))
     slopes = expected[..., None] * (
         0.1 * rng.standard_normal(space.dim) + 0.02 * rng.standard_normal((40, 1, space.dim))
     )
-    words = {"signal": labels.signal, "week": labels.week, "place": labels.place}
-    save_jacobian(folder / "jacobian.nc", expected, slopes, rng.standard_normal((40, space.dim)), space.names, words)
+    sentence = {"stream": labels.stream, "week": labels.week, "place": labels.place}
+    save_jacobian(folder / "jacobian.nc", expected, slopes, rng.standard_normal((40, space.dim)), space.names, sentence)
     rows = space.describe().to_dict("records")
     kept = ("name", "unit", "family", "reason")
     parameters = [{k: r[k] for k in kept} | {f"prior_{k}": r[k] for k in ("median", "low", "high")} for r in rows]
@@ -135,7 +135,7 @@ def test_outputs_by_their_text(labels, text, name, places):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "sentence"),
     [
         (("--of", "peak"), "not known"),
         (("--of", "cases:Atlantis"), "Atlantis"),
@@ -150,19 +150,19 @@ def test_outputs_by_their_text(labels, text, name, places):
         (("--reference-file", "absent.nc"), "no file absent.nc"),
     ],
 )
-def test_bad_settings_are_told_in_a_sentence(made, tmp_path, arguments, words):
+def test_bad_settings_are_told_in_a_sentence(made, tmp_path, arguments, sentence):
     result = report("--from", made, "--output", tmp_path / "out", *arguments)
     assert result.exit_code == 2
-    assert words in result.stderr
+    assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_folders_are_told_in_a_sentence(copy, tmp_path):
-    def told(words, folder=copy):
+    def told(sentence, folder=copy):
         result = report("--from", folder, "--output", tmp_path / "out", "--levels", "1")
         assert result.exit_code == 2
-        assert words in result.stderr.replace("\n", " ")
+        assert sentence in result.stderr.replace("\n", " ")
         assert not (tmp_path / "out").exists()
 
     told("no run", tmp_path)
@@ -254,13 +254,13 @@ def test_a_killed_reference_goes_on(work, tmp_path):
     with xr.open_dataset(file, engine="h5netcdf") as data:
         half = data.load().isel(draw=slice(0, 8))
     half.to_netcdf(file, engine="h5netcdf")
-    again, _ = small_reference(work, file)
-    np.testing.assert_array_equal(whole.values, again.values)
-    assert work.ledger.runs[PURPOSE] == 1.5 * made == again.runs * 1.5
+    second, _ = small_reference(work, file)
+    np.testing.assert_array_equal(whole.values, second.values)
+    assert work.ledger.runs[PURPOSE] == 1.5 * made == second.runs * 1.5
     with pytest.raises(ValueError, match="another analysis"):
         small_reference(work, file, 32)
     taken = believed(file, work, outputs)
-    np.testing.assert_array_equal(taken.values, again.values)
+    np.testing.assert_array_equal(taken.values, second.values)
     assert taken.indices(outputs[0], np.random.default_rng(0)).total.value.shape == (4,)
     assert reliability(taken, outputs[0], np.random.default_rng(0))["half_width"] > 0
 
@@ -304,9 +304,9 @@ def test_kept_gradients_are_taken_up_again(tmp_path):
         rng = np.random.default_rng(len(made))
         return [(rng.standard_normal((4, 2)), rng.standard_normal((4, 2, 3))) for _ in range(3)]
 
-    first, again = (kept.gradients(tmp_path / "g.nc", "a", make) for _ in range(2))
+    first, second = (kept.gradients(tmp_path / "g.nc", "a", make) for _ in range(2))
     assert len(made) == 1
-    for (f, g), (f2, g2) in zip(first, again, strict=True):
+    for (f, g), (f2, g2) in zip(first, second, strict=True):
         np.testing.assert_array_equal(f, f2)
         np.testing.assert_array_equal(g, g2)
     kept.gradients(tmp_path / "g.nc", "another", make)
@@ -339,13 +339,13 @@ def test_level_one_uses_a_second_random_stream(made, tmp_path, labels):
     noise = [
         2 * np.abs(held["jacobian"].values).mean() * rng.standard_normal((40, 1, held.sizes["parameter"])) for _ in "12"
     ]
-    words = {key: held[f"output_{key}"].values.tolist() for key in ("signal", "week", "place")}
+    sentence = {key: held[f"output_{key}"].values.tolist() for key in ("stream", "week", "place")}
     truth = held["jacobian"].values
     names = [str(n) for n in held["parameter"].values]
     files = []
     for second in (None, truth + noise[1]):
         file = tmp_path / f"{len(files)}.nc"
-        save_jacobian(file, held["expected"].values, truth + noise[0], held["z"].values, names, words, second)
+        save_jacobian(file, held["expected"].values, truth + noise[0], held["z"].values, names, sentence, second)
         files.append(load_jacobian(file))
     output = make_output("infections@2022-02-06..2022-05-29", labels)
     nu = [zero_shot(file, [output], rng, 50)[0].measures["nu"].value.sum() for file in (held, *files)]
@@ -373,8 +373,8 @@ def test_salib_dgsm_is_no_bound_for_normal_priors_and_ours_is():
 @pytest.mark.slow
 def test_the_whole_report(finished, tmp_path):
     torch.set_default_dtype(torch.float64)
-    again = ("--from", finished, "--output", tmp_path / "out", "--smoke", "--check", "--scale", "0.002")
-    result = report(*again)
+    second = ("--from", finished, "--output", tmp_path / "out", "--smoke", "--check", "--scale", "0.002")
+    result = report(*second, "--levels", "1,2,3,compare")
     assert result.exit_code == 0, result.output
     files = {p.name for p in (tmp_path / "out").iterdir()}
     assert files >= {
@@ -387,7 +387,7 @@ def test_the_whole_report(finished, tmp_path):
         "survivors.csv",
     }
     runs = json.loads((tmp_path / "out/manifest.json").read_text())["simulations"]
-    result = report(*again, "--resume", "--reference-file", tmp_path / "out/reference.nc")
+    result = report(*second, "--resume", "--reference-file", tmp_path / "out/reference.nc")
     assert result.exit_code == 0, result.output
     after = json.loads((tmp_path / "out/manifest.json").read_text())["simulations"]
     for purpose in ("global, prior, reverse", "global, posterior, reverse", "sobol, two replicates", "baselines"):

@@ -1,4 +1,4 @@
-"""Figures from a known truth, and how often a posterior holds it."""
+"""Observations from a known truth, and how often a posterior holds it."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 
 @pytest.fixture(scope="module")
-def country(tiny, figures):
+def country(tiny, observations):
     """A larger population, on which the epidemic of the truth is simulated."""
     with double_precision():
-        population, _ = build_population(figures, 4 * SCALE, seed=0)
-        return make_simulator(figures, population, tiny.space, nz.LAST_WEEK)
+        population, _ = build_population(observations, 4 * SCALE, seed=0)
+        return make_simulator(observations, population, tiny.space, nz.LAST_WEEK)
 
 
 @pytest.fixture(scope="module")
@@ -29,32 +29,32 @@ def drawn(tiny, country):
 
 
 def test_same_seed_same_data_another_seed_another(tiny, country, drawn):
-    torch.manual_seed(99)  # nothing hangs on the global state
+    torch.manual_seed(99)  # nothing depends on the global state
     state = torch.random.get_rng_state()
     z, data = synthetic_data(tiny.full, country, tiny.data, 1)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(z, drawn[1][0])
     assert not torch.equal(z, drawn[2][0])
-    for signal in nz.STREAMS:
-        torch.testing.assert_close(data.counts[signal], drawn[1][1].counts[signal], rtol=0, atol=0, equal_nan=True)
-        assert not torch.equal(data.counts[signal].nan_to_num(), drawn[2][1].counts[signal].nan_to_num())
+    for stream in nz.STREAMS:
+        torch.testing.assert_close(data.counts[stream], drawn[1][1].counts[stream], rtol=0, atol=0, equal_nan=True)
+        assert not torch.equal(data.counts[stream].nan_to_num(), drawn[2][1].counts[stream].nan_to_num())
 
 
-def test_data_look_like_the_figures(tiny, drawn):
+def test_data_look_like_the_data(tiny, drawn):
     for z, data in drawn.values():
         assert z.shape == (tiny.space.dim,)
         assert torch.equal(data.fitted, tiny.data.fitted)
-        for signal in nz.STREAMS:
-            counts = data.counts[signal]
-            assert counts.shape == tiny.data.counts[signal].shape
-            assert torch.equal(counts.isnan(), tiny.data.counts[signal].isnan())
+        for stream in nz.STREAMS:
+            counts = data.counts[stream]
+            assert counts.shape == tiny.data.counts[stream].shape
+            assert torch.equal(counts.isnan(), tiny.data.counts[stream].isnan())
             known = counts[~counts.isnan()]
             assert bool((known >= 0).all())
-            assert not nz.STREAMS[signal].counts or bool((known == known.round()).all())
+            assert not nz.STREAMS[stream].counts or bool((known == known.round()).all())
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, country, drawn, seed):
+def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_distribution_says(tiny, country, drawn, seed):
     """The attempt that was kept is found again from its seed, and residuals over their sd have a mean square of 1."""
     z, data = drawn[seed]
     theta = tiny.space.to_theta(z[None])
@@ -66,16 +66,16 @@ def test_counts_scatter_around_the_epidemic_of_the_truth_as_the_law_says(tiny, c
     stream = derive_seed(seed, attempt, "synthetic-epidemic")
     assert float(tiny.full.bind(stream)(theta)["cases_district"][0, :6].sum()) >= TAKEN_OFF
     expected = country.bind(stream)(theta)
-    for name, signal in nz.STREAMS.items():
-        mean, figures = expected[name][0], data.counts[name]
-        known = ~figures.isnan()
-        if not signal.counts:
+    for name, stream in nz.STREAMS.items():
+        mean, observations = expected[name][0], data.counts[name]
+        known = ~observations.isnan()
+        if not stream.counts:
             squares.append(
-                ((figures.log() - mean.log()) / theta[nz.study.dispersion(name)])[known & (mean > 0.05)] ** 2
+                ((observations.log() - mean.log()) / theta[nz.study.dispersion(name)])[known & (mean > 0.05)] ** 2
             )
         else:
-            seen = known & (mean > 20)  # where the law is not far from normal
-            squares.append(((figures - mean) ** 2 / variance(signal, mean[None], theta)[0])[seen])
+            in_likelihood = known & (mean > 20)  # where the distribution is not far from normal
+            squares.append(((observations - mean) ** 2 / variance(stream, mean[None], theta)[0])[in_likelihood])
     mean_square = float(torch.cat(squares).mean())
     assert 0.8 < mean_square < 1.25
 

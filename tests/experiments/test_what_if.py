@@ -36,7 +36,7 @@ DRAWS = 4
 TEST_DELAY, ISOLATION_DAYS = usual_test_delay(nz.study), nz.study.measures.isolation_days
 CONFIG = {
     "study": nz.SOURCE,
-    "signals": list(nz.DEFAULT),
+    "streams": list(nz.DEFAULT),
     "scale": SCALE,
     "balance": 0.5,
     "seed": 0,
@@ -157,9 +157,9 @@ def test_isolation_in_closed_form():
     torch.testing.assert_close(sooner[:-1], day[1:])
 
 
-def test_those_boosted_in_the_month_are_given_it_earlier_and_nobody_else_then(asked, figures):
+def test_those_boosted_in_the_month_are_given_it_earlier_and_nobody_else_then(asked, epidemic_data):
     kinds, campaign = asked.simulator.kinds, asked.fitted.simulator.context.campaign
-    share, since = share_soon(figures)
+    share, since = share_soon(epidemic_data)
     torch.testing.assert_close(
         campaign.share[-1, kinds.two], torch.as_tensor(share)
     )  # in the study, as the register had it
@@ -177,8 +177,8 @@ def test_those_boosted_in_the_month_are_given_it_earlier_and_nobody_else_then(as
     assert not moved_campaign(torch.zeros(3, 40), campaign, kinds).share.any()
 
 
-def test_those_boosted_soon_are_told_apart_and_nothing_else(tiny, figures):
-    people, kinds = tell_apart(tiny.population, figures, 0)
+def test_those_boosted_soon_are_told_apart_and_nothing_else(tiny, epidemic_data):
+    people, kinds = tell_apart(tiny.population, epidemic_data, 0)
     changed = people.archetype != tiny.population.archetype
     assert (tiny.population.archetype[changed] % 4 == 2).all()
     assert (people.archetype[changed] == 32 + people.group[changed] % 8).all()
@@ -329,7 +329,7 @@ def test_the_command_answers(folder, tmp_path):
         own,
         "--question",
         "no-work",
-        "--district",
+        "--region",
         "Lakes",
         "--question",
         "faster-test",
@@ -351,9 +351,9 @@ def test_the_command_answers(folder, tmp_path):
     assert "Deaths averted" in page
     assert "In hospital on a day of the worst week" in page
     assert "http" not in page.split("<body>")[1]
-    again = run_command("--from", folder, "--output", out, "--question", "faster-test")
-    assert again.code == 2
-    assert "holds another run" in again.last
+    second = run_command("--from", folder, "--output", out, "--question", "faster-test")
+    assert second.code == 2
+    assert "holds another run" in second.last
 
 
 def test_the_list(folder):
@@ -366,7 +366,7 @@ def test_the_list(folder):
     ("arguments", "message"),
     [
         (("--question", "schools"), "There is no question 'schools'; choose among"),
-        (("--district", "Atlantis"), "There is no district 'Atlantis'; choose among Northland"),
+        (("--region", "Atlantis"), "There is no district 'Atlantis'; choose among Northland"),
         (("--worlds", "many"), "Worlds 'many' were asked for"),
         (("--device", "tpu"), "Device 'tpu' was asked for"),
         (("--scale", "2"), "setting scale = 2.0 cannot be used here"),

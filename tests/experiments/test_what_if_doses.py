@@ -44,8 +44,8 @@ def problem(tiny, theta):
         return Doses(tiny.full, who_may(tiny.population, nz.study, 0), theta, batch=4)
 
 
-def test_in_single_precision_as_on_a_gpu(tiny, figures, theta, problem):
-    single = make_simulator(figures, tiny.population, tiny.space, nz.LAST_WEEK, torch.float32)
+def test_in_single_precision_as_on_a_gpu(tiny, epidemic_data, theta, problem):
+    single = make_simulator(epidemic_data, tiny.population, tiny.space, nz.LAST_WEEK, torch.float32)
     with double_precision():
         at, share = torch.arange(4), torch.full((20, 8), 0.3)
         found = [p.with_level(11).gradient(share, at, 12) for p in (replace(problem, simulator=single), problem)]
@@ -211,7 +211,7 @@ def folder(tmp_path_factory, tiny, theta):
     with double_precision():
         config = {
             "study": nz.SOURCE,
-            "signals": list(nz.DEFAULT),
+            "streams": list(nz.DEFAULT),
             "scale": SCALE,
             "balance": 0.5,
             "seed": 0,
@@ -232,7 +232,7 @@ SMALL = ("--scale", SCALE, "--draws", "2", "--judges", "4", "--steps", "2")
 
 def test_the_command_searches_and_compares(folder, tmp_path):
     out = tmp_path / "out"
-    done = run_command("--from", folder, "--output", out, *SMALL, "--rival", "none")
+    done = run_command("--from", folder, "--output", out, *SMALL, "--competitor", "none")
     assert done.code == 0, done.stderr
     for name in ("doses.nc", "doses.csv", "manifest.json", "figures/doses.png", "figures/doses_cost.png"):
         assert (out / name).stat().st_size > 0, name
@@ -256,7 +256,7 @@ def test_the_command_searches_and_compares(folder, tmp_path):
         (("--until", "2022-05-28"), "choose a Sunday not before 2022-05-29"),
         (("--until", "then"), "Option until is 'then'"),
         (("--minimise", "cases"), "Option minimise is 'cases'; choose admissions or deaths"),
-        (("--rival", "annealing"), "There is no rival 'annealing'"),
+        (("--competitor", "annealing"), "There is no competitor 'annealing'"),
         (("--draws", "3"), "half to search on and half to judge; choose at most 2 and 4"),
         (("--device", "tpu"), "Device 'tpu' was asked for"),
     ],

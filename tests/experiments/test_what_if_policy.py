@@ -140,8 +140,8 @@ def test_projected_gradient_finds_the_best_policy(noise):
 
 
 def test_searches_are_repeatable():
-    one, again = (projected_gradient(Quadratic(TARGET, 5.0), box(), steps=6, draws=4, seed=3).policy for _ in range(2))
-    assert torch.equal(one, again)
+    one, second = (projected_gradient(Quadratic(TARGET, 5.0), box(), steps=6, draws=4, seed=3).policy for _ in range(2))
+    assert torch.equal(one, second)
     other = projected_gradient(Quadratic(TARGET, 5.0), box(), steps=6, draws=4, seed=4).policy
     assert not torch.equal(one, other)
 
@@ -206,10 +206,10 @@ def test_derivative_free_searches_keep_to_limits_and_improve(method):
 
 
 @pytest.fixture(scope="module")
-def expectation(tiny, figures):
+def expectation(tiny, epidemic_data):
     z = 0.2 * torch.randn(6, tiny.space.dim, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     theta = tiny.space.to_theta(z) | {"red_effect": torch.full((6,), 0.2), "isolation_effect": torch.full((6,), 0.7)}
-    people, kinds = tell_apart(tiny.population, figures, 0)
+    people, kinds = tell_apart(tiny.population, epidemic_data, 0)
     return Expectation(WorldSimulator(tiny.short, people, kinds), theta, MONDAYS, batch=3)
 
 
@@ -263,7 +263,7 @@ def run_command(*arguments):
         (("--until", "2022-06-25"), "choose a Sunday not before 2022-05-29"),
         (("--cost", "pubs=1"), "A cost of 'pubs' was given; the layers are school, work, community"),
         (("--cost", "school=much"), "is no number"),
-        (("--rival", "annealing"), "There is no rival 'annealing'"),
+        (("--competitor", "annealing"), "There is no competitor 'annealing'"),
         (("--draws", "1"), "Option draws is 1; give at least 2"),
         (("--device", "tpu"), "Device 'tpu' was asked for"),
         ((), "holds no manifest.json, so no run"),

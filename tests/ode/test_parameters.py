@@ -32,11 +32,11 @@ def test_quantiles_in_closed_form(family, expected):
 
 def test_draws_have_the_stated_medians_and_follow_the_generator():
     draws = ode.prior_draws(4000, torch.Generator().manual_seed(0))
-    again = ode.prior_draws(4000, torch.Generator().manual_seed(0))
+    second = ode.prior_draws(4000, torch.Generator().manual_seed(0))
     median = ode.prior_median()
     for prior in ode.PRIORS:
         value = getattr(draws, prior.name)
-        assert torch.equal(value, getattr(again, prior.name))
+        assert torch.equal(value, getattr(second, prior.name))
         below = (value < getattr(median, prior.name)).double().mean().item()
         assert below == pytest.approx(0.5, abs=0.03)
     assert ode.prior_median(dtype=torch.float32).viral_growth.dtype == torch.float32

@@ -61,9 +61,9 @@ def test_a_new_study_is_valid(place):
     found = run("validate", "my_study", cwd=place)
     assert found.returncode == 0, found.stderr
     assert "fit together" in found.stdout
-    again = run("new", "my_study", cwd=place)
-    assert again.returncode == 2
-    assert again.stderr.count("\n") == 1
+    second = run("new", "my_study", cwd=place)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
     (place / "other" / "data").mkdir(parents=True)
     broken = run("validate", "my_study", "--data", "other/data", cwd=place)
     assert broken.returncode == 2

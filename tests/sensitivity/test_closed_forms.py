@@ -11,7 +11,7 @@ from calib import (
     sobol_design,
     sobol_indices,
 )
-from epi.sensitivity.check import words
+from epi.sensitivity.check import bias_sentence
 from epi.sensitivity.known_functions import additive_normal, all_functions, ishigami, product_lognormal
 
 FUNCTIONS = all_functions()
@@ -172,7 +172,7 @@ def test_an_input_without_effect_has_zero_and_a_finite_interval():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "sentence"),
     [
         (lambda g: Gradients(g.first[:5], g.second[:5], g.third[:5], g.value_first[:5], g.value_second[:5]), "at least 10"),
         (lambda g: Gradients(g.first * np.nan, g.second, g.third, g.value_first, g.value_second), "0 of 40 draws"),
@@ -181,9 +181,9 @@ def test_an_input_without_effect_has_zero_and_a_finite_interval():
         (lambda g: Gradients(g.first[:, :2], g.second, g.third, g.value_first, g.value_second), "shapes"),
     ],
 )  # fmt: skip
-def test_bad_input_is_told_in_words(change, words):
+def test_bad_input_is_told_in_words(change, sentence):
     f = additive_normal((1.0, 2.0, 3.0))
-    with pytest.raises(SensitivityError, match=words):
+    with pytest.raises(SensitivityError, match=sentence):
         derivative_sensitivity(change(gradients(f, 40)), f.names, np.random.default_rng(0))
 
 
@@ -211,8 +211,8 @@ def test_the_same_seed_gives_the_same_result():
 
 
 def test_bias_in_words():
-    assert words(1.0, 1.0, 100.0) == "agrees; a bias above 3 % is excluded"
-    assert words(-20.0, 4.0, 100.0) == "biased: 20 % too small, 5.0 standard errors"
-    assert words(20.0, 4.0, 100.0).startswith("biased: 20 % too large")
-    assert words(1.0, 10.0, 5.0).startswith("too small to be told")
-    assert words(float("nan"), 1.0, 1.0).startswith("could not be compared")
+    assert bias_sentence(1.0, 1.0, 100.0) == "agrees; a bias above 3 % is excluded"
+    assert bias_sentence(-20.0, 4.0, 100.0) == "biased: 20 % too small, 5.0 standard errors"
+    assert bias_sentence(20.0, 4.0, 100.0).startswith("biased: 20 % too large")
+    assert bias_sentence(1.0, 10.0, 5.0).startswith("too small to be told")
+    assert bias_sentence(float("nan"), 1.0, 1.0).startswith("could not be compared")

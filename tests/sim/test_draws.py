@@ -1,4 +1,4 @@
-"""Draws: exact laws, gradients that are right where they are said to be, and biased by as much as is said where they are not."""
+"""Draws: exact distributions, gradients that are right where they are said to be, and biased by as much as is said where they are not."""
 
 import math
 
@@ -15,11 +15,11 @@ N = 100_000
 def gradient_samples(p, f, estimator, baseline=0.0, **settings):
     """One sample of d f(x) / dp for each of N draws."""
     probability = torch.full((N,), p, requires_grad=True)
-    law = Bernoulli(probability, estimator, **settings)
-    x = law.draw(1)
+    distribution = Bernoulli(probability, estimator, **settings)
+    x = distribution.draw(1)
     value = f(x)
     if estimator == "score-function":
-        value = score_function(value, law.log_probability(x), baseline)
+        value = score_function(value, distribution.log_probability(x), baseline)
     (gradient,) = torch.autograd.grad(value.sum(), probability)
     return gradient
 
@@ -87,7 +87,7 @@ def test_gumbel_softmax_trades_bias_for_variance_in_the_temperature():
 
 
 @pytest.mark.parametrize("estimator", DRAWS)
-def test_every_estimator_draws_the_same_law_from_the_same_numbers(estimator):
+def test_every_estimator_draws_the_same_distribution_from_the_same_numbers(estimator):
     p, u = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Bernoulli(p, estimator).draw(uniform=u), (u < p).to(p.dtype))
     assert torch.equal(Bernoulli(p, estimator).draw(7), Bernoulli(p, estimator).draw(7))
@@ -105,9 +105,9 @@ def test_every_estimator_draws_the_same_law_from_the_same_numbers(estimator):
 @pytest.mark.parametrize("hard", [True, False])
 def test_a_gradient_is_a_number_wherever_the_probability_lies(estimator, hard):
     p = torch.tensor([0.0, 1e-300, 1e-9, 0.5, 1 - 1e-9, 1.0], requires_grad=True)
-    law = Bernoulli(p, estimator, hard=hard)
-    x = law.draw(4)
-    (gradient,) = torch.autograd.grad((x + law.log_probability(x)).sum(), p)
+    distribution = Bernoulli(p, estimator, hard=hard)
+    x = distribution.draw(4)
+    (gradient,) = torch.autograd.grad((x + distribution.log_probability(x)).sum(), p)
     assert torch.isfinite(gradient).all()
     q = torch.tensor([[0.0, 1.0], [1e-300, 1.0], [0.5, 0.5]], requires_grad=True)
     kinds = Categorical(q, estimator, hard=hard)
@@ -134,11 +134,11 @@ def test_categorical_gradients_of_a_linear_function():
 
     def along(estimator, **settings):
         q = p.expand(N, 3).clone().requires_grad_()
-        law = Categorical(q, estimator, **settings)
-        x = law.draw(1)
+        distribution = Categorical(q, estimator, **settings)
+        x = distribution.draw(1)
         value = x @ worth
         if estimator == "score-function":
-            value = score_function(value, law.log_probability(x), 0.5)
+            value = score_function(value, distribution.log_probability(x), 0.5)
         return torch.autograd.grad(value.sum(), q)[0] @ direction
 
     assert torch.allclose(along("straight-through"), torch.tensor(truth))

@@ -46,8 +46,8 @@ def test_the_gradient_of_every_rate_is_a_finite_number_and_repeats(world, estima
         sim.epidemic(population, leaves, 3, estimator=estimator, options=options).square().sum().backward()
         return leaves.map(lambda x: x.grad)
 
-    first, again = gradients(), gradients()
-    for name, x, y in zip(Rates.__annotations__, first.tensors(), again.tensors(), strict=True):
+    first, second = gradients(), gradients()
+    for name, x, y in zip(Rates.__annotations__, first.tensors(), second.tensors(), strict=True):
         if x.numel():
             assert torch.isfinite(x).all(), name
             assert x.abs().sum() > 0, name
@@ -149,11 +149,11 @@ def test_unfit_choices_are_refused(world):
         sim.epidemic(population, rates, 3, estimator="reinforce")
     with pytest.raises(ValueError, match="keeps a tape over plain tensors"):
         sim.epidemic(population, rates, 3, backend="compiled", estimator="straight-through")
-    again = replace(rates, reinfection=torch.full((2, 2, 9), 0.1) * (torch.arange(9) >= 3))
+    reinfecting = replace(rates, reinfection=torch.full((2, 2, 9), 0.1) * (torch.arange(9) >= 3))
     with pytest.raises(ValueError, match="lets people be infected again"):
-        sim.epidemic(population, again, 3, estimator="straight-through")
-    x = sim.epidemic(population, again, 3, estimator="finite-difference")
-    assert torch.equal(x, sim.epidemic(population, again, 3))
+        sim.epidemic(population, reinfecting, 3, estimator="straight-through")
+    x = sim.epidemic(population, reinfecting, 3, estimator="finite-difference")
+    assert torch.equal(x, sim.epidemic(population, reinfecting, 3))
     with pytest.raises(ValueError, match="temperature is 0, but a number above 0"):
         EstimatorOptions(temperature=0.0)
     with pytest.raises(ValueError, match="replicates is 0"):

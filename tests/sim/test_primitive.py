@@ -1,4 +1,4 @@
-"""Every backend through the same contract: same draws, same law, transposed derivatives, clear errors."""
+"""Every backend through the same contract: same draws, same distribution, transposed derivatives, clear errors."""
 
 from dataclasses import replace
 

@@ -54,7 +54,7 @@ def test_transposes_and_agreement(world):
     _, rates, c, past = world
     cotangent = torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
     tangents = random_tangents(rates, 3)
-    # the first days are zero by law: no direction leads out of it
+    # the first days are zero by construction: no direction leads out of it
     tangents.reinfection[:, :, : rates.infectious_days] = 0
     bars, forwards = [], []
     for kernels in (_reference, _compiled):

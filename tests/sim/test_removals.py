@@ -32,7 +32,7 @@ def three_agents() -> Population:
     )
 
 
-def everything(particles: int, again: bool) -> Rates:
+def everything(particles: int, reinfection: bool) -> Rates:
     """Rates that change by the day, a closed venue, behaviour, and reinfection where asked for."""
     g = torch.Generator().manual_seed(1)
 
@@ -44,7 +44,7 @@ def everything(particles: int, again: bool) -> Rates:
     transmission[1, 3] *= 3.0
     rates = Rates(
         around(2, 2), around(2), transmission, around(2, 2), 0.1 * around(DAYS, 2), torch.tensor(0.02), torch.tensor(0.6),
-        torch.tensor([[0, 0, 0.5, 0.9], [0, 0, 0.3, 0.6]]) if again else torch.zeros(2, 0), torch.zeros(2, 0),
+        torch.tensor([[0, 0, 0.5, 0.9], [0, 0, 0.3, 0.6]]) if reinfection else torch.zeros(2, 0), torch.zeros(2, 0),
     )  # fmt: skip
     return rates.map(lambda x: x.expand(particles, *x.shape).contiguous())
 
@@ -77,13 +77,13 @@ def enumerated(population: Population, rates: Rates, weights: torch.Tensor, star
     return [torch.zeros_like(x) if g is None else g for x, g in zip(rates.tensors(), bar, strict=True)]
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_three_agents_with_everything_against_enumeration(again):
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_three_agents_with_everything_against_enumeration(reinfection):
     torch.set_default_dtype(torch.float64)
     population, runs = three_agents(), 6_000
     weights = torch.tensor(np.random.default_rng(0).normal(size=(DAYS, 2)))
-    truth = torch.cat([x.flatten() for x in enumerated(population, everything(1, again), weights)])
-    rates, c = everything(runs, again), columns(population, CPU)
+    truth = torch.cat([x.flatten() for x in enumerated(population, everything(1, reinfection), weights)])
+    rates, c = everything(runs, reinfection), columns(population, CPU)
     past = _compiled.run(c, rates, 7, torch.arange(runs))
     bar = _removals.vjp(c, rates, past, weights.expand(runs, DAYS, 2))
     found = torch.cat([x.reshape(runs, -1) for x in bar.tensors()], 1)
@@ -95,10 +95,10 @@ def test_three_agents_with_everything_against_enumeration(again):
     assert float((0.1 * truth / error)[error > 0].abs().max()) > 3
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_run_is_a_function_of_its_attempts(again):
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_a_run_is_a_function_of_its_attempts(reinfection):
     population = three_agents()
-    rates, c = everything(30, again), columns(population, CPU)
+    rates, c = everything(30, reinfection), columns(population, CPU)
     past = _reference.run(c, rates, 3, torch.arange(30))
     for p in range(30):
         w = _removals_reference.world(c, rates, past, p)

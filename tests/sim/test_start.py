@@ -16,20 +16,20 @@ CPU = torch.device("cpu")
 NEVER = InfectedBefore.never
 
 
-def world(again=False, days=20, households=60):
+def world(reinfection=False, days=20, households=60):
     torch.set_default_dtype(torch.float64)
     population = small_population(households=households)
     rates = some_rates(population, days=days).map(lambda x: x.double())
     periods = -(-days // sim.PERIOD)
     waning = (0.7 + 0.1 * torch.arange(periods)).expand(2, 4, periods).contiguous()
     after = torch.tensor([0.0] * 6 + [0.3, 0.8]).expand(2, 4, 8).contiguous()
-    return population, replace(rates, waning=waning, reinfection=after) if again else rates
+    return population, replace(rates, waning=waning, reinfection=after) if reinfection else rates
 
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
-@pytest.mark.parametrize("again", [False, True])
-def test_a_cut_run_goes_on_as_it_was(backend, again):
-    population, rates = world(again, days=40)
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_a_cut_run_goes_on_as_it_was(backend, reinfection):
+    population, rates = world(reinfection, days=40)
     rates = replace(rates, aversion=5 * rates.aversion)
     whole = sim.epidemic(population, rates, 3, backend=backend)
     state, at = None, 0
@@ -72,9 +72,11 @@ def spikes(population, rates, front):
 @pytest.mark.parametrize(
     ("estimator", "backend"), [("local-score", "reference"), ("local-score", "compiled"), ("removals", "compiled")]
 )
-@pytest.mark.parametrize("again", [False, True])
-def test_derivatives_are_those_of_a_run_in_which_the_same_people_were_infected_for_certain(estimator, backend, again):
-    population, rates = world(again, days=15)
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_derivatives_are_those_of_a_run_in_which_the_same_people_were_infected_for_certain(
+    estimator, backend, reinfection
+):
+    population, rates = world(reinfection, days=15)
     longer, start = spikes(population, rates, 14)
     cotangent = torch.randn(2, 15, population.groups, generator=torch.Generator().manual_seed(0))
 
@@ -109,9 +111,9 @@ def test_derivatives_are_those_of_a_run_in_which_the_same_people_were_infected_f
     assert torch.allclose(pulled, pushed, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_kernels_are_the_reference(again):
-    population, rates = world(again, days=8, households=12)
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_kernels_are_the_reference(reinfection):
+    population, rates = world(reinfection, days=8, households=12)
     counts = torch.zeros(2, 4, population.groups)
     counts[:, 1, 0] = counts[:, 3, 4] = 2.0
     start = InfectedBefore.at_random(population, counts, 5).start(population, rates)
@@ -131,14 +133,14 @@ def test_kernels_are_the_reference(again):
         assert a.abs().max() > 0
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_all_removals_after_given_infections_against_enumeration(again):
+@pytest.mark.parametrize("reinfection", [False, True])
+def test_all_removals_after_given_infections_against_enumeration(reinfection):
     torch.set_default_dtype(torch.float64)
     population, runs = three_agents(), 6_000
     start = InfectedBefore(torch.tensor([[NEVER, -1, NEVER]], dtype=torch.int16))
     weights = torch.tensor(np.random.default_rng(0).normal(size=(DAYS, 2)))
-    truth = torch.cat([x.flatten() for x in enumerated(population, everything(1, again), weights, start)])
-    leaves = everything(runs, again).map(lambda x: x.requires_grad_())
+    truth = torch.cat([x.flatten() for x in enumerated(population, everything(1, reinfection), weights, start)])
+    leaves = everything(runs, reinfection).map(lambda x: x.requires_grad_())
     x = sim.epidemic(population, leaves, 7, start=start)
     bar = torch.autograd.grad((x * weights).sum(), leaves.tensors())
     found = torch.cat([x.reshape(runs, -1) for x in bar], 1)
@@ -147,7 +149,7 @@ def test_all_removals_after_given_infections_against_enumeration(again):
     assert 0.5 < float(z.square().mean().sqrt()) < 1.4
     assert float(z.abs().max()) < 4.5
     # had the infection before been left out, it would be seen
-    other = torch.cat([x.flatten() for x in enumerated(population, everything(1, again), weights)])
+    other = torch.cat([x.flatten() for x in enumerated(population, everything(1, reinfection), weights)])
     assert float(((other - truth) / error)[error > 0].abs().max()) > 10
 
 

@@ -250,9 +250,9 @@ def test_on_a_gpu_as_the_reference_and_again_bit_for_bit(households, immunity):
         rates = replace(rates, reinfection=after.expand(2, 8, 30).contiguous(), waning=waning)
     rates = rates.map(lambda x: x.to(device))
     c = columns(population, device)
-    theirs, ours, again = (k.run(c, rates, 3, torch.arange(2)) for k in (_reference, _triton, _triton))
-    assert torch.equal(ours.infected_on, again.infected_on)
-    assert torch.equal(ours.reinfections, again.reinfections)
+    theirs, ours, repeated = (k.run(c, rates, 3, torch.arange(2)) for k in (_reference, _triton, _triton))
+    assert torch.equal(ours.infected_on, repeated.infected_on)
+    assert torch.equal(ours.reinfections, repeated.reinfections)
     assert (len(theirs.reinfections) > 100) == immunity
     assert abs(len(ours.reinfections) - len(theirs.reinfections)) <= 1e-4 * population.agents
     assert (ours.infected_on != theirs.infected_on).double().mean() < 1e-4

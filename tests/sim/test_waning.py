@@ -104,9 +104,9 @@ def test_constant_waning_of_one_is_none(world):
         tangents = random_tangents(leaves, 2).map(lambda x: x.detach())
         tangents.waning.zero_()
         found.append((x.detach(), leaves, sim.jacobian(population, leaves.map(lambda x: x.detach()), tangents, 3)[1]))
-    (x, plain, forward), (again, waned, forward_again) = found
-    assert torch.equal(x, again)
-    torch.testing.assert_close(forward_again, forward, rtol=1e-9, atol=1e-8)
+    (x, plain, forward), (y, waned, forward_waned) = found
+    assert torch.equal(x, y)
+    torch.testing.assert_close(forward_waned, forward, rtol=1e-9, atol=1e-8)
     sigmaG, waningG = waned.susceptibility.grad, waned.waning.grad
     torch.testing.assert_close(sigmaG, plain.susceptibility.grad, rtol=1e-9, atol=1e-8)
     torch.testing.assert_close(waningG.sum(2), sigmaG * waned.susceptibility, rtol=1e-9, atol=1e-8)

@@ -15,7 +15,7 @@ class Constraints:
     """A table of decisions `u [rows, columns]`: `low <= u <= high` and `sum cost * u <= budget`.
 
     For restrictions a row is a week, a column a layer, u the share of transmission taken and `cost` the price of taking all of it for a
-    week. For doses a row is a district, a column an age band, u the share of those eligible who get one and `cost` how many they are.
+    week. For doses a row is a region, a column an age band, u the share of those eligible who get one and `cost` how many they are.
 
     Attributes:
         low, high: `[rows, columns]`, shares.

@@ -14,7 +14,7 @@ from epi.study import Study
 from sim import Population
 
 CLASSES = ("others", "two doses", "third dose by policy")
-"""What the policy tells apart in a district and age band: those it does not concern, those without and those with a dose of its own."""
+"""What the policy tells apart in a region and age band: those it does not concern, those without and those with a dose of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class DosePeople:
 
 
 def who_may(population: Population, study: Study, seed: int) -> DosePeople:
-    """Rank those with two doses of each district and age by lot.
+    """Rank those with two doses of each region and age by lot.
 
     Args:
         population: the study's.

@@ -1,4 +1,4 @@
-"""Figures of a search over doses, from its saved data alone."""
+"""Plots of a search over doses, from its saved data alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from calib.plotting import blank, save_figure, styled
+from epi.outputs.former_names import region_axis
 from epi.scenarios.allocation.policy_plots import NAMES, cost_figure
 
 
 @styled
 def share_figure(data: xr.Dataset, table: pd.DataFrame) -> Figure:
-    """Share of those with two doses who get a third, by district and age, of each policy."""
-    order = ["oldest first", "gradient", "greedy", "cobyla", "evolution"]
+    """Share of those with two doses who get a third, by region and age, of each policy."""
+    axis, order = region_axis(data), ["oldest first", "gradient", "greedy", "cobyla", "evolution"]
     shown = [p for p in order if p in data["policy"].values.astype(str)]
     figure = blank(1.9 + 1.75 * len(shown), 4.8)
     grid = figure.add_gridspec(1, len(shown) + 1, width_ratios=[24] * len(shown) + [1])
-    ages = data["eligible"].sum("district").values > 1000
+    ages = data["eligible"].sum(axis).values > 1000
     bands = data["age"].values.astype(str)[ages]
     for column, name in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
@@ -28,8 +29,8 @@ def share_figure(data: xr.Dataset, table: pd.DataFrame) -> Figure:
         image = axes.imshow(share, aspect="auto", cmap="Blues", vmin=0, vmax=float(data["share"].max()))
         axes.set_xticks(range(len(bands)), bands, rotation=90)
         axes.set_yticks(
-            range(data.sizes["district"]),
-            data["district"].values.astype(str) if column == 0 else [""] * data.sizes["district"],
+            range(data.sizes[axis]),
+            data[axis].values.astype(str) if column == 0 else [""] * data.sizes[axis],
         )
         averted = float(table[table.policy == name].averted.iloc[0])
         axes.set_title(f"{NAMES[name]}\n{averted:,.0f} averted", fontsize=9)

@@ -9,7 +9,7 @@ from epi.scenarios.allocation.constraints import Constraints
 
 
 def oldest_first(constraints: Constraints) -> Tensor:
-    """One age band after the other from the oldest, `[R, A]`: up to the bound in all districts alike, the last as far as the budget goes."""
+    """One age band after the other from the oldest, `[R, A]`: up to the bound in all regions alike, the last as far as the budget goes."""
     u, left = constraints.low.clone(), constraints.budget - constraints.spent(constraints.low)
     for age in reversed(range(u.shape[1])):
         room = constraints.high[:, age] - u[:, age]
@@ -21,7 +21,7 @@ def oldest_first(constraints: Constraints) -> Tensor:
 
 
 def as_given(constraints: Constraints, by_age: Tensor) -> Tensor:
-    """Shares in the proportions of `by_age [A]`, as far as the bounds allow, in all districts alike, for the whole budget."""
+    """Shares in the proportions of `by_age [A]`, as far as the bounds allow, in all regions alike, for the whole budget."""
     smallest, largest = 0.0, 1e3
 
     def at(factor: float) -> Tensor:

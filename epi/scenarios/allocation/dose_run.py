@@ -26,7 +26,7 @@ class DoseRun:
     """A batch of simulations; axes as in the study, `S` periods of `sim.PERIOD` days.
 
     Attributes:
-        infections: `[P, T, C, R, A]` agents by day, class (`CLASSES`), district and age.
+        infections: `[P, T, C, R, A]` agents by day, class (`CLASSES`), region and age.
         target: `[P, W, A]` expected admissions (or deaths) by week and age.
         sent: `[P, S, C, R, A]` people infected whose admission (or death) would fall into the weeks.
         risk: `[P, S, C, A]` admissions (or deaths) per infection.

@@ -1,4 +1,4 @@
-"""Third doses by district and age under a budget: expected admissions and their gradient."""
+"""Third doses by region and age under a budget: expected admissions and their gradient."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Doses:
             return torch.cat([run.target for run in self._runs(u, at, seed)]).to(u)
 
     def gradient(self, u: Tensor, at: Tensor, seed: int) -> tuple[float, Tensor]:
-        """Mean admissions at the draws `at`, and its derivative in `u [R, A]`, pooled over districts and ages by what a dose averts."""
+        """Mean admissions at the draws `at`, and its derivative in `u [R, A]`, pooled over regions and ages by what a dose averts."""
         mean, slope = self.slopes(u, at, seed)
         eligible = self.people.eligible
         each = slope / eligible.clamp_min(1e-9)

@@ -1,4 +1,4 @@
-"""Figures of a policy search, from its saved data alone."""
+"""Plots of a policy search, from its saved data alone."""
 
 from __future__ import annotations
 

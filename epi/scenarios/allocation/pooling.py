@@ -30,5 +30,5 @@ def pooled(mean: Tensor, error: Tensor, weight: Tensor) -> Tensor:
     size = fit.abs().clamp_min(1e-30)
     inside = weight > 0
     relative = (((mean - fit) ** 2 - error**2) / size**2 * here)[inside].sum() / here[inside].sum().clamp_min(1e-30)
-    spread = relative.clamp_min(0.0) * size**2
-    return fit + (mean - fit) * spread / (spread + error**2).clamp_min(1e-30)
+    between = relative.clamp_min(0.0) * size**2
+    return fit + (mean - fit) * between / (between + error**2).clamp_min(1e-30)

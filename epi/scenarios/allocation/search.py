@@ -81,7 +81,7 @@ def projected_gradient(
         StudyError: a gradient that is not finite.
     """
     u = constraints.equal_shares()
-    momentum, known, seen = torch.zeros_like(u), torch.zeros_like(u), 0
+    momentum, known, count = torch.zeros_like(u), torch.zeros_like(u), 0
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "policy-draws"))
     path: list[tuple[float, Tensor]] = [(0.0, u)]
     late: list[Tensor] = []
@@ -90,7 +90,7 @@ def projected_gradient(
         _, slope = problem.gradient(u, at, derive_seed(seed, t, "policy-epidemic"))
         if not bool(torch.isfinite(slope).all()):
             raise StudyError(f"The gradient of step {t} is not finite; a posterior draw leaves the model's range.")
-        momentum, known, seen = 0.8 * momentum + 0.2 * slope, known + len(at) * slope, seen + len(at)
+        momentum, known, count = 0.8 * momentum + 0.2 * slope, known + len(at) * slope, count + len(at)
         # what a unit of budget buys decides, not what a unit of stringency does: steps in the metric of the cost
         move = momentum / constraints.cost
         size = step_size / (1 + 3 * t / steps)
@@ -112,8 +112,8 @@ def projected_gradient(
     for t in range(turns):
         at = torch.randperm(problem.draws, generator=generator)[: 2 * draws]
         _, slope = problem.gradient(u, at, derive_seed(seed, steps + t, "policy-epidemic"))
-        known, seen = known + len(at) * slope, seen + len(at)
-        u = constraints.vertex(known / seen if remember else slope)
+        known, count = known + len(at) * slope, count + len(at)
+        u = constraints.vertex(known / count if remember else slope)
         spent += REVERSE * len(at)
         path.append((spent, u))
         candidates.append(path[-1])

@@ -69,11 +69,11 @@ def enumerate_courses(
 
 def _courses(rates: Rates, kind: int, days: Sequence[int]) -> Tensor:
     """`[courses, T]` 0 or 1: the days of infection that one agent of an archetype can have."""
-    again = rates.reinfection.shape[-1] > 0 and bool((rates.reinfection[0, kind] > 0).any())
+    reinfection = rates.reinfection.shape[-1] > 0 and bool((rates.reinfection[0, kind] > 0).any())
     apart = rates.infectious_days + 1
     chosen = [
         some
-        for many in range(len(days) + 1 if again else 2)
+        for many in range(len(days) + 1 if reinfection else 2)
         for some in combinations(days, many)
         if all(b - a >= apart for a, b in pairwise(some))
     ]

@@ -18,7 +18,7 @@ PARAMETERS = (
     "household", "community", "school", "school on two days", "work", "importation", "importation of one district",
     "contacts of the old", "susceptibility of one archetype", "infectiousness shape", "aversion", "forgetting",
 )  # fmt: skip
-AGAIN = (*PARAMETERS, "reinfection", "waning")
+WITH_REINFECTION = (*PARAMETERS, "reinfection", "waning")
 
 
 def seven(reinfection: bool, active: int = ACTIVE) -> World:
@@ -29,7 +29,7 @@ def seven(reinfection: bool, active: int = ACTIVE) -> World:
         active: days on which anybody can be infected. The number of courses grows as their number to the seventh power.
     """
     quiet = PERIOD - active // 2 if reinfection else 0
-    names, days = AGAIN if reinfection else PARAMETERS, quiet + active
+    names, days = WITH_REINFECTION if reinfection else PARAMETERS, quiet + active
     total, district, old = (torch.zeros(days, 3, dtype=torch.float64) for _ in range(3))
     total[:] = 1.0
     district[quiet + 1 : quiet + 4, 2] = 1.0
@@ -82,8 +82,8 @@ def _rates(quiet: int, active: int, reinfection: bool, theta: Tensor) -> Rates:
     daily = (0.03 * (1 + t % 3) * (t >= 0)).to(theta)[:, None]
     more = {}
     if reinfection:
-        again, waned = factor[:, 12], factor[:, 13]
-        later = torch.stack([0 * one, 0 * one, 0.7 * again, 0.9 * again], 1)
+        later_factor, waned = factor[:, 12], factor[:, 13]
+        later = torch.stack([0 * one, 0 * one, 0.7 * later_factor, 0.9 * later_factor], 1)
         more["reinfection"] = torch.stack([later, 0 * later], 1)
         more["waning"] = torch.stack([torch.stack([one, 1.3 * waned], 1), torch.stack([one, 1.1 * waned], 1)], 1)
     return Rates(

@@ -29,7 +29,7 @@ def test_ranks_by_hand():
 
 
 def test_permutation_p_values_are_uniform():
-    """Exact for every statistic, also with more figures than simulations."""
+    """Exact for every statistic, also with more observations than simulations."""
     rng = np.random.default_rng(0)
     for columns in (3, 60):
         p = [

@@ -90,9 +90,9 @@ def test_refuses_arrays_that_do_not_fit(diagnostic):
 def test_page_runs_what_it_can_and_says_what_it_lacks():
     given = {name: EXACT[name] for name in ("observed", "prior_predictive", "thetas", "samples")}
     page = check(**given, names=("a", "b", "c"))
-    words = {v.name: v.word for v in page.verdicts}
-    assert words["misspecification"] == words["sbc"] == "pass"
-    assert words["coverage"] == "not run"
+    grades = {v.name: v.word for v in page.verdicts}
+    assert grades["misspecification"] == grades["sbc"] == "pass"
+    assert grades["coverage"] == "not run"
     assert "log_prob_thetas" in page["coverage"].text
     assert page.word == "pass"
     with pytest.raises(ValueError, match="'theta' was given"):

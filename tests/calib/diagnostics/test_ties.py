@@ -85,8 +85,8 @@ def test_ranks_of_an_exact_discrete_posterior_have_the_uniform_distribution_exac
 
 def test_ties_follow_the_seed_and_ranks_without_ties_do_not():
     truth, draws, _ = problem(4, data_sets=50)
-    first, again, other = (sbc_ranks(truth[:, None], draws[:, :, None], seed=s) for s in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
+    first, second, other = (sbc_ranks(truth[:, None], draws[:, :, None], seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((50, 2)), rng.standard_normal((50, 9, 2))

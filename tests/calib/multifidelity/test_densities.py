@@ -6,13 +6,13 @@ import torch
 from calib.multifidelity._densities import log_counts, log_levels
 
 
-def some(particles=4, figures=9):
+def some(particles=4, observations=9):
     g = torch.Generator().manual_seed(0)
-    count = torch.tensor([0.0, 0.0, 1.0, 2.0, 7.0, 40.0, 300.0, 4e3, 5e4])[:figures]
-    mean = (count + 0.05) * (0.4 * torch.randn(particles, figures, generator=g)).exp()
-    cluster = 1 + 5 * torch.rand(particles, figures, generator=g)
+    count = torch.tensor([0.0, 0.0, 1.0, 2.0, 7.0, 40.0, 300.0, 4e3, 5e4])[:observations]
+    mean = (count + 0.05) * (0.4 * torch.randn(particles, observations, generator=g)).exp()
+    cluster = 1 + 5 * torch.rand(particles, observations, generator=g)
     cluster[:, ::2] = 1.0  # people who do not come in outbreaks
-    relative = 0.01 + 0.1 * torch.rand(particles, figures, generator=g)
+    relative = 0.01 + 0.1 * torch.rand(particles, observations, generator=g)
     return count, *(x.requires_grad_() for x in (mean, cluster, relative))
 
 

@@ -10,7 +10,7 @@ RUNS, DIM, POINTS = 30, 12, 80
 
 @pytest.fixture(scope="module")
 def known() -> PredictiveVariance:
-    """What runs around the origin taught of a quadratic."""
+    """What runs around the origin showed of a quadratic."""
     g = torch.Generator().manual_seed(1)
     x = torch.randn(RUNS, DIM, generator=g, dtype=torch.float64)
     residual = torch.stack([x[:, 0] ** 2, x[:, 1] * x[:, 2], x.sum(1)], 1)

@@ -104,7 +104,7 @@ def test_derivatives_alone_give_the_quadratic_exactly(truth):
 
 
 def test_one_wide_coordinate_changes_what_each_place_does_to_its_own_output():
-    """How much room the data leave the places, and so where the wide one lies, hangs on such products alone."""
+    """How much room the data leave the places, and so where the wide one lies, depends on such products alone."""
     g = torch.Generator().manual_seed(3)
     places, runs, known, noise = 30, 120, 24, 0.1
     line = torch.cat([torch.full((places, 1), 0.5), torch.eye(places)], 1)

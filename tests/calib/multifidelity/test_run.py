@@ -72,5 +72,5 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(problem, tmp_path):
     own = problem[0]
     with pytest.raises(KeyboardInterrupt):
         sample(own, SETTINGS, Stopped(tmp_path, own.fingerprint))
-    again = sample(own, SETTINGS, Recorder(tmp_path, own.fingerprint))
-    assert torch.equal(again.drawn.chains.z, sample(own, SETTINGS).drawn.chains.z)
+    second = sample(own, SETTINGS, Recorder(tmp_path, own.fingerprint))
+    assert torch.equal(second.drawn.chains.z, sample(own, SETTINGS).drawn.chains.z)

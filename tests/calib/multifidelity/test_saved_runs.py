@@ -40,6 +40,6 @@ def test_runs_of_other_draws_are_made_again_and_foreign_files_refused(tmp_path, 
 
     with pytest.raises(KeyboardInterrupt):
         saved_runs(file, "p", z, 2, killed, lambda n, now: None)
-    with pytest.raises(CheckpointError, match="made from other figures"):
+    with pytest.raises(CheckpointError, match="made from other data"):
         saved_runs(file, "q", z, 2, simulate, lambda n, now: None)
     assert torch.equal(saved_runs(file, "p", 2 * z, 2, simulate, lambda n, now: None), simulate(2 * z, 0))

@@ -24,7 +24,7 @@ def case():
     return local, slope, shape @ shape.mT + 0.05**2 * torch.eye(M)
 
 
-def test_components_and_rest_are_the_covariance_of_the_strays(case):
+def test_components_and_rest_are_the_covariance_of_the_residuals(case):
     local, _, covariance = case
     found = shared_error(local, torch.ones(M), torch.zeros(M), 2)
     assert found.count == 2

@@ -5,8 +5,9 @@ import torch
 
 from calib._flows import make_flow
 from calib._gaussian_start import start_flow
-from calib.multifidelity._emulator import EmulatorSettings, fit_emulator
+from calib.multifidelity._emulator import EmulatorSettings
 from calib.multifidelity._warm_start import Outputs, cold_start, gauss_newton
+from tests.calib.multifidelity.emulators import fit_emulator
 
 DIM, OUT, SD = 4, 12, 0.1
 
@@ -34,10 +35,10 @@ def log_linear(noise=0.0, broken=False):
     return outputs, mean, precision
 
 
-def walk(outputs, iterations, particles=4, spread=0.0):
+def walk(outputs, iterations, particles=4, dispersion=0.0):
     state = cold_start(DIM, torch.zeros(1))
     for _ in range(iterations):
-        state = gauss_newton(outputs, state, particles=particles, seed=3, spread=spread)
+        state = gauss_newton(outputs, state, particles=particles, seed=3, dispersion=dispersion)
     return state
 
 
@@ -49,11 +50,11 @@ def test_reaches_the_mode_and_its_covariance():
     assert state.simulations == 24
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0])
-def test_the_pool_averages_chance_away(spread):
+@pytest.mark.parametrize("dispersion", [0.0, 1.0])
+def test_the_pool_averages_chance_away(dispersion):
     """Single runs scatter by 0.5, five times the noise of the data; the mean of the pool does not."""
     outputs, mean, precision = log_linear(noise=0.5)
-    off = [float((walk(outputs, n, particles=8, spread=spread).z - mean).norm()) for n in (2, 12)]
+    off = [float((walk(outputs, n, particles=8, dispersion=dispersion).z - mean).norm()) for n in (2, 12)]
     sd = torch.linalg.inv(precision).diagonal().sqrt()
     assert off[1] < 4 * float(sd.norm())
     assert off[1] < off[0]
