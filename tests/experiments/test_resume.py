@@ -1,7 +1,6 @@
 """A run killed without warning goes on with --resume and ends as if nothing had happened."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from calib._idata import datasets_of, load_inference_data
-from calib.multifidelity import WARM_START_FILE
+from calib.multifidelity import WARM_START_FILE, allowed_threads
 from tests.experiments.conftest import TINY, command
 
 WARM_START = f"{WARM_START_FILE}.safetensors"
@@ -43,7 +42,7 @@ def kill_when(moment, folder, arguments, patience=120.0):
     """Start the command in a process of its own and kill it, without warning, when the folder shows the moment."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.nz_calibration", *arguments, "--output", str(folder)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + patience
     try:
@@ -83,10 +82,12 @@ def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished):
     refused = command(*TINY, "--output", folder)
     assert refused.code == 2
     assert "resume it" in refused.last
-    result = command(*TINY, "--scores-only", "--resume", "--output", folder)
+    elsewhere = TINY[: TINY.index("--threads")]  # with the threads that it began with, whatever this process has
+    result = command(*elsewhere, "--scores-only", "--resume", "--output", folder)
     assert result.code == 0, result.stderr
     manifest = manifest_of(folder)
     assert manifest["status"] == "complete"
+    assert manifest["configuration"]["threads"] == 2 != allowed_threads()
     assert len(manifest["resumed"]) == 1
     assert manifest["simulations"]["warm_start"] == manifest_of(finished)["simulations"]["warm_start"]
     assert {p.name for p in folder.glob(".*")} <= {".lock"}  # no half-written files of the killed run

@@ -25,9 +25,7 @@ for days in (10, 120):  # the peak so far: the shorter run first
     ("backend", "estimator"), [("reference", "local-score"), ("compiled", "local-score"), ("compiled", "removals")]
 )
 def test_memory_is_flat_in_days(backend, estimator):
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, backend, estimator], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PROBE, backend, estimator], capture_output=True, text=True, check=True)
     agents, short, long = (float(x) for x in done.stdout.split())
     # a tape keeps at least one number for each agent and day: 8 bytes x 90,000 agents x 110 days is 75 MiB
     assert long - short < 0.4 * 8 * agents * 110 / 2**20

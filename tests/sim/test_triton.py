@@ -59,7 +59,9 @@ past = _reference.run(c, rates, 3, torch.arange(2))
 """
 
 
-SAME = WORLD + """
+SAME = (
+    WORLD
+    + """
 ours = _triton.run(c, rates, 3, torch.arange(2))
 assert ours.incidence.sum() > 300
 # the draws are the same bits: only a draw within 1e-7 of its probability could fall otherwise
@@ -83,6 +85,7 @@ pairs = zip(bar.tensors(), tangents.tensors(), strict=True)
 reverse = sum((x[..., None] * dx).flatten(0, -2).sum(0) for x, dx in pairs)
 torch.testing.assert_close(forward, reverse, rtol=1e-4, atol=1e-4 * float(forward.abs().max()))
 """
+)
 
 COPIES = """
 import numpy as np
@@ -144,7 +147,7 @@ after = torch.tensor([0.0] * 3 + [0.5] * 4 + [1.1]) * torch.tensor([1.0, 1.2])[:
 c, streams = columns(population, CPU), torch.arange(2)
 assert min(c.pairs) > 1
 for again in (True, False):
-    rates = some_rates(population, days=12 if again else 5, infectious_days=2, level=1.5)  # the last rate is from the eighth day on
+    rates = some_rates(population, days=11 if again else 5, infectious_days=2, level=2.5)  # the last rate is from the eighth day on
     x = replace(
         rates,
         importation=rates.importation + 0.03,
@@ -195,16 +198,27 @@ print(json.dumps(said))
 """
 
 
-@pytest.fixture(scope="module")
-def failures():
-    """What went wrong in each, by one process with triton's interpreter: each text has names of its own."""
-    texts = {name: PRELUDE + text for name, text in INTERPRETED.items()}
+def failures_of(texts):
+    """What went wrong in each text, run after the prelude in one process with triton's interpreter; each has names of its own."""
+    texts = {name: PRELUDE + text for name, text in texts.items()}
     done = subprocess.run(
         [sys.executable, "-c", EACH], input=json.dumps(texts), capture_output=True, text=True,
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def interpreted(text):
+    """Run statements after the prelude with triton's interpreter."""
+    failure = failures_of({"statements": text})["statements"]
+    assert not failure, failure[-3000:]
+
+
+@pytest.fixture(scope="module")
+def failures():
+    """Of all, by one process: it imports and compiles once."""
+    return failures_of(INTERPRETED)
 
 
 @pytest.mark.parametrize("name", INTERPRETED)
