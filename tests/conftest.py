@@ -8,11 +8,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numba
 import pytest
-import torch
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
@@ -28,10 +28,6 @@ FIRST = (
 NEW_STUDY = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2")
 """Settings of the smallest run of the study that `posterity new` writes."""
 
-# also after Numba has started its own (`calib.numerics.kernel_threads`)
-numba.get_num_threads()
-torch.set_num_threads(1)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put some files first; the order within a file stays."""
@@ -39,8 +35,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """For fixtures of a module or the session: they are made before the fixture that sets the dtype of a test."""
+    import torch  # in functions: the process that only hands out tests never needs it
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads():
+    import numba
+    import torch
+
+    # also after Numba has started its own (`calib.numerics.kernel_threads`)
+    numba.get_num_threads()
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _float64():
+    import torch
+
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

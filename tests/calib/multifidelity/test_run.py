@@ -8,6 +8,7 @@ from torch.distributions import LogNormal, Normal
 
 from calib import FitConfig, Parameter, ParameterSpace
 from calib.multifidelity import Fidelity, Problem, Recorder, Settings, Stream, observe, sample
+from tests.conftest import double_precision
 
 D, M = 3, 12
 SETTINGS = Settings(
@@ -52,7 +53,8 @@ def problem():
 @pytest.fixture(scope="module")
 def whole(problem):
     """A run that nothing stopped."""
-    return sample(problem[0], SETTINGS)
+    with double_precision():
+        return sample(problem[0], SETTINGS)
 
 
 def test_posterior_is_the_closed_form_with_the_level_of_the_high_fidelity(problem, whole):
