@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calib import without_missing
-from calib.multifidelity import WARM_START_FILE
+from calib.multifidelity import WARM_START_FILE, allowed_threads
 from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
 
@@ -211,6 +211,17 @@ def test_the_same_run_again(finished):
     assert "holds this run already (status complete" in sentence
     assert "resume it, name another output folder, or remove" in sentence
     assert content(finished) == before
+
+
+def test_threads_are_part_of_a_run_and_kept_when_it_is_resumed(tmp_path, finished):
+    sentence, _ = refused(*TINY, "--threads", "3", "--output", finished)
+    assert "holds another run (threads = 1 there and 3 here" in sentence
+    folder = shutil.copytree(finished, tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["configuration"]["threads"] = 1 + allowed_threads()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    sentence, _ = refused(*TINY[: TINY.index("--threads")], "--output", folder)
+    assert "holds this run already" in sentence
 
 
 def test_a_damaged_manifest(tmp_path, finished):
