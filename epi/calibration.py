@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from calib import CheckpointError, RunFolder, Team
+from calib import CheckpointError, RunFolder, RunFolderError, Team
+from calib.multifidelity import allowed_threads
 from epi.data import EpidemicData
 from epi.inference import distribute, setup
 from epi.inference.settings import FREE, Config, make_config
@@ -66,6 +67,8 @@ def calibrate_study(
                 distribute.work(config, data, team)
                 return None
         folder = output or default_folder(declared.name, smoke=smoke, synthetic=config.synthetic is not None)
+        if config.threads is None:
+            config = config.model_copy(update={"threads": _threads_of(folder) or allowed_threads()})
         run = RunFolder.create(
             folder, declared.name, config.identity(), config.seed, device_name(config.device), resume=resume, free=FREE
         )
@@ -75,6 +78,17 @@ def calibrate_study(
     finally:
         if team is not None and not team.rank:
             team.release()
+
+
+def _threads_of(folder: Path) -> int | None:
+    """Threads with which the run in a folder began: it is resumed with as many, whatever the machine has now."""
+    if not (folder / "manifest.json").is_file():
+        return None
+    try:
+        threads = RunFolder.open(folder).manifest["configuration"].get("threads")
+    except RunFolderError:
+        return None  # said when the folder is opened to be written
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def default_folder(name: str, *, smoke: bool = False, synthetic: bool = False) -> Path:

@@ -46,6 +46,7 @@ from calib.multifidelity._start import FILE as WARM_START_FILE  # noqa: F401
 from calib.multifidelity._start import load_warm_start as load_warm_start
 from calib.multifidelity._start import warm_start as warm_start
 from calib.multifidelity._threads import MAX_THREADS as MAX_THREADS
+from calib.multifidelity._threads import allowed_threads as allowed_threads
 from calib.multifidelity._threads import several_threads as several_threads
 from calib.multifidelity._warm_start import WarmStart as WarmStart
 

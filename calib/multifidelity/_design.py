@@ -99,7 +99,7 @@ def explore(
             new = tuple(torch.cat(pair) for pair in zip(before, new, strict=True))  # type: ignore[assignment]
         pool = Pool(*new, flow.state_dict(), number + 1)
         save_pool(pool, recorder)
-        with recorder.phase(f"learn_{number + 1}"), several_threads():
+        with recorder.phase(f"learn_{number + 1}"), several_threads(settings.threads):
             posterior = replace(posterior, emulator=pool.emulator(problem, warm))
         flow.requires_grad_(True)
     report_emulator(posterior, recorder)

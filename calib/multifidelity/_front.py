@@ -19,6 +19,7 @@ from calib.multifidelity._given import GivenLikelihood
 from calib.multifidelity._problem import Fidelity, Problem
 from calib.multifidelity._run import Result, sample
 from calib.multifidelity._settings import Settings
+from calib.multifidelity._threads import allowed_threads
 from calib.multifidelity._verdict import judge
 
 PILOT = 8  # runs at draws of the prior that show the outputs
@@ -89,6 +90,7 @@ def by_multifidelity(task: Task, noise: Pilot | None) -> tuple[Fitted, Calibrati
     drawn = found.drawn.chains.draws(DRAWN, generator)[:, :dim]
     flow = found.flow if task.flow == "auto" and _is_gaussian(drawn) else flow_at(task.flow, drawn, task.seed)
     told, verdict = _report(found, source.cost, dim)
+    told["threads"] = settings.threads
     return Fitted(flow, None, None, told), verdict
 
 
@@ -136,7 +138,7 @@ def settings_for(budget: int, dim: int, cost: int, seed: int) -> Settings:
         )
     return Settings(
         seed=seed, warm_steps=WARM_STEPS, warm_runs=warm, level_runs=0, round_runs=runs, round_jacobians=max(4, runs // 4),
-        jacobian_batch=MAX_RUNS, held_out_runs=held_out,
+        jacobian_batch=MAX_RUNS, held_out_runs=held_out, threads=allowed_threads(),
     )  # fmt: skip
 
 

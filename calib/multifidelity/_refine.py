@@ -107,7 +107,7 @@ def refine(
         pool, z=torch.cat([pool.z, at[good]]), values=torch.cat([pool.values, values[good]]), rounds=number + 1
     )
     save_pool(pool, recorder)
-    with recorder.phase(f"learn_{number + 1}"), several_threads():
+    with recorder.phase(f"learn_{number + 1}"), several_threads(settings.threads):
         posterior = replace(posterior, emulator=pool.emulator(posterior.problem, warm))
     report_emulator(posterior, recorder)
     return posterior, pool

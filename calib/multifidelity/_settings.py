@@ -27,6 +27,8 @@ class Settings:
         held_out_runs: fresh runs at posterior draws that the emulator is compared with.
         flow: family of the flow that gives the chains their coordinates; it must have a full-rank layer.
         fit: of that flow.
+        threads: of tensor operations while the emulator is fitted; None for `allowed_threads()`. Another number gives other last bits, and
+            so other draws of the same posterior.
     """
 
     seed: int = 0
@@ -44,6 +46,7 @@ class Settings:
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(particles=64, warmup_steps=10, stop=StopRule(min_steps=300, min_window=150))
     )
+    threads: int | None = None
 
     @property
     def first_steps(self) -> int:

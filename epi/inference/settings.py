@@ -52,6 +52,8 @@ class Config(BaseModel):
         prior_draws: simulations of the prior predictive.
         streams: what the likelihood sees, options of the study.
         synthetic: calibrate observations simulated from this seed's draw of the prior instead of the real ones.
+        threads: of tensor operations while the emulator is fitted, written into the manifest: another number gives other last bits. None: as
+             many as the machine has, at most 8 and at most `OMP_NUM_THREADS`; a run that is resumed keeps the number it began with.
         scores_only: end with forecast and scores: no derivatives of the forecast, so no ranking; no plots, no report.
         smoke: a run that touches everything and fits nothing well.
     """
@@ -88,6 +90,7 @@ class Config(BaseModel):
     noise_runs: int = Field(default=16, ge=4)
     streams: tuple[str, ...] = Field(min_length=1)
     synthetic: int | None = None
+    threads: int | None = Field(default=None, ge=1)
     scores_only: bool = False
     smoke: bool = False
     data: str | None = None

@@ -117,7 +117,7 @@ class Study:
         return Settings(
             seed=c.seed, warm_steps=c.warm_start, warm_runs=c.warm_particles, level_runs=c.level_runs, rounds=c.rounds,
             round_runs=c.round_runs, round_jacobians=c.round_jacobians, jacobian_batch=c.warm_particles, chain_draws=c.chain_draws,
-            flow=c.flow, fit=fit_settings(c, local=True),
+            flow=c.flow, fit=fit_settings(c, local=True), threads=c.threads,
         )  # fmt: skip
 
     def recorder(self, run: RunFolder, console: Console) -> RunRecorder:

@@ -106,6 +106,13 @@ def main(
     max_seconds: Annotated[
         float | None, typer.Option(help="Time limit of the fit; default 300.", rich_help_panel=INFERENCE)
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads while the emulator is fitted; default those of the machine, up to 8. Another number gives other last bits.",
+            rich_help_panel=INFERENCE,
+        ),
+    ] = None,
     scores_only: Annotated[
         bool,
         typer.Option(
@@ -132,8 +139,8 @@ def main(
             "streams": streams, "synthetic": synthetic, "scale": scale, "level_scale": level_scale, "balance": balance, "seed": seed,
             "gradient": gradient, "estimator": estimator,
             "flow": flow, "particles": particles, "learning_rate": learning_rate, "warm_start": warm_start,
-            "average": average, "max_steps": max_steps, "max_seconds": max_seconds, "draws": draws, "jacobian_draws": jacobian_draws,
-            "scores_only": scores_only or None, "data": str(data) if data else None,
+            "average": average, "max_steps": max_steps, "max_seconds": max_seconds, "threads": threads, "draws": draws,
+            "jacobian_draws": jacobian_draws, "scores_only": scores_only or None, "data": str(data) if data else None,
         }  # fmt: skip
         values = _from_file(settings) | {k: v for k, v in given.items() if v is not None}
         quiet_console = Console(stderr=True, quiet=True)

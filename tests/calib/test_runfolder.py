@@ -1,10 +1,8 @@
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -142,26 +140,32 @@ def test_errors_are_one_sentence_and_value_errors(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-OTHER = """
-import sys, time
-from calib import RunFolder
-run = RunFolder.create(sys.argv[1], "s", {"scale": 0.02, "bands": (1, 2), "minutes": 10}, 1, resume=True)
-with run.running(), run.phase("fit"):
-    print("started", flush=True)
-    time.sleep(60)
-"""
+def sleep_in_a_run(path, started):
+    run = create(path, resume=True)
+    with run.running(), run.phase("fit"):
+        started.set()
+        time.sleep(60)
 
 
-def other_process(path):
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", OTHER, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
-    )
-    assert process.stdout.readline() == "started\n"
-    return process
+@pytest.fixture
+def other_process():
+    """Starts a process that is in the middle of a run: forked, so that it imports nothing anew."""
+    context, processes = multiprocessing.get_context("fork"), []
+
+    def start(path):
+        started = context.Event()
+        processes.append(context.Process(target=sleep_in_a_run, args=(path, started)))
+        processes[-1].start()
+        assert started.wait(60)
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join()
 
 
-def test_two_processes_in_one_folder_are_refused_and_a_dead_owner_is_followed(tmp_path):
+def test_two_processes_in_one_folder_are_refused_and_a_dead_owner_is_followed(tmp_path, other_process):
     path = tmp_path / "run"
     process = other_process(path)
     before = (path / "manifest.json").read_bytes()
@@ -169,7 +173,7 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_owner_is_followed(tm
         create(path, resume=True)
     assert (path / "manifest.json").read_bytes() == before
     process.kill()
-    process.communicate()
+    process.join()
     (path / ".posterior.abc.tmp.nc").write_text("half")  # as a kill inside a write leaves it
     run = create(path, resume=True)
     assert f"An earlier process {process.pid}" in run.manifest["notices"][0]
@@ -180,11 +184,12 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_owner_is_followed(tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_leave_a_true_manifest_and_a_folder_that_can_be_resumed(tmp_path, number):
+def test_signals_leave_a_true_manifest_and_a_folder_that_can_be_resumed(tmp_path, other_process, number):
     path = tmp_path / "run"
     process = other_process(path)
-    process.send_signal(number)
-    process.communicate(timeout=20)
+    os.kill(process.pid, number)
+    process.join(timeout=20)
+    assert process.exitcode != 0
     manifest = read(path)
     assert manifest["status"] == "interrupted"
     assert manifest["error"] == f"ended by {number.name}"

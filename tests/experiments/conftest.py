@@ -1,7 +1,5 @@
 """A tiny New Zealand and a tiny finished run, made once for all tests of the study."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +16,13 @@ from epi.model.observation import make_observation
 from epi.model.transmission import make_context
 from epi.population.build import build_population
 from experiments.nz_calibration.__main__ import main
+from tests.conftest import double_precision, shared_folder
 from tests.experiments import nz
 
 SCALE = 0.002
 TINY = (
     "--smoke", "--scale", str(SCALE), "--particles", "4", "--warm-start", "2", "--draws", "10",
-    "--max-steps", "6", "--max-seconds", "600",
+    "--level-scale", "0.004", "--max-steps", "6", "--max-seconds", "600", "--threads", "1",
 )  # fmt: skip
 """Settings of the smallest run that does everything; steps decide when its fit ends, not time."""
 
@@ -37,17 +36,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow"))
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    """Fixtures of the session are made before the fixture that sets the dtype of a test."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def command(*arguments: object) -> SimpleNamespace:
@@ -86,7 +74,7 @@ def tiny(epidemic_data):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id) -> Path:
     """The folder of an undisturbed tiny run, one for all processes that test side by side; tests copy it and leave it alone."""
-    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    shared = shared_folder(tmp_path_factory, worker_id)
     folder, done = shared / "undisturbed", shared / "undisturbed.done"
     with FileLock(shared / "undisturbed.lock"):
         if not done.exists():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calib import without_missing
-from calib.multifidelity import WARM_START_FILE
+from calib.multifidelity import WARM_START_FILE, allowed_threads
 from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
 
@@ -213,6 +213,17 @@ def test_the_same_run_again(finished):
     assert content(finished) == before
 
 
+def test_threads_are_part_of_a_run_and_kept_when_it_is_resumed(tmp_path, finished):
+    sentence, _ = refused(*TINY, "--threads", "3", "--output", finished)
+    assert "holds another run (threads = 1 there and 3 here" in sentence
+    folder = shutil.copytree(finished, tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["configuration"]["threads"] = 1 + allowed_threads()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    sentence, _ = refused(*TINY[: TINY.index("--threads")], "--output", folder)
+    assert "holds this run already" in sentence
+
+
 def test_a_damaged_manifest(tmp_path, finished):
     folder = shutil.copytree(finished, tmp_path / "run")
     text = (folder / "manifest.json").read_text()
@@ -245,8 +256,12 @@ def one_byte_changed(file):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("checkpoint.safetensors", cut_short), ("checkpoint.safetensors", emptied), ("checkpoint.safetensors", one_byte_changed),
-        (WARM_START, cut_short), (WARM_START, emptied), (WARM_START, one_byte_changed),
+        ("checkpoint.safetensors", one_byte_changed), (WARM_START, cut_short),
+        # each resumes a run up to the damage; `tests/calib` reads files damaged in each way
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+            ("checkpoint.safetensors", cut_short), ("checkpoint.safetensors", emptied), (WARM_START, emptied),
+            (WARM_START, one_byte_changed),
+        )),
     ],
 )  # fmt: skip
 def test_damaged_work_of_a_killed_run(tmp_path, finished, name, damage):

@@ -40,17 +40,27 @@ def study(finished, tmp_path_factory):
         return _study.build(config, _study.read_data(config), run, QUIET)
 
 
-@pytest.fixture
-def fitted(study, finished, tmp_path):
-    """Likelihood, flow and folder of the tiny run, as they were when its draws began."""
-    run = RunFolder.create(tmp_path / "run", "nz_calibration", study.config.identity(), study.config.seed)
+@pytest.fixture(scope="module")
+def learnt(study, finished, tmp_path_factory):
+    """Pool, warm start and emulator of the tiny run, as they were when its draws began."""
+    run = RunFolder.create(tmp_path_factory.mktemp("learnt") / "run", "nz_calibration", study.config.identity(), 0)
     for name in (ROUNDS_FILE, WARM_START_FILE):
         shutil.copy(finished / f"{name}.safetensors", run.path)
     recorder = study.recorder(run, QUIET)
     # should runs have followed chains of the tiny run, they count as runs of its rounds
-    pool = replace(load_pool(recorder), rounds=study.config.rounds)
+    pool, warm = replace(load_pool(recorder), rounds=study.config.rounds), load_warm_start(recorder)
+    with double_precision():
+        return pool, run.path / f"{WARM_START_FILE}.safetensors", pool.emulator(study.problem, warm)
+
+
+@pytest.fixture
+def fitted(study, learnt, tmp_path):
+    """Likelihood, flow and folder of the tiny run, as they were when its draws began."""
+    pool, warm_start, emulator = learnt
+    run = RunFolder.create(tmp_path / "run", "nz_calibration", study.config.identity(), study.config.seed)
+    shutil.copy(warm_start, run.path)
+    recorder = study.recorder(run, QUIET)
     save_pool(pool, recorder)
-    emulator = pool.emulator(study.problem, load_warm_start(recorder))
     flow = make_flow(
         study.config.flow,
         study.space.dim,

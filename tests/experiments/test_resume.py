@@ -17,6 +17,8 @@ from tests.experiments.conftest import TINY, command
 WARM_START = f"{WARM_START_FILE}.safetensors"
 
 ROOT = Path(__file__).parents[2]
+PLAIN = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+"""A reader's environment: as many threads as there are cores, where this process has one."""
 
 
 def phases(folder):
@@ -43,7 +45,7 @@ def kill_when(moment, folder, arguments, patience=120.0):
     """Start the command in a process of its own and kill it, without warning, when the folder shows the moment."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.nz_calibration", *arguments, "--output", str(folder)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env=PLAIN, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + patience
     try:

@@ -1,43 +1,40 @@
 """The command line and the public package, on the study that `posterity new` writes."""
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import posterity
+from posterity._app import main
 from posterity._packages import claim_packages
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-SMALL = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "posterity", *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+    """A command in this process: exit code and what it printed."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as end:
+            code = end.code or 0
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a new study, and a file `sim.py` of the user's own in the way."""
-    folder = tmp_path_factory.mktemp("user")
-    (folder / "sim.py").write_text("raise RuntimeError('the file of the user was imported')\n")
-    made = run("new", "my_study", cwd=folder)
-    assert made.returncode == 0, made.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(place):
-    done = run("calibrate", "my_study", *SMALL, "-o", "run", "--json", cwd=place)
-    assert done.returncode == 0, done.stderr
-    return place / "run", json.loads(done.stdout)
+@pytest.fixture
+def place(new_study, tmp_path):
+    """A copy of the folder of a user with a new study and its finished run."""
+    return shutil.copytree(new_study[0], tmp_path / "user")
 
 
 def test_help_lists_commands_and_imports_nothing_heavy(tmp_path):
@@ -70,17 +67,18 @@ def test_a_new_study_is_valid(place):
     assert "Traceback" not in broken.stderr
 
 
-def test_a_new_study_is_calibrated_at_once_whatever_is_called_sim(finished):
-    folder, said = finished
+def test_a_new_study_is_calibrated_at_once_whatever_is_called_sim(new_study):
+    place, said = new_study
+    folder = place / "run"
+    assert "imported" in (place / "sim.py").read_text()
     assert said["status"] == "complete"
     assert (folder / "report.html").stat().st_size > 10_000
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["study"] == "my_study"
 
 
-def test_commands_on_a_finished_run(finished):
-    folder, _ = finished
-    place = folder.parent
+def test_commands_on_a_finished_run(place):
+    folder = place / "run"
     shown = run("forecast", "run", "--json", cwd=place)
     assert shown.returncode == 0, shown.stderr
     rows = json.loads(shown.stdout)["rows"]
@@ -98,9 +96,9 @@ def test_commands_on_a_finished_run(finished):
     assert "Traceback" not in absent.stderr
 
 
-def test_the_public_package(finished):
+def test_the_public_package(new_study):
     assert set(posterity.__all__) <= set(dir(posterity))
-    opened = posterity.open_run(finished[0])
+    opened = posterity.open_run(new_study[0] / "run")
     assert opened.status == "complete"
     assert len(opened.forecast.table)
     assert opened.forecast.plot().axes

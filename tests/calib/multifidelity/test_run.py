@@ -8,6 +8,7 @@ from torch.distributions import LogNormal, Normal
 
 from calib import FitConfig, Parameter, ParameterSpace
 from calib.multifidelity import Fidelity, Problem, Recorder, Settings, Stream, observe, sample
+from tests.conftest import double_precision
 
 D, M = 3, 12
 SETTINGS = Settings(
@@ -49,9 +50,15 @@ def problem():
     return own, mean, torch.linalg.inv(precision).diagonal().sqrt()
 
 
-def test_posterior_is_the_closed_form_with_the_level_of_the_high_fidelity(problem):
-    own, mean, sd = problem
-    found = sample(own, SETTINGS)
+@pytest.fixture(scope="module")
+def whole(problem):
+    """A run that nothing stopped."""
+    with double_precision():
+        return sample(problem[0], SETTINGS)
+
+
+def test_posterior_is_the_closed_form_with_the_level_of_the_high_fidelity(problem, whole):
+    (_, mean, sd), found = problem, whole
     z = found.drawn.chains.z.flatten(0, 1)[:, :D]
     assert float(((z.mean(0) - mean) / sd).abs().max()) < 0.2
     assert float((z.std(0) / sd).log().abs().max()) < 0.15
@@ -68,9 +75,9 @@ class Stopped(Recorder):
         return super().phase(name)
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(problem, tmp_path):
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(problem, whole, tmp_path):
     own = problem[0]
     with pytest.raises(KeyboardInterrupt):
         sample(own, SETTINGS, Stopped(tmp_path, own.fingerprint))
     second = sample(own, SETTINGS, Recorder(tmp_path, own.fingerprint))
-    assert torch.equal(second.drawn.chains.z, sample(own, SETTINGS).drawn.chains.z)
+    assert torch.equal(second.drawn.chains.z, whole.drawn.chains.z)

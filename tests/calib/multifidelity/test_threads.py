@@ -4,7 +4,7 @@ import numba
 import pytest
 import torch
 
-from calib.multifidelity import MAX_THREADS, several_threads
+from calib.multifidelity import MAX_THREADS, allowed_threads, several_threads
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,11 @@ def test_several_in_the_block_alone(monkeypatch, kernels, allowed, count):
     monkeypatch.setattr(numba, "get_num_threads", lambda: kernels)
     monkeypatch.setenv("OMP_NUM_THREADS", allowed)
     torch.set_num_threads(1)
+    assert allowed_threads() == count
     with several_threads():
         assert torch.get_num_threads() == count
+    with several_threads(3):
+        assert torch.get_num_threads() == 3
     assert torch.get_num_threads() == 1
 
 
