@@ -181,8 +181,8 @@ def derivative_sensitivity(
     scale = np.where(variance > 0, variance, np.nan)[:, None]
     share, bound = rows @ part / scale, rows @ nu / scale
     mean = rows @ both
-    variance = np.maximum(rows @ both**2 - mean**2, 0)
-    lower = (mean**2 - variance / (count - 1)) / scale
+    squares = np.maximum(rows @ both**2 - mean**2, 0)
+    lower = (mean**2 - squares / (count - 1)) / scale
     explained = share.sum(1)
     steps = tuple(sorted({max(LEAST_DRAWS, round(count * k / 8)) for k in range(1, 9)}))
     path, width, top = _path(part, a, b, steps, generator)
