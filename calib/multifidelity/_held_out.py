@@ -7,6 +7,9 @@ from torch import Tensor
 
 from calib.multifidelity._posterior import EmulatorPosterior
 
+FAR = 4.0
+"""Stated standard deviations above a mean that is too small to be compared, from which on a run tells against the emulator."""
+
 
 def held_out(posterior: EmulatorPosterior, z: Tensor, outputs: Tensor) -> dict[str, float | int]:
     """How far runs lie from the emulator in the outputs compared, over the standard deviation that it states for a run there.
@@ -24,16 +27,16 @@ def held_out(posterior: EmulatorPosterior, z: Tensor, outputs: Tensor) -> dict[s
     fitted, problem = posterior.fitted, posterior.problem
     run = outputs[:, problem.observations.which]
     mean, predictive, noise = fitted.predict_factors(z)
+    stated = (noise * (1 + predictive[:, None])).sqrt()
     if fitted.link == "log":
-        # the logarithms of small means are off by the floor: such means are held at the bound, where a large run still counts against them
-        least = max(problem.compared_from, problem.floor, torch.finfo(mean.dtype).tiny)
-        large = torch.maximum(run, mean) > least
-        off = torch.where(large, run.clamp_min(problem.floor).log() - mean.clamp_min(least).log(), 0.0)
+        tiny = torch.finfo(mean.dtype).tiny  # of a mean that underflows
+        off = run.clamp_min(max(problem.floor, tiny)).log() - mean.clamp_min(tiny).log()
+        # logarithms of small means are off by the floor: these count only where a run lies far above them
+        compared = (mean > problem.compared_from) | ((run > problem.compared_from) & (off > FAR * stated))
     else:
-        off, large = run - mean, torch.ones_like(mean, dtype=torch.bool)
-    stated = noise * (1 + predictive[:, None])
-    count = large.sum(1).clamp_min(1)
-    ratio, size = ((x.sum(1) / count).sqrt() for x in (off**2 / stated, off**2))
+        off, compared = run - mean, torch.ones_like(mean, dtype=torch.bool)
+    off, count = torch.where(compared, off, 0.0), compared.sum(1).clamp_min(1)
+    ratio, size = ((x.square().sum(1) / count).sqrt() for x in (off / stated, off))
     return {
         "draws": len(z),
         "median": float(ratio.median()),

@@ -107,7 +107,7 @@ class Problem:
         feature_map: features in which linked outputs are nearly straight lines.
         link: "log" for positive outputs that grow multiplicatively, else "identity".
         floor: with the log link the smallest output that the likelihood tells from zero.
-        compared_from: with the log link, outputs below it count as it where held-out runs are compared with the emulator.
+        compared_from: with the log link, expected outputs from which on held-out runs are compared with the emulator.
         wanted: `[M]` mask of outputs whose curvature is fitted; None for all.
         people_per_agent: `[M]` for the fidelity of the values, variance of a run's residual over that of the real system; None for 1.
         smear: with the log link, whether the emulator's intercept is that of the mean of runs, or of their median: what the real system

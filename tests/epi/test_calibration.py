@@ -10,15 +10,13 @@ from epi.outputs.run_files import RunFiles
 
 def test_a_new_study_is_calibrated_and_reported(new_study):
     folder = new_study[0] / "run"
-    scores, figures = (
-        json.loads((folder / "scores.json").read_text()),
-        {path.stem for path in (folder / "figures").glob("*.png")},
-    )
+    scores = json.loads((folder / "scores.json").read_text())
+    plots = {path.stem for path in (folder / "figures").glob("*.png")}
     assert set(scores) == {"cases_county", "admissions_age"}
     assert np.isfinite(scores["cases_county"]["overall"]["1-4"]["wis"])
-    assert "forecast_districts" in figures
-    assert "forecast_wastewater" not in figures  # the study has none
-    assert {"reproduction_numbers", "infections_and_cases", "attack_rates"} <= figures
+    assert "forecast_regions" in plots
+    assert "forecast_wastewater" not in plots  # the study has none
+    assert {"reproduction_numbers", "infections_and_cases", "attack_rates"} <= plots
     files = RunFiles(folder)
     assert files.study.name == "my_study"
     infections = files.derived[(files.derived.quantity == "infections") & (files.derived.by == "county")]

@@ -141,7 +141,7 @@ else:
     raise AssertionError("not refused")
 """
 
-AGAIN = """
+REINFECTION = """
 population = small_population(60, ages=1, archetypes=2, school=40, work=40)
 after = torch.tensor([0.0] * 3 + [0.5] * 4 + [1.1]) * torch.tensor([1.0, 1.2])[:, None]
 c, streams = columns(population, CPU), torch.arange(2)
@@ -182,7 +182,7 @@ INTERPRETED = {
     "same epidemic and same gradient as the reference": SAME,
     "waning infectiousness, copies and no venues": COPIES,
     "a household in two regions is refused": REFUSED,
-    "reinfection and waning as the reference": AGAIN,
+    "reinfection and waning as the reference": REINFECTION,
     "more infections than agents": MORE,
 }
 EACH = """
