@@ -22,7 +22,7 @@ from tests.experiments import nz
 SCALE = 0.002
 TINY = (
     "--smoke", "--scale", str(SCALE), "--particles", "4", "--warm-start", "2", "--draws", "10",
-    "--level-scale", "0.004", "--max-steps", "6", "--max-seconds", "600", "--threads", "1",
+    "--max-steps", "6", "--max-seconds", "600", "--threads", "1",
 )  # fmt: skip
 """Settings of the smallest run that does everything; steps decide when its fit ends, not time."""
 
