@@ -138,7 +138,7 @@ def by_climb(task: Task) -> Fitted:
         return Fitted(found.flow, None, None, told)
     further = _fit(task, found.flow, left)
     both = {key: told[key] for key in ("simulations", "calls", "dropped")}
-    told |= {key: further.told[key] for key in ("weight", "stopped_because", "elbo")} | {"method": "climb, direct"}
+    told |= {key: further.told[key] for key in ("weight", "stopped_because", "elbo")} | {"method": "linearised-vi, vi"}
     return Fitted(further.flow, None, None, _plus(further.told | told | both, **{k: further.told[k] for k in both}))
 
 

@@ -41,7 +41,7 @@ def main(dim: int = 60) -> None:
     seconds = time.process_time() - started
     print("| method | runs | KL | seconds |\n| --- | --- | --- | --- |")
     print(
-        f"| climb, runs with Jacobians | {found.calls} | {divergence(found.flow, exact):.4f} | {seconds:.1f} |",
+        f"| linearised-vi, runs with Jacobians | {found.calls} | {divergence(found.flow, exact):.4f} | {seconds:.1f} |",
         flush=True,
     )
     problem = Problem(dim, lambda z, s, path: value(z @ design.T))

@@ -23,8 +23,8 @@ FIRST = (
     "sim/test_primitive.py", "calib/multifidelity/test_run.py", "sim/test_removals.py", "calib/multifidelity/test_front_door.py",
     # long files, so that neither process waits for the other at the end
     "experiments/test_command.py", "posterity/test_command.py", "experiments/test_resume.py", "experiments/test_refine.py",
-    "sim/test_triton.py", "experiments/test_what_if_doses.py", "experiments/test_method_comparison.py", "experiments/test_sensitivity_report.py",
-    "experiments/test_report.py",
+    "sim/test_triton.py", "experiments/test_what_if_doses.py", "experiments/test_method_comparison.py",
+    "experiments/test_sensitivity_report.py", "experiments/test_report.py",
 )  # fmt: skip
 """Files run first, in this order."""
 NEW_STUDY = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2")

@@ -152,7 +152,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=None, help="a folder with tables of your own")
     arguments = parser.parse_args()
     try:
-        data = load_data(load_study(arguments.study), arguments.epidemic_data)
+        data = load_data(load_study(arguments.study), arguments.data)
         begun = time.perf_counter()
         _, fit = build_population(data, arguments.scale, arguments.seed, balance=arguments.balance)
     except StudyError as error:

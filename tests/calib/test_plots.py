@@ -110,7 +110,7 @@ def test_other_plots(rng, weeks, tmp_path):
     for name, figure in plots.items():
         save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    assert any("stopped at step 180: settled" in text for text in texts(plots["elbo"]))
+    assert any("stopped at step 180: converged" in text for text in texts(plots["elbo"]))
     assert not any("Absent" in text for text in texts(plots["scores"]))
 
 

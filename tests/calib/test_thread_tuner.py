@@ -46,7 +46,7 @@ def test_the_threads_are_as_before_also_after_an_error():
     assert numba.get_num_threads() == before
 
 
-@pytest.mark.parametrize("room", ["calib._pace", "sim._compiled"])
+@pytest.mark.parametrize("room", ["calib._thread_tuner", "sim._compiled"])
 def test_the_threads_of_tensor_operations_stay_what_they_are(room):
     # Numba starts its threads once a process
     text = f"""

@@ -15,11 +15,11 @@ from tests.experiments.conftest import SCALE, double_precision, make_simulator
 
 
 @pytest.fixture(scope="module")
-def country(tiny, observations):
+def country(tiny, epidemic_data):
     """A larger population, on which the epidemic of the truth is simulated."""
     with double_precision():
-        population, _ = build_population(observations, 4 * SCALE, seed=0)
-        return make_simulator(observations, population, tiny.space, nz.LAST_WEEK)
+        population, _ = build_population(epidemic_data, 4 * SCALE, seed=0)
+        return make_simulator(epidemic_data, population, tiny.space, nz.LAST_WEEK)
 
 
 @pytest.fixture(scope="module")
