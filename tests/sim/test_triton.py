@@ -148,6 +148,7 @@ def test_a_household_in_two_regions_runs_and_its_local_score_is_refused():
 population = small_population(20, ages=1, archetypes=2)
 population = replace(population, group=population.group[::-1].copy())
 rates = some_rates(population, days=4)
+rates = replace(rates, importation=10 * rates.importation)
 c = columns(population, CPU)
 past, ours = (kernels.run(c, rates, 3, torch.arange(2)) for kernels in (_reference, _triton))
 assert torch.equal(ours.infected_on, past.infected_on) and past.incidence.sum() > 3

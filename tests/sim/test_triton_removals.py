@@ -55,24 +55,42 @@ def interpreted(text: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_the_kernels_are_the_reference_and_modes_are_transposes(again):
-    """Households, one of them in two regions, two venue layers, changing rates, behaviour, reinfection, two particles."""
-    interpreted(
-        f"""
-rates = everything(2, {again})
-past = _reference.run(c, rates, {1 if again else 5}, torch.arange(2))
-assert past.incidence.sum() >= 5 and bool(len(past.reinfections)) == {again}
+SAME = """
 cotangent = torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
 bar = _triton_removals.vjp(c, rates, past, cotangent)
 same(bar, _removals_reference.vjp(c, rates, past, cotangent))
 tangents = random_tangents(rates, 3)
 along = _triton_removals.jvp(c, rates, tangents, past)
+assert along.abs().max() > 0.1
 torch.testing.assert_close(along, _removals_reference.jvp(c, rates, tangents, past), rtol=1e-9, atol=1e-9)
 pairs = zip(bar.tensors(), tangents.tensors(), strict=True)
 reverse = sum((x[..., None] * dx).flatten(0, -2).sum(0) for x, dx in pairs)
 torch.testing.assert_close(torch.einsum("ptg,ptgq->q", cotangent, along), reverse, rtol=1e-9, atol=1e-9)
 """
+
+
+def test_the_kernels_are_the_reference_and_modes_are_transposes():
+    """Households, one of them in two regions, two venue layers, changing rates, behaviour, a reinfection."""
+    interpreted(
+        """
+rates = everything(1, True)
+past = _reference.run(c, rates, 1, torch.tensor([3]))
+assert past.incidence.sum() == 4 and len(past.reinfections) == 1
+"""
+        + SAME
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [False, True])
+def test_the_same_with_several_particles(again):
+    interpreted(
+        f"""
+rates = everything(4, {again})
+past = _reference.run(c, rates, 5, torch.arange(4))
+assert past.incidence.sum() > 8
+"""
+        + SAME
     )
 
 
@@ -100,20 +118,19 @@ same(bar, slow, 1e-5)
 def test_extreme_rates_and_cotangents():
     interpreted(
         """
-rates = everything(2, False)
+rates = everything(1, False)
 nobody = replace(rates, importation=0 * rates.importation)
 x, bar = gradient_of(population, nobody, 3, "triton")
 assert x.sum() == 0 and all(float(g.abs().sum()) == 0 for g in bar.tensors())
-for sure in (800.0, 1e10):  # a probability of one has no slope, and expm1 overflows
-    x, bar = gradient_of(population, replace(rates, importation=0 * rates.importation + sure), 3, "triton")
-    assert x[:, 0].sum() == 6 and all(float(g.abs().max()) == 0 for g in bar.tensors() if g.numel())
-weight = torch.ones_like(x)
+# a probability of one has no slope, and expm1 overflows
+x, bar = gradient_of(population, replace(nobody, importation=nobody.importation + 1e10), 3, "triton")
+assert x[:, 0].sum() == 3 and all(float(g.abs().max()) == 0 for g in bar.tensors() if g.numel())
+two = rates.map(lambda x: torch.cat([x, 0 * x]))  # the second particle infects nobody
+weight = torch.ones(2, *x.shape[1:])
 weight[1, 2, 0] = torch.nan
-_, bar = gradient_of(population, rates, 3, "triton", weight)
-_, slow = gradient_of(population, rates, 3, "reference", weight)
-for g, h in zip(bar.tensors(), slow.tensors()):
-    torch.testing.assert_close(g, h, equal_nan=True)
-    assert torch.isfinite(g[0]).all() and torch.isnan(g[1]).all()
+_, bar = gradient_of(population, two, 3, "triton", weight)
+assert all(torch.isfinite(g[0]).all() and torch.isnan(g[1]).all() for g in bar.tensors())
+assert bar.importation[0].abs().max() > 0.1
 _triton_removals.MOST_ATTEMPTS = _triton_removals.MOST_ATTEMPTS_EACH = 0
 try:
     gradient_of(population, rates, 3, "triton")
