@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 
 from torch import Tensor
@@ -25,7 +26,10 @@ _LOG = logging.getLogger("sim")
 
 @dataclass(frozen=True)
 class Removals:
-    """A backend's run, and all removals: in plain Python after the reference on the CPU, else in the kernels of the CPU."""
+    """A backend's run, and all removals: by kernels of the same backend, in plain Python after the reference on the CPU.
+
+    After the reference on another device, infections come to the CPU and its kernels compute the derivatives.
+    """
 
     plain: ModuleType
 
@@ -42,19 +46,27 @@ class Removals:
         return self._jvp(c, with_days(rates, days), with_days(tangents, days), longer)[:, days:]
 
     def _vjp(self, c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
-        if self._in_python(rates):
-            return _removals_reference.vjp(c, rates, epidemic, cotangent)
+        kernels = self._own_kernels(rates)
+        if kernels is not None:
+            bar: Rates = kernels.vjp(c, rates, epidemic, cotangent)
+            return bar
         bar = _removals.vjp(c, rates.map(Tensor.cpu), Epidemic(*(x.cpu() for x in epidemic)), cotangent.cpu())
         return bar.map(lambda x: x.to(cotangent.device))
 
     def _jvp(self, c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
-        if self._in_python(rates):
-            return _removals_reference.jvp(c, rates, tangents, epidemic)
+        kernels = self._own_kernels(rates)
+        if kernels is not None:
+            out: Tensor = kernels.jvp(c, rates, tangents, epidemic)
+            return out
         there = rates.map(Tensor.cpu), tangents.map(Tensor.cpu), Epidemic(*(x.cpu() for x in epidemic))
         return _removals.jvp(c, *there).to(rates.mixing.device)
 
-    def _in_python(self, rates: Rates) -> bool:
-        return self.plain is _reference and rates.mixing.device.type == "cpu"
+    def _own_kernels(self, rates: Rates) -> ModuleType | None:
+        """The module whose derivatives go with the run; None for those of the CPU."""
+        if self.plain is _reference:
+            return _removals_reference if rates.mixing.device.type == "cpu" else None
+        of_gpu = getattr(self.plain, "__name__", "") == "sim._triton"  # imported where triton is there
+        return import_module("sim._triton_removals") if of_gpu else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sim._columns import Columns
 from sim._random import day_key, stream_key, stream_keys
 from sim._reference import NEVER, Epidemic, Start
 from sim._triton_jvp import tangent
-from sim._triton_layout import Layout, layout
+from sim._triton_layout import Layout, layout, refuse_mixed
 from sim._triton_state import EVENTS, State, by_group, everywhere, infected_before, power, repeat, replay, single
 from sim.rates import COMMUNITY, Rates
 
@@ -127,7 +127,12 @@ def _forward(a: Layout, rates: Rates, seed: int, streams: Tensor, events: int) -
 
 
 def reverse(a: Layout, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
-    """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`."""
+    """Gradient of `sum(cotangent * incidence)` on a layout, as `_reference.vjp`.
+
+    Raises:
+        ValueError: a household has members in two regions.
+    """
+    refuse_mixed(a)
     x = rates.map(single)
     P, T, G = rates.particles, rates.days, len(a.group_size)
     s, reinfections = replay(a, rates, x, epidemic, wide=2)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sim import _triton_tangent as along
 from sim._reference import Epidemic, first_infection
-from sim._triton_layout import Layout
+from sim._triton_layout import Layout, refuse_mixed
 from sim._triton_state import Reinfections, State, check_memory, everywhere, power, repeat, replay, single
 from sim.rates import COMMUNITY, PERIOD, Rates
 
@@ -56,8 +56,10 @@ def tangent(a: Layout, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Ten
     """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions.
 
     Raises:
+        ValueError: a household has members in two regions.
         torch.OutOfMemoryError: the device does not hold the scores.
     """
+    refuse_mixed(a)
     x, dx = rates.map(single), tangents.map(single)
     P, T, G, Z = *rates.importation.shape, tangents.mixing.shape[-1]
     s, reinfections = replay(a, rates, x, epidemic)

@@ -31,6 +31,7 @@ class Layout:
         cell_start: `[G + 1]` int32, the cells of each group; cell_group, cell_archetype, cell_region: `[C]` int32.
         venue_start: `[V + 1]` int32; venue_weight: `[M]`, household_weight: `[H]`, sizes `[G]`, `[R]`: float32.
         household_bound, venue_bound: highest sum of weights over the members of one household, of one venue group.
+        mixed: whether a household has members in two regions.
     """
 
     agents: int
@@ -57,6 +58,7 @@ class Layout:
     households_in_region: Tensor
     household_bound: float
     venue_bound: float
+    mixed: bool
 
 
 _CACHE: WeakKeyDictionary[Columns, Layout] = WeakKeyDictionary()
@@ -72,10 +74,6 @@ def layout(c: Columns) -> Layout:
 def _build(c: Columns) -> Layout:
     N, K, device = len(c.group), int(c.archetype.max()) + 1, c.group.device
     region = c.region_of_group[c.group]
-    if bool((region != c.household_region[c.household]).any()):
-        raise ValueError(
-            "A household has members in two regions, which the GPU kernels do not carry; use backend='reference'."
-        )
     code, cell, number = torch.unique(c.group * K + c.archetype, return_inverse=True, return_counts=True)
     by_cell = torch.argsort(cell, stable=True)
     room = (number + ALIGN - 1) // ALIGN * ALIGN
@@ -137,7 +135,21 @@ def _build(c: Columns) -> Layout:
         households_in_region=c.households_in_region.float(),
         household_bound=float((c.household_weight * members_of).max()),
         venue_bound=float((weights * venue_size).max()) if len(weights) else 0.0,
+        mixed=bool((region != c.household_region[c.household]).any()),
     )
+
+
+def refuse_mixed(a: Layout) -> None:
+    """Refuse households in two regions to the kernels of the local score, which centre scores by region.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if a.mixed:
+        raise ValueError(
+            "A household has members in two regions, which the GPU kernels of estimator 'local-score' do not carry; use "
+            "estimator='removals', or backend='reference'."
+        )
 
 
 def repeated(a: Layout, copies: int) -> Layout:

@@ -38,7 +38,7 @@ class Config(BaseModel):
         gradient: "local" fits the flow with the Jacobians and values that the warm start kept, and simulates nothing more; "reverse" and
             "forward" then go on with fresh simulations in every step.
         estimator: of derivatives through infections: "removals" (unbiased), "local-score" (biased where an outbreak depends on few cases),
-            or "auto". All removals on a CPU; the local score on a GPU, which has no kernels of all removals.
+            or "auto" (`sim.epidemic`).
         flow: family of the guide.
         particles: simulations a step.
         learning_rate: of the fit.
@@ -141,7 +141,6 @@ def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Con
     values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
     if device == "cuda":
         values["jacobian_scale"] = SMOKE["scale"] if smoke else GPU_JACOBIAN_SCALE
-        values["estimator"] = "local-score"
     values |= {key: value for key, value in settings.items() if value is not None}
     declared = load_study(study)
     given = values.get("streams")

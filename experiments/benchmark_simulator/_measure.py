@@ -105,6 +105,10 @@ def measure(
     }
     if device.type == "cuda":
         row["kernels_ms"] = {"forward": _kernels(forward), "reverse": _kernels(lambda: reverse(past, cotangent))}
+        if copies == 1:
+            row |= _removals_on_gpu(columns(population, device), rates, past, cotangent, directions, repeats)
+            row["kernels_ms"] |= {"removals": row.pop("removals_kernels_ms")}
+            row["removals_over_forward"] = row["removals_seconds"] / seconds
     if directions and copies < 100:
         tangents = rates.map(lambda x: x[..., None].expand(*x.shape, directions).contiguous())
         row["directions"] = directions
@@ -126,14 +130,40 @@ def measure(
     return row
 
 
+def _removals_on_gpu(
+    c: Any, rates: Rates, past: Epidemic, cotangent: Tensor, directions: int, repeats: int
+) -> dict[str, Any]:
+    """Seconds and memory of all removals on a GPU: the gradient, and tangents in so many directions."""
+    from sim import _triton_removals
+
+    device = cotangent.device
+
+    def reverse() -> Rates:
+        return _triton_removals.vjp(c, rates, past, cotangent)
+
+    reverse()  # compiles
+    row: dict[str, Any] = {
+        "removals_seconds": _timed(reverse, device, repeats)[0],
+        "removals_peak_mib": _peak(reverse, device),
+        "removals_kernels_ms": _kernels(reverse),
+    }
+    if directions:
+        tangents = rates.map(lambda x: x[..., None].expand(*x.shape, directions).contiguous())
+        _triton_removals.jvp(c, rates, tangents, past)  # compiles
+        work = _timed(lambda: _triton_removals.jvp(c, rates, tangents, past), device, 1)
+        row["removals_forward_mode_seconds"] = work[0]
+    return row
+
+
 def agreement(agents: int, days: int, device: torch.device, seed: int, immunity: bool) -> dict[str, Any]:
     """The kernels of a GPU against the reference on the same device: same draws, so the same epidemic but for near ties.
 
     Returns:
         Attack rate, share of agents whose day of infection differs, relative difference of total incidence, and of each
-        rate's gradient and of tangents at the same epidemic (largest difference over largest entry).
+        rate's gradient and of tangents at the same epidemic (largest difference over largest entry): of the local score against the
+        reference, of all removals against the kernels of the CPU.
     """
-    from sim import _triton
+    from sim import _triton, _triton_removals
 
     population, _ = make_population(agents, seed)
     rates = make_rates(population, 2, days, device, torch.float64, immunity)
@@ -144,6 +174,9 @@ def agreement(agents: int, days: int, device: torch.device, seed: int, immunity:
     b = _reference.vjp(c, rates, theirs, weights.to(device))
     tangents = rates.map(lambda x: (x[..., None] * torch.arange(1, 4, device=device)).contiguous())
     along, along_too = (k.jvp(c, rates, tangents, theirs) for k in (_triton, _reference))
+    removals = _triton_removals.vjp(c, rates, theirs, weights.to(device))
+    here, there = rates.map(Tensor.cpu), type(theirs)(*(x.cpu() for x in theirs))
+    on_cpu = _removals.vjp(columns(population, torch.device("cpu")), here, there, weights)
     return {
         "agents": population.agents,
         "days": days,
@@ -154,6 +187,11 @@ def agreement(agents: int, days: int, device: torch.device, seed: int, immunity:
         "gradient_difference": {
             name: float((x - y).abs().max() / y.abs().max())
             for name, x, y in zip(Rates.__annotations__, a.tensors(), b.tensors(), strict=True)
+            if x.numel()
+        },
+        "removals_difference": {
+            name: float((x.cpu() - y).abs().max() / y.abs().max())
+            for name, x, y in zip(Rates.__annotations__, removals.tensors(), on_cpu.tensors(), strict=True)
             if x.numel()
         },
         "tangent_difference": float((along - along_too).abs().max() / along_too.abs().max()),

@@ -79,7 +79,7 @@ def main(
     estimator: Annotated[
         str | None,
         typer.Option(
-            help="Of derivatives: removals (default on a CPU), local-score (default on a GPU) or auto.",
+            help="Of derivatives: removals (default, unbiased), local-score or auto.",
             rich_help_panel=INFERENCE,
         ),
     ] = None,

@@ -133,8 +133,14 @@ torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
 REFUSED = """
 population = small_population(20, ages=1, archetypes=2)
 population = replace(population, group=population.group[::-1].copy())
+rates = some_rates(population, days=4)
+rates = replace(rates, importation=10 * rates.importation)
+c = columns(population, CPU)
+past, ours = (kernels.run(c, rates, 3, torch.arange(2)) for kernels in (_reference, _triton))
+assert torch.equal(ours.infected_on, past.infected_on) and past.incidence.sum() > 3
+leaf = rates.importation.requires_grad_()
 try:
-    sim.epidemic(population, some_rates(population, days=2), 1, backend="triton")
+    sim.epidemic(population, replace(rates, importation=leaf), 1, backend="triton", estimator="local-score").sum().backward()
 except ValueError as error:
     assert "two regions" in str(error)
 else:
@@ -181,7 +187,7 @@ same_tangents(c, rates, past)
 INTERPRETED = {
     "same epidemic and same gradient as the reference": SAME,
     "waning infectiousness, copies and no venues": COPIES,
-    "a household in two regions is refused": REFUSED,
+    "a household in two regions runs and its local score is refused": REFUSED,
     "reinfection and waning as the reference": REINFECTION,
     "more infections than agents": MORE,
 }
