@@ -5,8 +5,9 @@ import torch
 
 from calib._flows import make_flow
 from calib._gaussian_start import start_flow
-from calib.multifidelity._emulator import EmulatorSettings, fit_emulator
+from calib.multifidelity._emulator import EmulatorSettings
 from calib.multifidelity._warm_start import Outputs, cold_start, gauss_newton
+from tests.calib.multifidelity.emulators import fit_emulator
 
 DIM, OUT, SD = 4, 12, 0.1
 
