@@ -61,7 +61,8 @@ def over_gloo(party: Generator[Mail, Mail, Result]) -> Result:
                 dist.recv(data, other)
             inbox[other] = data.numpy().view(array.dtype)
         for work in works:
-            work.wait()
+            if work is not None:
+                work.wait()
         try:
             mail = party.send(inbox)
         except StopIteration as end:

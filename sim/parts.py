@@ -24,7 +24,7 @@ from sim._columns import Packed, columns
 from sim._compiled import _adjoints, _arrays, _no_adjoints
 from sim._compiled_day import Day, new_day, settle, spread
 from sim._compiled_uninfected import begin_anew, enter
-from sim._random import GOLDEN, MASK, day_key, stream_key
+from sim._random import GOLDEN, MASK, day_key, stream_key, uniform
 from sim._reference import NEVER
 from sim.population import Population
 from sim.rates import COMMUNITY, VENUES, Rates
@@ -32,7 +32,7 @@ from sim.rates import COMMUNITY, VENUES, Rates
 OWN = (0, 1, 2, 7)
 """Arrays of the rates whose adjoints people add to one by one: infectiousness, susceptibility, transmission, reinfection."""
 
-__all__ = ["Facts", "Part", "PartRun", "facts_of", "split"]
+__all__ = ["Facts", "Part", "PartRun", "facts_of", "split", "uniform_draws"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,3 +322,8 @@ class PartRun:
         w.FG[:] = mixing[q].T @ community / p.group_size
         aversionG[q] -= (to_response * day.response * memory).sum()
         w.AG[:] -= to_response * day.response * aversion[q]
+
+
+def uniform_draws(seed: int, stream: int, day: int, agents: int) -> NDArray[np.float64]:
+    """`[N]` the random numbers in [0, 1) by which `sim.epidemic` infects the agents on a day."""
+    return uniform(day_key(stream_key(seed, stream), day), torch.arange(agents)).numpy()

@@ -1,13 +1,19 @@
-"""An emulator and shared errors as tensors: both are public, and each site gets the rows of its own outputs."""
+"""An emulator and shared errors as tensors: both are public, and each site gets the rows of its own outputs.
+
+A site is asked at `[z, features of z]`, side by side, so that it need not know the feature map: its gradient in both is taken back to z by
+the coordinator.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from calib.multifidelity._emulator import Emulator, FeatureMap, Link
+from calib._slopes import with_back
+from calib.multifidelity._emulator import Emulator, FeatureMap, Link, identity
 from calib.multifidelity._predictive_variance import PredictiveVariance
 from calib.multifidelity._quadratic import QuadraticTerm
 from calib.multifidelity._shared_error import SharedError
@@ -34,7 +40,7 @@ def to_tensors(emulator: Emulator, errors: SharedError | None) -> dict[str, Tens
 def from_tensors(
     tensors: dict[str, Tensor], link: Link, feature_map: FeatureMap
 ) -> tuple[Emulator, SharedError | None]:
-    """Inverse of `to_tensors`."""
+    """Inverse of `to_tensors`, with a feature map."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
@@ -48,6 +54,34 @@ def from_tensors(
     emulator = Emulator(**part("mean/"), feature_map=feature_map, quadratic=quadratic, link=link)
     errors = part("errors/")
     return emulator, SharedError(**errors, link=link) if errors else None
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The feature map of points that carry their features behind the coordinates.
+
+    Attributes:
+        dim: number of coordinates D.
+    """
+
+    dim: int
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """`[*batch, E]` of `[*batch, D + E]`."""
+        return points[..., self.dim :]
+
+    def with_back(self, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The features and their reverse mode, as `calib._slopes` asks for it."""
+        return points[..., self.dim :], lambda by: torch.nn.functional.pad(by, (self.dim, 0))
+
+
+def with_features(feature_map: FeatureMap, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Points `[P, D]`, with their features behind them unless these are the coordinates, and how gradients there go back to z."""
+    if feature_map is identity:
+        return z, lambda by: by
+    features, back = with_back(feature_map, z)
+    dim = z.shape[1]
+    return torch.cat([z, features], 1), lambda by: by[:, :dim] + back(by[:, dim:].contiguous())
 
 
 def rows_of(errors: SharedError, which: Tensor) -> SharedError:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from calib.federated import _shares as shares
-from calib.federated._emulators import rows_of, to_tensors
+from calib.federated._emulators import rows_of, to_tensors, with_features
 from calib.federated._errors import SiteError, named
 from calib.federated._ledger import Ledger
 from calib.federated._messages import Message, pack, unpack, unraw
 from calib.federated._transport import Transport
-from calib.multifidelity._emulator import Emulator
+from calib.multifidelity._emulator import Emulator, FeatureMap, identity
 from calib.multifidelity._shared_error import SharedError
 
 Sums = Literal["plain", "secure"]
@@ -56,6 +56,7 @@ class Federation:
         self._transport, self._sums, self._seconds, self._patience = transport, sums, seconds, patience
         self._notice, self._numbers, self.ledger = notice, {"request": 0, "emulator": 0}, Ledger()
         self._bad, self._told = dict[str, int](), False
+        self._maps: dict[str, FeatureMap] = {}
         self.sites = transport.sites
         found = self._ask({name: pack("describe") for name in self.sites}, "describe")
         for name, site in found.items():
@@ -73,7 +74,13 @@ class Federation:
             self._ask({n: pack("peers", keys, order="\n".join(self.sites)) for n in self.sites}, "peers")
 
     def publish(
-        self, emulator: Emulator, errors: SharedError | None, columns: Mapping[str, Tensor], *, exact: bool = False
+        self,
+        emulator: Emulator,
+        errors: SharedError | None,
+        columns: Mapping[str, Tensor],
+        dim: int,
+        *,
+        exact: bool = False,
     ) -> str:
         """Send an emulator and shared errors to the sites.
 
@@ -81,17 +88,20 @@ class Federation:
             emulator: public.
             errors: that outputs share, or None.
             columns: `[F_s]` by site, which of the emulator's outputs are its own.
+            dim: number of coordinates D.
             exact: whether the emulator's own error is left out.
 
         Returns:
             The name by which densities are asked for.
         """
         key = self._next("emulator")
+        self._maps[key] = emulator.feature_map
         messages = {
             name: pack(
                 "emulator",
                 to_tensors(emulator.of(at), None if errors is None else rows_of(errors, at)),
                 emulator=key, link=emulator.link, exact="yes" if exact else "no",
+                coordinates="0" if emulator.feature_map is identity else str(dim),
             )
             for name, at in columns.items()
         }  # fmt: skip
@@ -106,10 +116,11 @@ class Federation:
         Raises:
             SiteError: a site does not answer, or no row of several requests was finite.
         """
-        given = {"z": z.double(), "drawn": drawn.double()}
+        points, back = with_features(self._maps[emulator], z.double())
+        given = {"z": points, "drawn": drawn.double()}
         rows = self._total("density", given, len(z), emulator=emulator, exact="yes" if exact else "no")
-        value, to_z, to_drawn = rows.split([1, z.shape[1], drawn.shape[1]], 1)
-        return value[:, 0], to_z, to_drawn
+        value, to_points, to_drawn = rows.split([1, points.shape[1], drawn.shape[1]], 1)
+        return value[:, 0], back(to_points), to_drawn
 
     def information(self, z: Tensor, mean: Tensor, jacobian: Tensor, variance: Tensor | None) -> Tensor:
         """Fisher information of all sites' data, `[P, D, D]`; arguments as of `Observations.information`."""

@@ -27,10 +27,12 @@ class FederatedObservations:
     Attributes:
         federation: asks the sites.
         public: by site, its observations without the data (`without_data`).
+        dim: number of coordinates D.
     """
 
     federation: Federation
     public: Mapping[str, Observations]
+    dim: int
 
     def __post_init__(self) -> None:
         for name, at in self.federation.which.items():
@@ -82,12 +84,12 @@ class FederatedObservations:
 
     def compiled(self, emulator: Emulator, errors: SharedError | None) -> AskedSites:
         """See `Observations`: the likelihood by an emulator of the outputs compared, each site's by itself."""
-        key = self.federation.publish(emulator, errors, self.columns)
+        key = self.federation.publish(emulator, errors, self.columns, self.dim)
         return AskedSites(self.federation, key)
 
     def at_emulator(self, emulator: Emulator) -> Callable[[Tensor], Tensor]:
         """Log likelihood `[P]` at `z [P, D]` of an emulator of all outputs, its error left out; differentiable once."""
-        key = self.federation.publish(emulator.of(self.which), None, self.columns, exact=True)
+        key = self.federation.publish(emulator.of(self.which), None, self.columns, self.dim, exact=True)
         asked = AskedSites(self.federation, key, exact=True)
         return lambda z: asked(z, z[:, :0])
 

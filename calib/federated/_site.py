@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from calib.federated import _shares as shares
-from calib.federated._emulators import from_tensors
+from calib.federated._emulators import Behind, from_tensors
 from calib.federated._messages import Message, pack, raw, unpack, unraw
 from calib.multifidelity._compiled import Compiled
-from calib.multifidelity._emulator import Emulator, FeatureMap, identity
+from calib.multifidelity._emulator import Emulator, identity
 from calib.multifidelity._problem import Observations
 from calib.multifidelity._shared_error import SharedError
 
@@ -28,14 +28,12 @@ class Site:
         name: of the site.
         observations: its own data and their likelihood; they never leave.
         fingerprint: of the public study that it answers for.
-        feature_map: of the study.
         asked: how many answers it has given, by kind.
     """
 
     name: str
     observations: Observations
     fingerprint: str
-    feature_map: FeatureMap = identity
     asked: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,14 +72,16 @@ class Site:
         raise ValueError(f"site {self.name} was asked for {asked.kind!r}, which it does not know.")
 
     def _remember(self, asked: Message) -> None:
-        emulator, errors = from_tensors(dict(asked.tensors), asked.text["link"], self.feature_map)  # type: ignore[arg-type]
+        dim = int(asked.text["coordinates"])
+        features = Behind(dim) if dim else identity
+        emulator, errors = from_tensors(dict(asked.tensors), asked.text["link"], features)  # type: ignore[arg-type]
         compiled = None if asked.text["exact"] == "yes" else self.observations.compiled(emulator, errors)
         self._emulators[asked.text["emulator"]] = (emulator, errors, compiled)
         while len(self._emulators) > KEPT:
             self._emulators.popitem(last=False)
 
     def _density(self, asked: Message) -> tuple[Tensor, Tensor]:
-        """Log likelihood `[P, 1 + D + K]` with its derivatives, and which rows are good."""
+        """Log likelihood with its derivatives in points (and features behind them) and errors, and which rows are good."""
         z, drawn = asked.tensors["z"].double(), asked.tensors["drawn"].double()
         emulator, errors, compiled = self._emulators[asked.text["emulator"]]
         if compiled is not None:

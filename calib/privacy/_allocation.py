@@ -57,7 +57,7 @@ def allocate(
         for i, stream in enumerate(told):
             left = left + stream.with_noise(count[i] / (2 * rho * share[i]))
         value = -torch.logdet(left)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         assert leaf.grad is not None
         return float(value.detach()), leaf.grad.numpy()
 

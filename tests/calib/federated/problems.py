@@ -9,7 +9,7 @@ from torch.distributions import LogNormal, Normal
 
 from calib import FitConfig, Parameter, ParameterSpace
 from calib.federated import FederatedObservations, Federation, InProcess, Site, without_data
-from calib.multifidelity import Fidelity, Problem, Settings, Stream, observe
+from calib.multifidelity import Fidelity, Problem, Settings, Stream, identity, observe
 
 D, WEEKS = 3, 8
 SETTINGS = Settings(
@@ -22,8 +22,15 @@ def number(x: float) -> torch.Tensor:
     return torch.tensor(x, dtype=torch.float64)
 
 
-def pooled(sites: int, family: str = "log-normal") -> Problem:
-    """Log outputs linear in three parameters; the places of one stream are the sites."""
+class Bent:
+    """A feature map other than the coordinates: outputs are straight in their sinh."""
+
+    def __call__(self, z):
+        return torch.sinh(z[..., :D])
+
+
+def pooled(sites: int, family: str = "log-normal", feature_map=identity) -> Problem:
+    """Log outputs linear in three parameters, or in features of them; the places of one stream are the sites."""
     outputs = sites * WEEKS
     g = torch.Generator().manual_seed(0)
     slope = 0.5 * torch.randn(outputs, D, generator=g, dtype=torch.float64)
@@ -39,15 +46,16 @@ def pooled(sites: int, family: str = "log-normal") -> Problem:
         chance = torch.stack([
             torch.randn(outputs, generator=torch.Generator().manual_seed(seed + first + i), dtype=torch.float64) for i in range(len(z))
         ])  # fmt: skip
-        return level * torch.exp(z[:, :D] @ slope.T + 0.02 * chance)
+        return level * torch.exp(feature_map(z)[:, :D] @ slope.T + 0.02 * chance)
 
     def jacobian(z, seed, fidelity, first=0):
         value = simulate(z, seed, fidelity, first)
-        return value, value[..., None] * torch.nn.functional.pad(slope, (0, 1))
+        by_z = slope if feature_map is identity else slope * torch.cosh(z[:, None, :D])
+        return value, value[..., None] * torch.nn.functional.pad(by_z, (0, 1))
 
     stream = Stream(slice(0, outputs), data.view(WEEKS, sites), family, "sd")  # type: ignore[arg-type]
     return Problem(
-        space, observe(space, [stream], floor=1e-3), simulate, (Fidelity("only"),), jacobian, floor=1e-3,
+        space, observe(space, [stream], floor=1e-3), simulate, (Fidelity("only"),), jacobian, feature_map, floor=1e-3,
         people_per_agent=torch.full((outputs,), 4.0, dtype=torch.float64), fingerprint="places",
     )  # fmt: skip
 
@@ -71,4 +79,4 @@ def federated(problem: Problem, sums: str = "plain", transport=None, **settings)
     sites = sites_of(problem)
     federation = Federation(transport or InProcess(sites), "places", sums=sums, **settings)  # type: ignore[arg-type]
     public = {s.name: without_data(s.observations) for s in sites}  # type: ignore[arg-type]
-    return replace(problem, observations=FederatedObservations(federation, public))
+    return replace(problem, observations=FederatedObservations(federation, public, problem.space.dim))

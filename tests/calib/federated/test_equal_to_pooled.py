@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calib.multifidelity import EmulatorPosterior, Recorder, prepare, sample, warm_start
-from tests.calib.federated.problems import SETTINGS, federated, pooled
+from calib.multifidelity import EmulatorPosterior, Recorder, identity, prepare, sample, warm_start
+from tests.calib.federated.problems import SETTINGS, Bent, federated, pooled
 
 SUMS = ["plain", pytest.param("secure", marks=pytest.mark.filterwarnings("ignore"))]
 
@@ -29,8 +29,9 @@ def test_gauss_newton_is_that_of_the_pooled_data(sites, family, sums):
     assert float(((found.covariance - wanted.covariance) / torch.outer(sd, sd)).abs().max()) < 1e-5
 
 
-def test_density_gradient_and_information_are_those_of_the_pooled_data(sums):
-    own = pooled(3, "counts")
+@pytest.mark.parametrize("feature_map", [identity, Bent()], ids=["coordinates", "features"])
+def test_density_gradient_and_information_are_those_of_the_pooled_data(sums, feature_map):
+    own = pooled(3, "counts", feature_map)
     posterior, _, _ = prepare(own, SETTINGS, Recorder())
     apart = federated(own, sums)
     other = EmulatorPosterior(apart, posterior.emulator)
@@ -45,7 +46,7 @@ def test_density_gradient_and_information_are_those_of_the_pooled_data(sums):
     assert torch.allclose(slope, expected, rtol=1e-10, atol=1e-9)
     plain, flat = (p.fit_problem().log_likelihood(z, 0, "reverse") for p in (other, posterior))
     assert torch.allclose(plain, flat, rtol=1e-12, atol=1e-9)
-    at = (z, own.emulator_settings and posterior.emulator(z), posterior.emulator.jacobian(z))
+    at = (z, posterior.emulator(z), posterior.emulator.jacobian(z))
     assert torch.allclose(apart.observations.information(*at), own.observations.information(*at), rtol=1e-10, atol=1e-9)
 
 
