@@ -97,22 +97,30 @@ def _from_bytes(data: bytes) -> np.ndarray:
 class Envelope:
     """Keys of one site: seals bytes so that one other site alone can read them, and opens what was sealed for it.
 
+    Args:
+        private: the private key, 32 bytes; None for a new one.
+
     Raises:
         MissingExtra: cryptography is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, private: bytes | None = None) -> None:
         try:
             from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
         except ImportError as error:
             raise MissingExtra("secure sums need the package cryptography: install the extra 'private'.") from error
-        self._private = X25519PrivateKey.generate()
+        self._private = X25519PrivateKey.generate() if private is None else X25519PrivateKey.from_private_bytes(private)
         self._ciphers: dict[str, Any] = {}
 
     @property
     def public(self) -> bytes:
         """The public key, 32 bytes."""
         return self._private.public_key().public_bytes_raw()
+
+    @property
+    def private(self) -> bytes:
+        """The private key, which must not leave the site, 32 bytes."""
+        return self._private.private_bytes_raw()
 
     def meet(self, peers: Mapping[str, bytes]) -> None:
         """Agree on keys with peers, from their public keys."""
