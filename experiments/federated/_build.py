@@ -16,7 +16,7 @@ from epi.inference.settings import make_config
 
 SMALL: dict[str, Any] = {
     "scale": 0.15, "level_scale": 0.3, "level_runs": 6, "slope_scale": 0.15, "warm_start": 4, "warm_particles": 2, "rounds": 1,
-    "round_runs": 24, "round_jacobians": 4, "chain_draws": 10, "max_steps": 100, "estimator": "local-score",
+    "round_runs": 24, "round_jacobians": 4, "chain_draws": 21, "max_steps": 100, "estimator": "local-score",
 }  # fmt: skip
 """Settings of the smoke run on the made-up study, whose people are few."""
 
