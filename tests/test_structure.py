@@ -11,9 +11,10 @@ ALLOWED = {
     "ode": {"ode"},
     "sim": {"sim"},
     "calib": {"calib"},
+    "protocols": {"sim", "calib", "protocols"},
     "epi": {"ode", "sim", "calib", "epi"},
-    "posterity": {"ode", "sim", "calib", "epi", "posterity"},
-    "experiments": {"ode", "sim", "calib", "epi", "posterity", "experiments"},
+    "posterity": {"ode", "sim", "calib", "protocols", "epi", "posterity"},
+    "experiments": {"ode", "sim", "calib", "protocols", "epi", "posterity", "experiments"},
 }
 FILES = [(package, path) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -88,6 +88,15 @@ class Observations(Protocol):
 
     def compiled(self, emulator: Emulator, errors: SharedError | None) -> Compiled | None:
         """The likelihood by an emulator of the outputs compared, compiled; None if there is no such thing."""
+        ...
+
+
+@runtime_checkable
+class AskedAtEmulator(Protocol):
+    """Observations whose likelihood is known at points of an emulator alone: data of others, which a gradient in each output would tell."""
+
+    def at_emulator(self, emulator: Emulator) -> Callable[[Tensor], Tensor]:
+        """Log likelihood `z [P, D] -> [P]` with the mean outputs of an emulator of all outputs, differentiable once."""
         ...
 
 

@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from calib._config import FitError
+from calib._config import FitError, Interrupted
 from calib._flows import Flow, make_flow
 from calib._gaussian_start import start_flow
 from calib.multifidelity._emulator import Emulator
-from calib.multifidelity._problem import Problem
+from calib.multifidelity._problem import AskedAtEmulator, Problem
 from calib.multifidelity._recorder import Recorder
 from calib.multifidelity._regression import regressed_jacobian
 from calib.multifidelity._settings import Settings
@@ -43,6 +43,7 @@ def outputs_of(problem: Problem) -> Outputs:
         observations.information,
         problem.emulator_settings,
         problem.values if higher else None,
+        observations.at_emulator if isinstance(observations, AskedAtEmulator) else None,
     )
 
 
@@ -76,6 +77,8 @@ def warm_start(problem: Problem, settings: Settings, recorder: Recorder) -> Warm
                     dispersion=1.0 if around or regressed else 0.0,
                     value_runs=level_runs if around else 0,
                 )
+            except Interrupted:
+                raise
             except ValueError as error:
                 raise FitError(f"The warm start failed: {error}") from error
             recorder.total("warm_start", state.simulations)

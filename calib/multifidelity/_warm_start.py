@@ -25,6 +25,8 @@ class Outputs:
         information: `(z [P, D], mean outputs [P, M], jacobian [P, M, D]) -> [P, D, D]` Fisher information in z.
         settings: how the emulator is fitted.
         values: `(z [P, D], seed) -> outputs [P, M]`, runs of a higher fidelity that set the intercept of the emulator, or None.
+        at_emulator: `emulator -> (z [P, D] -> [P])` in the place of `log_likelihood`, for data that may be asked at points of an
+            emulator alone; None otherwise.
     """
 
     jacobian: Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -32,6 +34,13 @@ class Outputs:
     information: Callable[[Tensor, Tensor, Tensor], Tensor]
     settings: EmulatorSettings
     values: Callable[[Tensor, int], Tensor] | None = None
+    at_emulator: Callable[[Emulator], Callable[[Tensor], Tensor]] | None = None
+
+    def likelihood(self, emulator: Emulator) -> Callable[[Tensor], Tensor]:
+        """Log likelihood `z [P, D] -> [P]` with the mean outputs of an emulator, differentiable."""
+        if self.at_emulator is not None:
+            return self.at_emulator(emulator)
+        return lambda z: self.log_likelihood(z, emulator(z))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,13 +144,14 @@ def gauss_newton(
     state = _remember(state, points, value, jacobian, keep, outputs, particles)
     state = _remember_values(state, value_runs, derive_seed(seed, state.iteration, "warm-values"), keep, outputs)
     emulator = state.emulator(outputs.settings)
-    z, reached = state.z, _objective(outputs, emulator, state.z)
+    likelihood = outputs.likelihood(emulator)
+    z, reached = state.z, _objective(likelihood, state.z)
     for _ in range(INNER_STEPS):
-        _, gradient, information = _linearise(outputs, emulator, z)
+        _, gradient, information = _linearise(outputs, likelihood, emulator, z)
         step = torch.linalg.solve(torch.eye(len(z)).to(z) + information, gradient - z)
         for shorter in (1.0, 0.5, 0.25, 0.1):
             trial = state.z + (z + shorter * step - state.z).clamp(-radius, radius)
-            height = _objective(outputs, emulator, trial)
+            height = _objective(likelihood, trial)
             if height > reached:
                 break
         else:
@@ -149,7 +159,7 @@ def gauss_newton(
         gained, z, reached = height - reached, trial, height
         if gained < 0.01:
             break
-    _, _, information = _linearise(outputs, emulator, z)
+    _, _, information = _linearise(outputs, likelihood, emulator, z)
     return replace(state, z=z, information=information, objective=(*state.objective, reached))
 
 
@@ -196,15 +206,17 @@ def _near(pool: Tensor, z: Tensor, emulator: Emulator, most: int) -> Tensor:
     return ((carried**2).mean(1).sqrt() < CARRY_RADIUS).nonzero()[:, 0].flip(0)[:most].flip(0)
 
 
-def _objective(outputs: Outputs, emulator: Emulator, z: Tensor) -> float:
+def _objective(likelihood: Callable[[Tensor], Tensor], z: Tensor) -> float:
     with torch.no_grad():
-        value = float(outputs.log_likelihood(z[None], emulator(z[None]))[0] - 0.5 * (z**2).sum())
+        value = float(likelihood(z[None])[0] - 0.5 * (z**2).sum())
     return value if value == value else -float("inf")
 
 
-def _linearise(outputs: Outputs, emulator: Emulator, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _linearise(
+    outputs: Outputs, likelihood: Callable[[Tensor], Tensor], emulator: Emulator, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     leaf = z[None].detach().clone().requires_grad_()
-    value = outputs.log_likelihood(leaf, emulator(leaf))
+    value = likelihood(leaf)
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     point = leaf.detach()
     return value.detach()[0], gradient[0], outputs.information(point, emulator(point), emulator.jacobian(point))[0]
