@@ -77,7 +77,7 @@ class Archetypes:
                 raise BehaviourError(
                     f"Attribute {name!r} has shape {code.shape}, expected one number for each agent; correct it."
                 )
-            if len(code) and not (0 <= int(code.min()) and int(code.max()) < len(levels)):
+            if len(code) and not (int(code.min()) >= 0 and int(code.max()) < len(levels)):
                 raise BehaviourError(
                     f"Attribute {name!r} has codes from {code.min()} to {code.max()}, expected 0 to {len(levels) - 1}; correct them."
                 )

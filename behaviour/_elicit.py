@@ -104,7 +104,8 @@ def _reply(
         return Reply(**{**kept, "calls": ()}), ""
     if answers_only:
         raise BehaviourError(
-            f"There is no kept answer of {model.model!r} in {cache} to the question {messages[-1]['content'][:60]!r}..., and no call is allowed; "
+            f"There is no kept answer of {model.model!r} in {cache} to the question {messages[-1]['content'][:60]!r}..., and no call is "
+            "allowed; "
             "ask without answers_only, or bring the kept answers."
         )
     try:

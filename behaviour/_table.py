@@ -80,7 +80,8 @@ class AnswerTable:
         if np.isnan(out).any():
             k, c = np.argwhere(np.isnan(out))[0]
             raise BehaviourError(
-                f"No answer of {self.archetypes.labels[k]!r} at {self.question.context} = {self.question.grid[c]:g} could be read; ask again, or "
+                f"No answer of {self.archetypes.labels[k]!r} at {self.question.context} = {self.question.grid[c]:g} could be read; ask "
+                "again, or "
                 "leave the point out of the grid."
             )
         return out

@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["Raw", "completion", "loopback"]
 
 
-class Raw(Exception):  # noqa: N818  (it is an answer, not an error)
+class Raw(Exception):
     """An answer that is sent as it is: status, body and headers."""
 
     def __init__(self, status: int, body: str, headers: Mapping[str, str] | None = None) -> None:
@@ -43,7 +43,7 @@ def loopback(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str
     """
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             """Answer one request."""
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {"Content-Type": "application/json"}

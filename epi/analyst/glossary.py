@@ -61,5 +61,6 @@ def cannot(
 ) -> Result:
     """Say that the run holds no answer. Use it for everything that no other tool answers: incomes, other places, other dates."""
     streams = listed([s.name for s in run.study.observed])
-    text = f"The run holds no answer to this: {clean(reason, 300).rstrip('.')}. It has the data streams {streams}, for {listed(run.study.region.names)}."
+    said, places = clean(reason, 300).rstrip("."), listed(run.study.region.names)
+    text = f"The run holds no answer to this: {said}. It has the data streams {streams}, for {places}."
     return Result("cannot", {"reason": clean(reason, 300)}, (), text, refused=True)

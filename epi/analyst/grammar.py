@@ -119,7 +119,8 @@ class _Question:
             self._refuse_unknown_words()
             return Parsed("figure", {"name": self._figure()})
         if self.has(
-            r"\b(?:parameters? (?:matter|drive|are (?:the )?most)|drives?\b|driven by|drivers?|sensitiv\w+|most important|influen\w+|matters? most)"
+            r"\b(?:parameters? (?:matter|drive|are (?:the )?most)|drives?\b|driven by|drivers?|sensitiv\w+|most important|influen\w+)"
+            r"|\bmatters? most"
         ):
             self._refuse_unknown_words()
             name = self.outputs[0][0] if self.outputs else "cases"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-__all__ = ["Printed", "normal", "printed"]
+__all__ = ["MONTHS", "NUMBERS", "Printed", "normal", "printed"]
 
 MONTHS = tuple(date(2000, m, 1).strftime("%B").lower() for m in range(1, 13))
 _MONTH = "(?:" + "|".join(f"{m}|{m[:3]}\\.?" for m in MONTHS) + ")"
@@ -21,15 +21,20 @@ _NUMBER = re.compile(
     r"(?P<after>\s*(?:%|‰|per\s?cent\b|percent\b|percentage points?\b|thousand\b|million\b|billion\b|trillion\b|[kKmM]\b))?"
 )
 _SCALES = {"thousand": 1e3, "k": 1e3, "million": 1e6, "m": 1e6, "billion": 1e9, "trillion": 1e12}
-_ONES = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-        "nineteen".split(),
-        range(20),
-        strict=True,
-    )
+
+
+def _numbered(text: str, start: int, step: int) -> dict[str, int]:
+    return {word: start + step * i for i, word in enumerate(text.split())}
+
+
+_ONES = _numbered(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen",
+    0,
+    1,
 )
-_TENS = {w: 10 * i for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+NUMBERS = {word: n for word, n in _ONES.items() if 1 <= n <= 12}
+"""Words for small numbers, as in "in two weeks"."""
+_TENS = _numbered("twenty thirty forty fifty sixty seventy eighty ninety", 20, 10)
 _BIG = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _SPECIAL = {
     "half": 0.5, "halved": 0.5, "halves": 0.5, "quarter": 0.25, "dozen": 12, "dozens": 12, "twice": 2, "double": 2, "doubled": 2, "doubles": 2,
@@ -67,9 +72,9 @@ class Printed:
 
 
 def normal(text: str) -> str:
-    """A text in which digits of all scripts are those of ASCII, and invisible characters are gone.
+    r"""A text in which digits of all scripts are those of ASCII, and invisible characters are gone.
 
-    >>> normal("４５\\u200b½")
+    >>> normal("４５\u200b½")
     '451⁄2'
     """
     folded = unicodedata.normalize("NFKC", text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from epi.analyst.number_text import MONTHS, printed
+from epi.analyst.number_text import MONTHS, NUMBERS, printed
 from epi.analyst.source import CannotAnswer
 from epi.analyst.vocabulary import LAYERS
 from epi.study import Study
@@ -25,9 +25,7 @@ _AMOUNT = (
 )
 _DOWN = r"cut|reduc\w+|lower\w*|fewer|less|fall\w*|fell|drop\w*|declin\w+|decreas\w+|down|smaller"
 _UP = r"increas\w+|higher|more|rais\w+|rise\w*|risen|rose|up|larger|greater|stronger"
-_NUMBER_WORDS = {
-    w: i for i, w in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
-}
+_NUMBER_WORDS = NUMBERS
 
 
 @dataclass

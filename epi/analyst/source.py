@@ -225,8 +225,9 @@ class Source:
                 if label.lower() == wanted:
                     return replace(o, place=label, index=i)
         labels = list(dict.fromkeys(p for o in found for p in o.places if p != ALL))
+        has = listed(labels) if labels else "all places together"
         raise CannotAnswer(
-            f"The run has no {clean(name, 60)} at {clean(place, 60)!r}{nearest(place, labels)}; it has {listed(labels) if labels else 'all places together'}."
+            f"The run has no {clean(name, 60)} at {clean(place, 60)!r}{nearest(place, labels)}; it has {has}."
         )
 
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from calib import RunFolderError
 from epi.analyst import glossary as words
 from epi.analyst import read_epidemic, read_run, simulated
 from epi.analyst.source import Source, nearest
 from epi.analyst.values import Result, clean
-from epi.errors import StudyError
 
 __all__ = ["TOOLS", "Tool", "Toolbox"]
 
@@ -110,7 +108,10 @@ class Toolbox:
             first = error.errors()[0]
             where = clean(".".join(map(str, first["loc"])), 60)
             return _refusal(name, f"The argument {where!r} of {name} cannot be used: {clean(str(first['msg']), 160)}.")
-        except (StudyError, RunFolderError, FileNotFoundError) as error:
+        except (
+            ValueError,
+            FileNotFoundError,
+        ) as error:  # StudyError, RunFolderError and those of diagnostics are of these kinds
             return _refusal(name, clean(str(error), 800))
         if len(result.values) > LONGEST_ANSWER:
             note = (

@@ -128,9 +128,9 @@ def of_draws(name: str, draws: ArrayLike, unit: str, origin: Origin) -> Value:
 
 
 def clean(text: str, longest: int = 400) -> str:
-    """Text from a file, a question or a model as one line of data: no control characters, none that change direction, not too long.
+    r"""Text from a file, a question or a model as one line of data: no control characters, none that change direction, not too long.
 
-    >>> clean("North\\x1b[31m\\n")
+    >>> clean("North\x1b[31m\n")
     'North[31m'
     """
     kept = "".join(" " if c in "\n\r\t" else c for c in text if c in "\n\r\t" or unicodedata.category(c)[0] != "C")

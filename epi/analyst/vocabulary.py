@@ -6,6 +6,11 @@ import re
 
 __all__ = ["LAYERS", "NEUTRAL", "OUTPUTS", "known_word"]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 OUTPUTS: tuple[tuple[str, str], ...] = (
     (r"\br0\b|\bbasic reproduction (?:number|rate)s?\b", "R0"),
     (r"\brt\b|\b(?:effective |instantaneous )?reproduction (?:number|rate)s?\b", "Rt"),
@@ -17,14 +22,17 @@ OUTPUTS: tuple[tuple[str, str], ...] = (
         "attack rate",
     ),
     (
-        r"\bascertainment\b|\b(?:are|were|is|was) (?:infections )?under-?reported\b|\binfections? (?:are|were|is|was) under-?reported\b|\bunder-?reporting\b|\b(?:share|proportion|fraction|percentage|part) of (?:all |the )?infections (?:that )?(?:was|were|is|are|got|has been|have been)? ?"
+        r"\bascertainment\b|\b(?:are|were|is|was) (?:infections )?under-?reported\b|\binfections? (?:are|were|is|was) under-?reported\b"
+        r"|\bunder-?reporting\b|\b(?:share|proportion|fraction|percentage|part) of (?:all |the )?infections (?:that )?"
+        r"(?:was|were|is|are|got|has been|have been)? ?"
         r"(?:reported|found|detected|ascertained)\b",
         "ascertainment",
     ),
     (r"\bhospital days\b", "hospital days"),
     (r"\b(?:deaths?|died?|dying|fatalit(?:y|ies)|killed|mortality)\b", "deaths"),
     (
-        r"\b(?:hospital )?admissions?\b|\badmitted(?: to (?:the )?hospital)?\b|\bhospitali[sz](?:ed|ations?)\b|\b(?:went|go|gone|going|taken|sent|brought) (?:in)?to (?:the )?hospital\b",
+        r"\b(?:hospital )?admissions?\b|\badmitted(?: to (?:the )?hospital)?\b|\bhospitali[sz](?:ed|ations?)\b"
+        r"|\b(?:went|go|gone|going|taken|sent|brought) (?:in)?to (?:the )?hospital\b",
         "admissions",
     ),
     (r"\b(?:people )?in (?:the )?hospital\b|\b(?:bed |hospital )?occupancy\b|\bhospital beds\b", "occupancy"),
@@ -43,50 +51,56 @@ LAYERS: tuple[tuple[str, tuple[str, ...] | None], ...] = (
 )
 """Layers of contacts by pattern; None for all but the household."""
 
-NEUTRAL = frozenset(
-    """a about above after again age aged ages all already also altogether although among an and any are area areas around as ask at averted avoid
-    avoided avert away back baseline be beat because become been before begin being below best better between both by calibrated calibration can
-    case change changed changes chart check checks child children close closed closes closing closure closures come comes coming compare compared
-    contact contacts could count counted counties county country cut cuts data date day days decrease decreased decline declined define definition
-    describe did differ difference different district districts do does doing double doubled down draw drive driven drives driver drivers drop
-    dropped drops during each earlier early effect effects either else end ended ending ends entire epidemic estimate estimated estimates even
-    ever every everybody everyone everywhere expect expected expects explain fall fallen falling falls fell few fewer fewest figure figures first
-    fit fitted for forecast forecasts found four from full further future gave get give given go goes going gone good got graph great greater grow
-    growing grown had half halve halved happen happened happening happens has have having height here high higher highest hospital hospitals how
-    however i if impact important in increase increased increases influence influences influential inhabitants instead interval intervals into is
-    it its itself just kept know known large larger largest last late later least left less let level levels like likelihood list location long
-    longer look low lower lowest made make many matter matters maximum may me mean meaning means median might model more most much must my name
-    nearly need never new next no not now number numbers of off old older on once one only open opened or other others our out outbreak outcome
-    output over overview parameter parameters part peak peaked peaks people per percent percentage period persons picture place places please plot
-    population positive possible posterior predict predicted prediction predictions prevent prevented prior probable produce projected projection
-    proportion quarter quickly ranking rate rates ratio reach reached reduce reduced reduces reduction reductions region regions relative reliable
-    rely remain remained report reported reporting reports restrict restricted result results rise risen rises rising run same saw say score scored
-    scores second see seed seeded seeding seen sensitive sensitivity series several share should show shown shut shuts simulated since single six
-    size skill slow smaller smallest so some source start started starting starts stay stayed stays still stop stopped stream streams strong
-    stronger such suffer sum summarise summarize summary suppose tell tells than that the their them then there these they third this those three
-    through till time times to today told total transmission trust trusted twice two uncertain uncertainty under until up us value values verdict
-    verdicts very was wave way we week weekly weeks were what when where whether which while who whole why wide widest will with within without
-    word words would year years yet you young younger your zero
-    accordingly across actually additional adult adults alone along always amount answer anyone anything appear approximately assume assuming
-    average based basically become behave being belong besides bit bring brought call called came cause caused causes certain clear clearly
-    combined common completely compute concerning consider considered considering consequence consequences constant continue continued
-    correct cumulative curb curbed daily decide degree depend depends develop developed development directly discover disease display doubling
-    dropping ease entirely equal exactly except exist extent extra fact fairly far fast faster fine following followed foresee foreseen
-    forward gain general generally halving happens hence hit imagine imply impose imposed infect infectious infecting initial initially inside
-    introduce introduced involve involved keep keeping lead leading leads learn led lies limit limited little live living long look looked
-    looking lot lots lowering main mainly make makes making meet meeting met middle moment mostly move moved near normal note nothing number
-    occur occurred occurs often onward onwards overall own parts past perhaps period permanent please point points present pretty previous
-    previously probability probably put quantify quantity question quite raise raised raising rather real realistic really recent recently
-    reducing regarding residents respect respectively right rising roughly round say saying scale seem seems senior seniors sense set severe
-    shall sharp short side similar simply simulate simulation simulations situation slightly slower somewhat soon spread stand state steep step
-    strongly substantially sure taken takes talk tell term terms thing things think throughout timing together too top towards trajectory trend
-    true truly try turn turned typical ultimately usual usually vary versus via view virus want wanted way ways went whatever whenever whereas
-    wonder work working worst infected happening hypothetical hypothetically counterfactual counterfactually rest course done""".split()
-)  # fmt: skip
+NEUTRAL = _words(
+    """
+    a about above accordingly across actually additional adult adults after again age aged ages all alone along already also although
+    altogether always among amount an and answer any anyone anything appear approximately are area areas around as ask assume assuming at
+    average avert averted avoid avoided away back based baseline basically be beat because become been before begin behave being belong
+    below besides best better between bit both bring brought by calibrated calibration call called came can case cause caused causes certain
+    change changed changes chart check checks child children clear clearly close closed closes closing closure closures combined come comes
+    coming common compare compared completely compute concerning consequence consequences consider considered considering constant contact
+    contacts continue continued correct could count counted counterfactual counterfactually counties country county course cumulative curb
+    curbed cut cuts daily data date day days decide decline declined decrease decreased define definition degree depend depends describe
+    develop developed development did differ difference different directly discover disease display district districts do does doing done
+    double doubled doubling down draw drive driven driver drivers drives drop dropped dropping drops during each earlier early ease effect
+    effects either else end ended ending ends entire entirely epidemic equal estimate estimated estimates even ever every everybody everyone
+    everywhere exactly except exist expect expected expects explain extent extra fact fairly fall fallen falling falls far fast faster fell
+    few fewer fewest figure figures fine first fit fitted followed following for forecast forecasts foresee foreseen forward found four from
+    full further future gain gave general generally get give given go goes going gone good got graph great greater grow growing grown had
+    half halve halved halving happen happened happening happens has have having height hence here high higher highest hit hospital hospitals
+    how however hypothetical hypothetically i if imagine impact imply important impose imposed in increase increased increases infect
+    infected infecting infectious influence influences influential inhabitants initial initially inside instead interval intervals into
+    introduce introduced involve involved is it its itself just keep keeping kept know known large larger largest last late later lead
+    leading leads learn least led left less let level levels lies like likelihood limit limited list little live living location long longer
+    look looked looking lot lots low lower lowering lowest made main mainly make makes making many matter matters maximum may me mean
+    meaning means median meet meeting met middle might model moment more most mostly move moved much must my name near nearly need never new
+    next no normal not note nothing now number numbers occur occurred occurs of off often old older on once one only onward onwards open
+    opened or other others our out outbreak outcome output over overall overview own parameter parameters part parts past peak peaked peaks
+    people per percent percentage perhaps period permanent persons picture place places please plot point points population positive
+    possible posterior predict predicted prediction predictions present pretty prevent prevented previous previously prior probability
+    probable probably produce projected projection proportion put quantify quantity quarter question quickly quite raise raised raising
+    ranking rate rates rather ratio reach reached real realistic really recent recently reduce reduced reduces reducing reduction reductions
+    regarding region regions relative reliable rely remain remained report reported reporting reports residents respect respectively rest
+    restrict restricted result results right rise risen rises rising roughly round run same saw say saying scale score scored scores second
+    see seed seeded seeding seem seems seen senior seniors sense sensitive sensitivity series set several severe shall share sharp short
+    should show shown shut shuts side similar simply simulate simulated simulation simulations since single situation six size skill
+    slightly slow slower smaller smallest so some somewhat soon source spread stand start started starting starts state stay stayed stays
+    steep step still stop stopped stream streams strong stronger strongly substantially such suffer sum summarise summarize summary suppose
+    sure taken takes talk tell tells term terms than that the their them then there these they thing things think third this those three
+    through throughout till time times timing to today together told too top total towards trajectory transmission trend true truly trust
+    trusted try turn turned twice two typical ultimately uncertain uncertainty under until up us usual usually value values vary verdict
+    verdicts versus very via view virus want wanted was wave way ways we week weekly weeks went were what whatever when whenever where
+    whereas whether which while who whole why wide widest will with within without wonder word words work working worst would year years yet
+    you young younger your zero
+    """
+)
 """Words that need not be understood one by one."""
 
-_NUMBER_WORDS = frozenset(
-    "half third thirds quarter quarters fifth tenth two three four five six seven eight nine ten eleven twelve double twice triple doubled tripled halved".split()
+_NUMBER_WORDS = _words(
+    """
+    half third thirds quarter quarters fifth tenth two three four five six seven eight nine ten eleven twelve double twice triple doubled
+    tripled halved
+    """
 )
 
 

@@ -150,7 +150,9 @@ def context_of(part: ElicitedBehaviour, setting: Setting) -> NDArray[np.float64]
     study, calendar = setting.study, setting.study.calendar
     stream = study.stream(part.stream) if part.stream else study.first_stream(Cases)
     if stream is None or not stream.counts:
-        raise StudyError("ElicitedBehaviour takes its context from a stream of counts, such as Cases; add one, or name one.")
+        raise StudyError(
+            "ElicitedBehaviour takes its context from a stream of counts, such as Cases; add one, or name one."
+        )
     weeks = calendar.weeks(last=calendar.forecast_from)
     counted = setting.data.series[stream.name].reindex(weeks).to_numpy(float)
     weekly = PER * np.nan_to_num(counted).sum(1) / setting.data.population.sum()

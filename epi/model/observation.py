@@ -18,7 +18,17 @@ from epi.errors import StudyError
 from epi.model import streams  # noqa: F401  (it registers how streams are prepared)
 from epi.model.epidemic import Epidemic, by_day, fatality, infected_kinds, mean_severity, severity
 from epi.model.setting import HostTables, Setting, StreamPart, Theta, prepare
-from epi.study import Admissions, Deaths, ElicitedBehaviour, NaturalHistory, Occupancy, Reporting, Severity, Stream, Study
+from epi.study import (
+    Admissions,
+    Deaths,
+    ElicitedBehaviour,
+    NaturalHistory,
+    Occupancy,
+    Reporting,
+    Severity,
+    Stream,
+    Study,
+)
 from sim import Population
 
 __all__ = [
@@ -150,7 +160,9 @@ def make_observation(
 def _testing(study: Study) -> tuple[ElicitedBehaviour, ...]:
     found = tuple(p for p in study.parts_of(ElicitedBehaviour) if p.affects == "testing")
     if len(found) > 1:
-        raise StudyError(f"Study {study.name!r} has {len(found)} parts that affect testing, expected one; remove the others.")
+        raise StudyError(
+            f"Study {study.name!r} has {len(found)} parts that affect testing, expected one; remove the others."
+        )
     return found
 
 

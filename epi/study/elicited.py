@@ -48,10 +48,14 @@ class ElicitedBehaviour:
 
     table: AnswerTable | Path | str
     affects: Affects
-    strength: Prior = field(default=Normal(0.0, 1.0, unit="factor", reason="No information to taken at its word, either way (chosen)."))
+    strength: Prior = field(
+        default=Normal(0.0, 1.0, unit="factor", reason="No information to taken at its word, either way (chosen).")
+    )
     level: Prior = field(default=Normal(0.0, 1.0, unit="log odds", reason="Chosen, wide."))
     sd: Prior = field(default=HalfNormal(0.5, unit="log odds", reason="Archetypes off their answers (chosen)."))
-    effect: Prior = field(default=LogitNormal(0.0, 0.5, unit="share", reason="Fall of contacts of those who do (chosen)."))
+    effect: Prior = field(
+        default=LogitNormal(0.0, 0.5, unit="share", reason="Fall of contacts of those who do (chosen).")
+    )
     stream: str | None = None
     key: str = "behaviour"
 
