@@ -15,7 +15,7 @@ from epi.analyst.source import CannotAnswer, Source
 from epi.analyst.toolbox import Toolbox
 from epi.analyst.values import clean
 from epi.analyst.vocabulary import OUTPUTS, known_word
-from epi.reporting.plots import ALL as FIGURES
+from epi.reporting.plots import ALL as PLOTS
 
 __all__ = ["Parsed", "ask_plainly", "parse"]
 
@@ -74,7 +74,7 @@ class _Question:
         self.layers, layer_spans = layers_in(text, self.study)
         spans = [span for _, span in self.outputs] + place_spans + layer_spans + self.dates.spans
         rest = "".join(" " if any(a <= i < b for a, b in spans) else c for i, c in enumerate(self.lower))
-        self.words = [re.sub(r"['’]s?$", "", w) for w in re.findall(r"(?<!\d)(?<!['’])[^\W\d_][\w'’-]*", rest)]
+        self.rest = [re.sub(r"['’]s?$", "", w) for w in re.findall(r"(?<!\d)(?<!['’])[^\W\d_][\w'’-]*", rest)]
 
     def has(self, pattern: str) -> bool:
         return re.search(pattern, self.lower) is not None
@@ -85,7 +85,7 @@ class _Question:
             return found
         change = self._change()
         output = self._output(change)
-        self._refuse_unknown_words()
+        self._refuse_unknown_terms()
         if change is not None:
             return self._scenario(change, output)
         if not output:
@@ -115,21 +115,21 @@ class _Question:
             term = plain if plain is not None and plain[1] in TERMS and plain[1] not in quantities else None
         if term is not None and term[1].strip() in TERMS:
             return Parsed("glossary", {"term": term[1].strip()})
-        if self.has(r"\b(?:figures?|plots?|chart|graph|picture)\b"):
-            self._refuse_unknown_words()
+        if self.has(r"\b(?:figure(?:s)?|plots?|chart|graph|picture)\b"):
+            self._refuse_unknown_terms()
             return Parsed("figure", {"name": self._figure()})
         if self.has(
             r"\b(?:parameters? (?:matter|drive|are (?:the )?most)|drives?\b|driven by|drivers?|sensitiv\w+|most important|influen\w+)"
             r"|\bmatters? most"
         ):
-            self._refuse_unknown_words()
+            self._refuse_unknown_terms()
             name = self.outputs[0][0] if self.outputs else "cases"
             where = f" in {self.region}" if self.region else f", {self.age}," if self.age else ""
             return Parsed("sensitivity", {"output": f"{name}{where} in the forecast weeks" if where else name})
         if self.has(
             r"\b(?:(?:data )?streams?\b.*\b(?:tell|add|inform|teach|contribut|help|worth)|information\b.*\bstreams?)"
         ):
-            self._refuse_unknown_words()
+            self._refuse_unknown_terms()
             return Parsed("streams", {})
         if self.has(r"\b(?:trust(?:ed|worthy)?|believ\w+|reliable|converged?|verdicts?|rely on)\b") or self.has(
             r"\bcheck(?:s|ed)?\b.*\b(?:calibration|fit|run|pass)"
@@ -139,18 +139,18 @@ class _Question:
             self.has(r"\b(?:how (?:good|accurate|well)|baseline|skill|scor(?:e|es|ed)|wis|coverage)\b")
             and self._change() is None
         ):
-            self._refuse_unknown_words("wis", "coverage", "accurate", "well")
+            self._refuse_unknown_terms("wis", "coverage", "accurate", "well")
             stream = next((o for o, _ in self.outputs), self.study.observed[0].name)
             return Parsed("scores", {"stream": self._stream(stream)})
         if self.has(r"\b(?:overview|summar\w+|describe)\b|\bwhat is this\b"):
-            self._refuse_unknown_words()
+            self._refuse_unknown_terms()
             return Parsed("summary", {})
         return self._parameter() if self._change() is None and not self.dates.week else None
 
     def _figure(self) -> str:
-        drawn = [n for n in FIGURES if self.run.file(f"figures/{n}.png").is_file()]
-        words = {w.rstrip("s") for w in re.findall(r"[a-z]+", self.lower)}
-        scored = [(sum(part.rstrip("s") in words for part in n.split("_")), -i, n) for i, n in enumerate(drawn)]
+        drawn = [n for n in PLOTS if self.run.file(f"figures/{n}.png").is_file()]
+        tokens = {w.rstrip("s") for w in re.findall(r"[a-z]+", self.lower)}
+        scored = [(sum(part.rstrip("s") in tokens for part in n.split("_")), -i, n) for i, n in enumerate(drawn)]
         best = max(scored, default=(0, 0, ""))
         if not best[0]:
             raise CannotAnswer("The question names no figure of the run.")
@@ -164,13 +164,13 @@ class _Question:
         outputs = [o for o, _ in self.outputs if o not in ("infections", "cases") or not asks]
         if not asks or outputs:
             return None
-        words = {_stem(w) for w in re.findall(r"[a-z]+", self.lower)}
+        tokens = {_stem(w) for w in re.findall(r"[a-z]+", self.lower)}
         best: tuple[float, str] = (0.0, "")
         for name in self.run.files.draws()[0]:
             site = name.split("[")[0]
             for text in (site.replace("_", " "), self.run.files.label(name).split(":")[0].lower()):
                 own = {_stem(w) for w in re.findall(r"[a-z]+", text)} - {"at", "of", "in", "the", "per", "by"}
-                score = len(own & words) / len(own) if own else 0.0
+                score = len(own & tokens) / len(own) if own else 0.0
                 if score > best[0] or (score == best[0] and score and len(site) < len(best[1])):
                     best = (score, site)
         return Parsed("posterior", {"parameter": best[1]}) if best[0] >= 0.99 else None
@@ -212,8 +212,8 @@ class _Question:
             raise CannotAnswer(f"The question names several outputs ({', '.join(distinct)}); ask about one.")
         return distinct[0] if distinct else ""
 
-    def _refuse_unknown_words(self, *besides: str) -> None:
-        unknown = [w for w in self.words if not known_word(w) and w not in besides and w.rstrip("'’s") not in besides]
+    def _refuse_unknown_terms(self, *besides: str) -> None:
+        unknown = [w for w in self.rest if not known_word(w) and w not in besides and w.rstrip("'’s") not in besides]
         if unknown:
             raise CannotAnswer(
                 f"The question has the word {clean(unknown[0], 40)!r}, which the grammar does not know: the run may hold nothing about it."

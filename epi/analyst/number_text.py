@@ -120,7 +120,7 @@ def printed(text: str, labels: Iterable[str] = ()) -> Iterator[Printed]:
             found.append(_number(match))
     for match in _PLAIN_ONE.finditer(text):
         free(*match.span())
-    found += _in_words(text, free)
+    found += _spelled(text, free)
     return iter(sorted(found, key=lambda p: p.start))
 
 
@@ -154,7 +154,7 @@ def _number(match: re.Match[str]) -> Printed:
     return Printed(*match.span(), match[0].strip(), value, half, bool(match["sign"]), percent)
 
 
-def _in_words(text: str, free: object) -> Iterator[Printed]:
+def _spelled(text: str, free: object) -> Iterator[Printed]:
     """Numbers in words; those that stand together, such as "forty-five" or "two hundred", are one."""
     matches = list(_WORD.finditer(text))
     i = 0
@@ -169,13 +169,13 @@ def _in_words(text: str, free: object) -> Iterator[Printed]:
             continue
         after = re.match(r"\s*(?:%|per\s?cent\b|percent\b)", text[end:])
         yield Printed(
-            start, end, text[start:end], _of_words([m[0].lower() for m in run]), 0.5e-9, False, after is not None
+            start, end, text[start:end], _value_of([m[0].lower() for m in run]), 0.5e-9, False, after is not None
         )
 
 
-def _of_words(words: list[str]) -> float:
+def _value_of(parts: list[str]) -> float:
     total = part = 0.0
-    for word in words:
+    for word in parts:
         if word in _ONES or word in _TENS:
             part += _ONES.get(word, _TENS.get(word, 0))
         elif word in _BIG:

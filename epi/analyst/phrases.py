@@ -25,7 +25,7 @@ _AMOUNT = (
 )
 _DOWN = r"cut|reduc\w+|lower\w*|fewer|less|fall\w*|fell|drop\w*|declin\w+|decreas\w+|down|smaller"
 _UP = r"increas\w+|higher|more|rais\w+|rise\w*|risen|rose|up|larger|greater|stronger"
-_NUMBER_WORDS = NUMBERS
+_NUMBER_TERMS = NUMBERS
 
 
 @dataclass
@@ -75,16 +75,16 @@ def find_dates(text: str, weeks: Sequence[str], forecast_from: str, start: date)
     if not out.week:
         ahead = re.search(
             r"\bin (\d+|"
-            + "|".join(_NUMBER_WORDS)
+            + "|".join(_NUMBER_TERMS)
             + r") weeks?\b|\b(\d+|"
-            + "|".join(_NUMBER_WORDS)
+            + "|".join(_NUMBER_TERMS)
             + r") weeks? (?:ahead|from now)\b",
             lower,
         )
         following = re.search(r"\b(?:next|coming|following) week\b", lower)
         if ahead or following:
             word = (ahead[1] or ahead[2]) if ahead else "one"
-            number = _NUMBER_WORDS.get(word) or int(word)
+            number = _NUMBER_TERMS.get(word) or int(word)
             out.week = (date.fromisoformat(forecast_from) + timedelta(weeks=number - 1)).isoformat()
             match = ahead or following
             assert match is not None

@@ -31,7 +31,7 @@ def observed(run: Source, stream: Name, place: Place = ALL, week: Week = "", sta
     week, chosen = _asked(run, week, statistic, "total")
     known = np.isfinite(values[0])
     if chosen == "week" and not known[run.files.weeks.index(week)]:
-        raise CannotAnswer(f"No {out.words} were reported for the week to {week} in {out.where}.")
+        raise CannotAnswer(f"No {out.label} were reported for the week to {week} in {out.where}.")
     found = statistic_of(values, run.files.weeks, chosen, week, run.files.forecast_from)
     origin = run.origin("posterior.nc", f"observed_data/{out.name}{selected(out, week)}")
     name = named("", out, chosen, week)
@@ -45,7 +45,7 @@ def observed(run: Source, stream: Name, place: Place = ALL, week: Week = "", sta
         when = statistic_of(values, run.files.weeks, "peak week")
         more = (week_of_peak(named("", out, "peak week", ""), when, run.files.weeks, origin),)
     used = {"stream": out.name, "place": out.place, "week": week, "statistic": chosen}
-    return Result("observed", used, (value, *more), f"{out.words.capitalize()} as reported, {out.where}.")
+    return Result("observed", used, (value, *more), f"{out.label.capitalize()} as reported, {out.where}.")
 
 
 def forecast(run: Source, stream: Name, place: Place = ALL, week: Week = "", statistic: Which = None) -> Result:
@@ -78,7 +78,7 @@ def forecast(run: Source, stream: Name, place: Place = ALL, week: Week = "", sta
     note = () if not week or week >= first else ("This week was among those that the model was fitted to.",)
     used = {"stream": out.name, "place": out.place, "week": week, "statistic": chosen}
     return Result(
-        "forecast", used, tuple(rows), f"Forecast of {out.words}, {out.where}, from the week to {first}.", note
+        "forecast", used, tuple(rows), f"Forecast of {out.label}, {out.where}, from the week to {first}.", note
     )
 
 
@@ -152,10 +152,10 @@ def selected(out: Output, week: str, *more: str) -> str:
 def named(lead: str, out: Output, statistic: Statistic, week: str) -> str:
     """A number's name in words."""
     text = {
-        "week": f"{out.words}, {out.where}, week to {week}",
-        "total": f"{out.words}, {out.where}, total of all weeks",
-        "forecast total": f"{out.words}, {out.where}, total of the forecast weeks",
-        "peak": f"peak week's {out.words}, {out.where}",
-        "peak week": f"week of the peak of {out.words}, {out.where}",
+        "week": f"{out.label}, {out.where}, week to {week}",
+        "total": f"{out.label}, {out.where}, total of all weeks",
+        "forecast total": f"{out.label}, {out.where}, total of the forecast weeks",
+        "peak": f"peak week's {out.label}, {out.where}",
+        "peak week": f"week of the peak of {out.label}, {out.where}",
     }[statistic]
     return lead + text

@@ -1,4 +1,4 @@
-"""Tools that read a run's files about the calibration itself: overview, verdicts, posterior, scores, sensitivity, streams, figures."""
+"""Tools that read a run's files about the calibration itself: overview, verdicts, posterior, scores, sensitivity, streams, plots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import Field
 
 from epi.analyst.source import CannotAnswer, Source, nearest
 from epi.analyst.values import Origin, Result, Value, clean
-from epi.reporting.plots import ALL as FIGURES
+from epi.outputs.former_names import existing
+from epi.reporting.plots import ALL as PLOTS
 from epi.reporting.sentences import listed
 from epi.reporting.verdicts import QUESTIONS, judge_run
 
@@ -135,14 +136,14 @@ def scores(
                  ("relative_wis", "WIS relative to the baseline", "ratio", 1.0), ("coverage_50", "coverage of 50 % intervals", "%", 100.0),
                  ("coverage_95", "coverage of 95 % intervals", "%", 100.0))  # fmt: skip
         rows += [
-            Value(f"{words}, {out.words}, {ahead}", factor * float(row[key]), unit, at(key))
-            for key, words, unit, factor in named
+            Value(f"{said}, {out.label}, {ahead}", factor * float(row[key]), unit, at(key))
+            for key, said, unit, factor in named
             if row.get(key) is not None
         ]
         if row.get("relative_wis") is not None:
             better.append(f"{ahead} {'better' if row['relative_wis'] < 1 else 'not better'} than the baseline")
     return Result(
-        "scores", {"stream": out.name}, tuple(rows), f"Forecast of {out.words}: {listed(better)}." if better else ""
+        "scores", {"stream": out.name}, tuple(rows), f"Forecast of {out.label}: {listed(better)}." if better else ""
     )
 
 
@@ -188,7 +189,8 @@ def sensitivity(
 
 def streams(run: Source) -> Result:
     """What each data stream adds: the factor by which outputs and parameters would be wider without it."""
-    table = run.files.taught
+    table = run.files.stream_information
+    file = existing(run.folder, "stream_information.csv").name
     rows: list[Value] = []
     for option in dict.fromkeys(table["option"]):
         part = table[table["option"] == option]
@@ -199,7 +201,7 @@ def streams(run: Source) -> Result:
             rows.append(
                 Value(
                     f"factor by which {name} would be wider without {option}", float(r.wider), "ratio",
-                    run.origin("signals.csv", f"option={option}, quantity={r.quantity}"),
+                    run.origin(file, f"option={option}, quantity={r.quantity}"),
                 )
             )  # fmt: skip
     switched = {str(o): bool(table[table["option"] == o]["fitted"].iloc[0]) for o in dict.fromkeys(table["option"])}
@@ -212,9 +214,9 @@ def figure(
     name: Annotated[str, Field(max_length=60, description="Name of a figure; 'list' for their names.")],
 ) -> Result:
     """Path and checksum of a figure that the run has drawn."""
-    drawn = [n for n in FIGURES if run.file(f"figures/{n}.png").is_file()]
+    drawn = [n for n in PLOTS if run.file(f"figures/{n}.png").is_file()]
     if name == "list":
-        return Result("figure", {"name": name}, (), f"Figures of the run: {listed(drawn)}.")
+        return Result("figure", {"name": name}, (), f"Plots of the run: {listed(drawn)}.")
     if name not in drawn:
         raise CannotAnswer(
             f"The run has drawn no figure {clean(name, 60)!r}{nearest(name, drawn)}; it has {listed(drawn)}."

@@ -21,6 +21,7 @@ from epi.analyst.source import ALL, CannotAnswer, Output, Source, nearest
 from epi.analyst.values import Result, Value, clean, of_draws
 from epi.analyst.worker import make
 from epi.errors import StudyError
+from epi.outputs.former_names import region_axis
 from epi.reporting.sentences import listed
 from epi.scenarios.change import AFTER, BEFORE, derived_variable, stream_variable
 from epi.scenarios.registry import load_scenarios
@@ -134,7 +135,7 @@ def allocate(
             "--draws",
             str(draws),
         ]
-        options += ["--judges", str(2 * draws), "--rival", "none", "--output", str(run.file(folder))]
+        options += ["--judges", str(2 * draws), "--competitor", "none", "--output", str(run.file(folder))]
         if run.scale is not None:
             options += ["--scale", str(run.scale)]
         run_module("posterity", ["allocate-restrictions", str(run.folder), *options], "", run.seconds, run.progress)
@@ -187,15 +188,16 @@ def _named_scenario(run: Source, name: str, output: str, place: str, week: str, 
         raise CannotAnswer("Scenarios of the study say infections, admissions and deaths; ask for one of them.")
     request = _request(run, "named", name=name)
     data, kept = _simulated(run, request)
-    cells = data[output].transpose("world", "draw", "week", "district", "age")
-    places = (*map(str, cells["district"].values), *map(str, cells["age"].values))
-    both = xr.concat([cells.sum("age").rename(district="p"), cells.sum("district").rename(age="p")], "p")
+    axis = region_axis(data)
+    cells = data[output].transpose("world", "draw", "week", axis, "age")
+    places = (*map(str, cells[axis].values), *map(str, cells["age"].values))
+    both = xr.concat([cells.sum("age").rename({axis: "p"}), cells.sum(axis).rename(age="p")], "p")
     match = [i for i, p in enumerate(places) if p.lower() == place.strip().lower()]
     if not match and place.strip().lower() not in (ALL, run.study.country.lower()):
         raise CannotAnswer(
             f"The run has no {output} at {clean(place, 60)!r}{nearest(place, places)}; it has {listed(places)}."
         )
-    by = "age" if match and match[0] >= cells.sizes["district"] else run.study.region.axis
+    by = "age" if match and match[0] >= cells.sizes[axis] else run.study.region.axis
     out = Output(
         output, output, "people", by, places[match[0]] if match else ALL, match[0] if match else None, places, False
     )
@@ -203,7 +205,7 @@ def _named_scenario(run: Source, name: str, output: str, place: str, week: str, 
     part = both.transpose("world", "draw", "week", "p")
     worlds = {
         w: np.asarray(
-            part.sel(world=of).values[..., match[0]] if match else cells.sel(world=of).sum(("district", "age")).values
+            part.sel(world=of).values[..., match[0]] if match else cells.sel(world=of).sum((axis, "age")).values
         )
         for w, of in pairs
     }
@@ -221,7 +223,7 @@ def _compared(
     used = given | {"output": out.name, "place": out.place, "week": "", "statistic": ""}
     at = f"{CACHE}/{file}"
     if worlds[BEFORE].shape[-1] == 1:
-        chosen, label = "total", f"{out.words}, {out.where}"
+        chosen, label = "total", f"{out.label}, {out.where}"
         by_draw = {w: x[:, 0] for w, x in worlds.items()}
         unit = out.unit
     else:
@@ -231,7 +233,7 @@ def _compared(
             chosen = statistic or ("total" if out.adds else "peak")
         if not out.adds and chosen in ("total", "forecast total"):
             raise CannotAnswer(
-                f"Values of {out.words} of several weeks cannot be added up; name a week, or ask for the peak."
+                f"Values of {out.label} of several weeks cannot be added up; name a week, or ask for the peak."
             )
         used |= {"week": week, "statistic": chosen}
         label = named("", out, chosen, week)
@@ -248,7 +250,7 @@ def _compared(
         values = [week_of_peak(f"{label}, {w}", by_draw[w], weeks, origin(w)) for w in (AFTER, BEFORE)]
         values.append(
             of_draws(
-                f"weeks by which the peak is later with the change, {out.words}, {out.where}",
+                f"weeks by which the peak is later with the change, {out.label}, {out.where}",
                 difference,
                 "weeks",
                 origin(both),
@@ -262,7 +264,7 @@ def _compared(
             values.append(
                 of_draws(f"relative change in {label}", 100 * difference / by_draw[BEFORE], "%", origin(both))
             )
-    text = f"Expected {out.words}, {out.where}, with and without the change, without the scatter of reports."
+    text = f"Expected {out.label}, {out.where}, with and without the change, without the scatter of reports."
     return Result("scenario", used, tuple(values), text, cached=kept)
 
 

@@ -34,7 +34,7 @@ class Output:
 
     Attributes:
         name: of the stream or quantity.
-        words: in words.
+        label: in words.
         unit: of a value.
         by: axis of its places. place: a label of the axis, or "all".
         index: of the place on the axis; None to sum over all places.
@@ -45,7 +45,7 @@ class Output:
     """
 
     name: str
-    words: str
+    label: str
     unit: str
     by: str
     place: str
@@ -195,9 +195,9 @@ class Source:
 
     def _of_stream(self, s: Stream) -> Output:
         places = s.places(self.study)
-        words = {"cases": "reported cases"}.get(s.kind, s.kind)
+        label = {"cases": "reported cases"}.get(s.kind, s.kind)
         adds = s.counts and s.kind not in ("serosurvey", "occupancy")
-        return Output(s.name, words, s.unit, s.by, ALL, None, places, True, True, adds)
+        return Output(s.name, label, s.unit, s.by, ALL, None, places, True, True, adds)
 
     def _quantities(self, name: str) -> list[Output]:
         wanted = name.strip().lower()

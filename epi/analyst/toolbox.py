@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from epi.analyst import glossary as words
+from epi.analyst import glossary as terms
 from epi.analyst import read_epidemic, read_run, simulated
 from epi.analyst.source import Source, nearest
 from epi.analyst.values import Result, clean
@@ -71,8 +71,8 @@ TOOLS: dict[str, Tool] = {
         Tool("scenario", simulated.scenario, simulates=True),
         Tool("allocate", simulated.allocate, simulates=True),
         Tool("figure", read_run.figure),
-        Tool("glossary", words.glossary),
-        Tool("cannot", words.cannot),
+        Tool("glossary", terms.glossary),
+        Tool("cannot", terms.cannot),
     )
 }
 

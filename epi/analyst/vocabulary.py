@@ -7,7 +7,7 @@ import re
 __all__ = ["LAYERS", "NEUTRAL", "OUTPUTS", "known_word"]
 
 
-def _words(text: str) -> frozenset[str]:
+def _terms(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
@@ -51,7 +51,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...] | None], ...] = (
 )
 """Layers of contacts by pattern; None for all but the household."""
 
-NEUTRAL = _words(
+NEUTRAL = _terms(
     """
     a about above accordingly across actually additional adult adults after again age aged ages all alone along already also although
     altogether always among amount an and answer any anyone anything appear approximately are area areas around as ask assume assuming at
@@ -65,7 +65,7 @@ NEUTRAL = _words(
     double doubled doubling down draw drive driven driver drivers drives drop dropped dropping drops during each earlier early ease effect
     effects either else end ended ending ends entire entirely epidemic equal estimate estimated estimates even ever every everybody everyone
     everywhere exactly except exist expect expected expects explain extent extra fact fairly fall fallen falling falls far fast faster fell
-    few fewer fewest figure figures fine first fit fitted followed following for forecast forecasts foresee foreseen forward found four from
+    few fewer fewest figure  fine first fit fitted followed following for forecast forecasts foresee foreseen forward found four from
     full further future gain gave general generally get give given go goes going gone good got graph great greater grow growing grown had
     half halve halved halving happen happened happening happens has have having height hence here high higher highest hit hospital hospitals
     how however hypothetical hypothetically i if imagine impact imply important impose imposed in increase increased increases infect
@@ -96,7 +96,7 @@ NEUTRAL = _words(
 )
 """Words that need not be understood one by one."""
 
-_NUMBER_WORDS = _words(
+_NUMBER_TERMS = _terms(
     """
     half third thirds quarter quarters fifth tenth two three four five six seven eight nine ten eleven twelve double twice triple doubled
     tripled halved
@@ -106,4 +106,4 @@ _NUMBER_WORDS = _words(
 
 def known_word(word: str) -> bool:
     """Whether a word of a question can be passed over once the patterns have taken theirs out."""
-    return word in NEUTRAL or word in _NUMBER_WORDS or not re.search(r"[a-z]", word)
+    return word in NEUTRAL or word in _NUMBER_TERMS or not re.search(r"[a-z]", word)

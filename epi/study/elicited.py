@@ -103,11 +103,11 @@ class ElicitedBehaviour:
                 )
         if self.affects == "work" and "work" not in study.layers:
             raise StudyError(f"ElicitedBehaviour affects work, and study {study.name!r} has no Workplaces; add them.")
-        seen = self.affects == "testing"
-        sd = Parameter(f"{self.key}_sd", self.sd, observation=seen)
-        out = [Parameter(f"{self.key}_strength", self.strength, observation=seen), sd]
-        if not seen:
+        reports = self.affects == "testing"
+        sd = Parameter(f"{self.key}_sd", self.sd, observation=reports)
+        out = [Parameter(f"{self.key}_strength", self.strength, observation=reports), sd]
+        if not reports:
             out += [Parameter(f"{self.key}_level", self.level), Parameter(f"{self.key}_effect", self.effect)]
         deviation = Normal(0.0, 1.0, unit="standardised")
         labels, axis = self.archetypes.labels, f"{self.key}_archetype"
-        return (*out, Parameter(f"{self.key}_deviation", deviation, labels, axis, observation=seen, sd=sd.name))
+        return (*out, Parameter(f"{self.key}_deviation", deviation, labels, axis, observation=reports, sd=sd.name))

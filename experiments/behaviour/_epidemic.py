@@ -122,7 +122,7 @@ def calibrate(folder: Path, table: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         run = RunFolder.create(Path(place) / "run", "made_up_behaviour", config.identity(), seed, "cpu")
         with run.running():
-            built = setup.build(config, setup.read_figures(config), run, console)
+            built = setup.build(config, setup.read_data(config), run, console)
             result, inference = setup.calibrate(built, run, console, resume=False)
             assert inference.posterior is not None
             drawn = draw(inference.posterior, result.flow, built.settings, built.recorder(run, console))

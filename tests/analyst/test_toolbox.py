@@ -93,9 +93,9 @@ def test_a_process_of_its_own_gives_the_same_and_tells_its_progress(box, run):
     assert told[-1] == (6, 6)
     for file in (run / CACHE).glob("change-*.nc"):
         file.unlink()
-    again = here.call("scenario", arguments)
-    assert not again.cached
-    assert [v.value for v in again.values] == [v.value for v in found.values]
+    second = here.call("scenario", arguments)
+    assert not second.cached
+    assert [v.value for v in second.values] == [v.value for v in found.values]
 
 
 def test_a_simulation_ends_at_its_limit_of_seconds(run):

@@ -31,8 +31,8 @@ def logistic(age, cases):
 
 
 def answering(body):
-    words = body["messages"][1]["content"]
-    age, cases = words.split(". ")[0].removeprefix("You are "), float(words.split(". ")[1].split()[0])
+    asked_text = body["messages"][1]["content"]
+    age, cases = asked_text.split(". ")[0].removeprefix("You are "), float(asked_text.split(". ")[1].split()[0])
     return completion(f"{100 * logistic(age, cases):.1f} %")
 
 
@@ -50,11 +50,11 @@ def test_answers_of_a_known_model_come_back_and_are_never_asked_again(tmp_path):
     with loopback(counted) as url:
         table = elicit(KINDS, QUESTION, [model(url)], draws=2, cache=tmp_path)
         assert asked == [0, 1] * 4
-        again = elicit(KINDS, QUESTION, [model(url)], draws=2, cache=tmp_path, answers_only=True)
+        repeated = elicit(KINDS, QUESTION, [model(url)], draws=2, cache=tmp_path, answers_only=True)
         assert len(asked) == 8
     expected = [[logistic(a, c) for c in QUESTION.grid] for a in ("20-59", "60+")]
     assert np.allclose(table.probability, expected, atol=6e-4)
-    assert again.rows.equals(table.rows)
+    assert repeated.rows.equals(table.rows)
     assert table.counts == {"ok": 8}
     assert table.provenance["calls"] == 8
     assert not table.provenance["made_up"]
