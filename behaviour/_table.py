@@ -92,6 +92,16 @@ class AnswerTable:
         p = self.probability.clip(EDGE, 1 - EDGE)
         return np.log(p / (1 - p))
 
+    @property
+    def text(self) -> str:
+        """The rows as CSV."""
+        return self.rows[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of `text`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
     def save(self, folder: Path) -> Path:
         """Write `answers.csv` and `manifest.json`, whole or not at all.
 
@@ -99,10 +109,10 @@ class AnswerTable:
             The folder.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        text = self.rows[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+        text = self.text
         manifest = {
             "question": asdict(self.question), "archetypes": {k: list(v) for k, v in self.archetypes.attributes.items()},
-            "counts": self.counts, "sha256": hashlib.sha256(text.encode()).hexdigest(), "provenance": dict(self.provenance),
+            "counts": self.counts, "sha256": self.sha256, "provenance": dict(self.provenance),
         }  # fmt: skip
         _write(folder / ANSWERS, text)
         _write(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

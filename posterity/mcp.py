@@ -49,7 +49,7 @@ def serve(box: Toolbox) -> Any:
     session: list[Result] = []
 
     def wrapped(tool: Tool) -> Callable[..., Any]:
-        async def call(ctx: Context, **arguments: Any) -> dict[str, Any]:  # type: ignore[type-arg]
+        async def call(ctx: Context, **arguments: Any) -> dict[str, Any]:
             loop_progress = None
             if tool.simulates:
 

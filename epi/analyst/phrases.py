@@ -194,7 +194,7 @@ def layers_in(text: str, study: Study) -> tuple[list[str] | None, list[tuple[int
         CannotAnswer: the study lacks a layer.
     """
     layers: list[str] = []
-    spans = []
+    spans: list[tuple[int, int]] = []
     for pattern, names in LAYERS:
         for match in re.finditer(pattern, text, re.I):
             if any(a <= match.start() < b for a, b in spans):

@@ -40,7 +40,7 @@ def observed(run: Source, stream: Name, place: Place = ALL, week: Week = "", sta
         if chosen == "peak week"
         else Value(name, float(found[0]), out.unit, origin)
     )
-    more = ()
+    more: tuple[Value, ...] = ()
     if chosen == "peak":
         when = statistic_of(values, run.files.weeks, "peak week")
         more = (week_of_peak(named("", out, "peak week", ""), when, run.files.weeks, origin),)

@@ -38,7 +38,7 @@ def summary(run: Source) -> Result:
     text = (
         f"{clean(study.title)}: {listed(study.region.names)}; ages {listed(study.ages.names)}; weeks ending {files.weeks[0]} to "
         f"{files.weeks[-1]}, forecast from the week to {files.forecast_from}. Data streams {listed([s.name for s in study.observed])}; in the "
-        f"likelihood {listed(files.signals)}. Status of the run: {clean(str(files.manifest['status']), 40)}."
+        f"likelihood {listed(files.streams)}. Status of the run: {clean(str(files.manifest['status']), 40)}."
     )
     notices = tuple(clean(str(n)) for n in files.manifest.get("notices", []))
     return Result("summary", {}, values, text, notices)

@@ -16,7 +16,7 @@ from pydantic import Field
 from epi.analyst.child import run_module
 from epi.analyst.read_epidemic import Place, Week, Which, named, picked, selected
 from epi.analyst.requests import Request
-from epi.analyst.series import statistic_of, week_of_peak
+from epi.analyst.series import Statistic, statistic_of, week_of_peak
 from epi.analyst.source import ALL, CannotAnswer, Output, Source, nearest
 from epi.analyst.values import Result, Value, clean, of_draws
 from epi.analyst.worker import make
@@ -222,6 +222,7 @@ def _compared(
     weeks, first = run.files.weeks, run.files.forecast_from
     used = given | {"output": out.name, "place": out.place, "week": "", "statistic": ""}
     at = f"{CACHE}/{file}"
+    chosen: Statistic
     if worlds[BEFORE].shape[-1] == 1:
         chosen, label = "total", f"{out.label}, {out.where}"
         by_draw = {w: x[:, 0] for w, x in worlds.items()}

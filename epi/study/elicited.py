@@ -108,6 +108,8 @@ class ElicitedBehaviour:
         out = [Parameter(f"{self.key}_strength", self.strength, observation=reports), sd]
         if not reports:
             out += [Parameter(f"{self.key}_level", self.level), Parameter(f"{self.key}_effect", self.effect)]
-        deviation = Normal(0.0, 1.0, unit="standardised")
+        # the table is a part of what a run is: its checksum goes into the run's fingerprint with the priors
+        reason = f"Archetypes off their answers (table {self.answers.sha256[:16]})."
+        deviation = Normal(0.0, 1.0, unit="standardised", reason=reason)
         labels, axis = self.archetypes.labels, f"{self.key}_archetype"
         return (*out, Parameter(f"{self.key}_deviation", deviation, labels, axis, observation=reports, sd=sd.name))

@@ -127,7 +127,7 @@ def calibrate(folder: Path, table: str, seed: int) -> dict[str, Any]:
             assert inference.posterior is not None
             drawn = draw(inference.posterior, result.flow, built.settings, built.recorder(run, console))
             assert drawn.chains is not None
-            r_hat = float(summary(drawn.chains)["r_hat"])
+            r_hat = summary(drawn.chains)["r_hat"]
     generator = torch.Generator().manual_seed(seed)
     z = drawn.chains.draws(640, generator)[:, : built.space.dim]
     space = built.space

@@ -179,3 +179,15 @@ def test_savage_dickey_on_a_conjugate_model():
     draws = np.random.default_rng(0).normal(0.8, 0.3, 200_000)
     exact = (1 / np.sqrt(2 * np.pi)) / (np.exp(-0.5 * (0.8 / 0.3) ** 2) / (0.3 * np.sqrt(2 * np.pi)))
     assert savage_dickey(draws, 1 / np.sqrt(2 * np.pi)) == pytest.approx(exact, rel=0.05)
+
+
+def test_another_table_is_another_problem():
+    """A run that is resumed with other answers must be refused: the checksum of the table stands with the priors."""
+    from epi.model import parameter_space
+
+    one, two = (
+        replace(known, parts=(*known.parts, epi.ElicitedBehaviour(table(("age",), seed), affects="testing")))
+        for seed in (0, 1)
+    )
+    assert parameter_space(one).describe().to_json() != parameter_space(two).describe().to_json()
+    assert parameter_space(one).describe().to_json() == parameter_space(one).describe().to_json()
