@@ -7,7 +7,7 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-OWN = ("ode", "sim", "calib", "epi")
+OWN = ("ode", "behaviour", "sim", "calib", "epi")
 ROOT = Path(__file__).resolve().parents[1]
 
 

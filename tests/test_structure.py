@@ -9,12 +9,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "ode": {"ode"},
+    "behaviour": {"behaviour"},
     "sim": {"sim"},
     "calib": {"calib"},
     "protocols": {"sim", "calib", "protocols"},
-    "epi": {"ode", "sim", "calib", "epi"},
-    "posterity": {"ode", "sim", "calib", "protocols", "epi", "posterity"},
-    "experiments": {"ode", "sim", "calib", "protocols", "epi", "posterity", "experiments"},
+    "epi": {"ode", "behaviour", "sim", "calib", "epi"},
+    "posterity": {"ode", "behaviour", "sim", "calib", "protocols", "epi", "posterity"},
+    "experiments": {"ode", "behaviour", "sim", "calib", "protocols", "epi", "posterity", "experiments"},
 }
 FILES = [(package, path) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -59,6 +60,7 @@ ORDER = [
     "reporting",
     "scenarios",
     "sensitivity",
+    "analyst",
     "calibration",
 ]
 """Parts of `epi` in the order in which they import; reporting and scenarios do not import one another."""

@@ -112,9 +112,23 @@ class Epidemic:
             for regime, when in zip(later, o.regimes, strict=True):
                 share = share + (self.theta[f"ascertainment_{regime.name}"][..., None] - share) * when
             ascertained = share.expand(*share.shape[:-1], self.days)  # by report date
-            reporting = (o.week * ascertained[..., None, :]) @ matrix.T  # [*batch, W, T of infection]
-            self._reported[delay] = torch.einsum("...wt,...tra->...wra", reporting, self.infections)
+            if not o.testing:
+                reporting = (o.week * ascertained[..., None, :]) @ matrix.T  # [*batch, W, T of infection]
+                self._reported[delay] = torch.einsum("...wt,...tra->...wra", reporting, self.infections)
+            else:
+                self._reported[delay] = self._tested(ascertained, matrix)
         return self._reported[delay]
+
+    def _tested(self, ascertained: Tensor, matrix: Tensor) -> Tensor:
+        """`[*batch, W, R, A]` reported infections where archetypes report more or less than the share of all `[*batch, T]`, on log odds."""
+        o, (part,) = self.fixed, self.fixed.testing
+        off, found = part.log_odds(self.theta), torch.zeros_like(self.infections[..., :1, :, :])
+        for k in range(off.shape[-2]):
+            own = torch.sigmoid(torch.logit(ascertained) + off[..., k, :])
+            reporting = (o.week * own[..., None, :]) @ matrix.T
+            cells = (part.archetype == k).to(self.infections)
+            found = found + torch.einsum("...wt,...tra->...wra", reporting, self.infections * cells)
+        return found
 
     @cached_property
     def by_age(self) -> Tensor:

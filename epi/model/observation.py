@@ -18,7 +18,17 @@ from epi.errors import StudyError
 from epi.model import streams  # noqa: F401  (it registers how streams are prepared)
 from epi.model.epidemic import Epidemic, by_day, fatality, infected_kinds, mean_severity, severity
 from epi.model.setting import HostTables, Setting, StreamPart, Theta, prepare
-from epi.study import Admissions, Deaths, NaturalHistory, Occupancy, Reporting, Severity, Stream, Study
+from epi.study import (
+    Admissions,
+    Deaths,
+    ElicitedBehaviour,
+    NaturalHistory,
+    Occupancy,
+    Reporting,
+    Severity,
+    Stream,
+    Study,
+)
 from sim import Population
 
 __all__ = [
@@ -55,6 +65,7 @@ class Observation:
         inhabitants: `[R]`. area: `[area, R]` 1 where a region lies in an area; None without areas.
         tested: `[W, place]` number tested, by stream.
         streams: the streams, prepared, by name.
+        testing: the part that says which archetypes report more, or none.
     """
 
     setting: Setting
@@ -68,6 +79,7 @@ class Observation:
     area: Tensor | None
     tested: dict[str, Tensor]
     streams: dict[str, Any]
+    testing: tuple[Any, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -141,7 +153,17 @@ def make_observation(
         area=real(np.array(areas)) if areas else None,
         tested={name: x.to(device, dtype) for name, x in tested.items()},
         streams={s.name: _prepared(s, setting) for s in study.streams},
+        testing=tuple(prepare(p, setting) for p in _testing(study)),
     )
+
+
+def _testing(study: Study) -> tuple[ElicitedBehaviour, ...]:
+    found = tuple(p for p in study.parts_of(ElicitedBehaviour) if p.affects == "testing")
+    if len(found) > 1:
+        raise StudyError(
+            f"Study {study.name!r} has {len(found)} parts that affect testing, expected one; remove the others."
+        )
+    return found
 
 
 def _prepared(stream: Stream, setting: Setting) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 import ode
 from epi.data import EpidemicData
 from epi.errors import StudyError
-from epi.model import community, disease, importation, layers, prior_infection  # noqa: F401  (they register how parts are prepared)
+from epi.model import community, disease, elicited, importation, layers, prior_infection  # noqa: F401  (they register how parts are prepared)
 from epi.model.disease import WithinHostModel
 from epi.model.immunity import Campaign
 from epi.model.setting import (

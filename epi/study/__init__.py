@@ -16,6 +16,7 @@ from epi.study.data_streams import (
 from epi.study.dates import Calendar
 from epi.study.delays import Delay
 from epi.study.disease import Immunity, NaturalHistory, WithinHost
+from epi.study.elicited import ElicitedBehaviour
 from epi.study.families import BetaBinomial, LogNormalError, NegativeBinomial
 from epi.study.importation import Importations, Seeding
 from epi.study.load import load_study
@@ -42,6 +43,7 @@ __all__ = [
     "Community",
     "Deaths",
     "Delay",
+    "ElicitedBehaviour",
     "Fatality",
     "Gamma",
     "HalfNormal",
