@@ -129,7 +129,9 @@ def simulate_changes(
         name: (dims, x, {"unit": "people"})
         for name, x in zip(("infections", "admissions", "deaths"), stacked, strict=True)
     }
-    return xr.Dataset(variables, coords, {"country": base.study.country, "study": base.study.title, "region_axis": axis})
+    return xr.Dataset(
+        variables, coords, {"country": base.study.country, "study": base.study.title, "region_axis": axis}
+    )
 
 
 def _changed(fitted: Fitted, study: Study, name: str) -> Simulator:

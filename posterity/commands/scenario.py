@@ -147,6 +147,12 @@ def _answer(
     labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
     plots = draw(run.path, table, lines, titles, labels)
     page = write_page(run.path, run.manifest, data, table, chosen, plots, assumed)
+    _say(table)
+    console.print(f"answers in {page}", highlight=False, soft_wrap=True)
+
+
+def _say(table: pd.DataFrame) -> None:
+    """What was averted, all places together."""
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "

@@ -45,7 +45,9 @@ def test_odds_of_ages_give_the_shares_back():
     events = [1.0]
     for group in list(GROUPS)[1:]:
         events.append(odds[f"Bronx {group}"] * sum(events))
-    np.testing.assert_allclose(np.array(events) / sum(events), np.array([130, 1907, 3980, 2499, 2819]) / 11335, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.array(events) / sum(events), np.array([130, 1907, 3980, 2499, 2819]) / 11335, rtol=1e-4
+    )
 
 
 def test_closures_are_dated_changes_with_one_size_each():
@@ -86,7 +88,13 @@ def test_a_borough_in_one_table_and_not_in_another_is_one_sentence(tables):
 def test_three_lines_simulate_and_map():
     run = posterity.Study.load("nyc_first_wave").simulate(scale=0.002, draws=2)
     figure = run.map("infections")
-    assert {t.get_text().split("\n")[0] for t in figure.axes[0].texts} == {"Bronx", "Brooklyn", "Manhattan", "Queens", "Staten"}
+    assert {t.get_text().split("\n")[0] for t in figure.axes[0].texts} == {
+        "Bronx",
+        "Brooklyn",
+        "Manhattan",
+        "Queens",
+        "Staten",
+    }
     with pytest.raises(StudyError, match="choose infections, attack_rate or one of admissions_borough"):
         run.map("rain")
 
