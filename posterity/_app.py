@@ -24,6 +24,7 @@ COMMANDS = {
     "forecast": "Print the forecast of a run as a table.",
     "sensitivity": "Rank the parameters that drive a run's outputs.",
     "ask": "Ask a run a question in words; every number of the answer is checked.",
+    "serosurvey": "Predict an antibody survey of any design, or say what it would be worth.",
     "scenario": "Ask a run what would have happened if.",
     "allocate-restrictions": "Search for the weekly restrictions that avert most, under a budget.",
     "allocate-doses": "Search for the regions and ages that should get more doses.",

@@ -18,8 +18,10 @@ from calib import Verification
 from epi import StudyError
 from epi.outputs.reload import rebuild
 from epi.outputs.run_files import RunFiles
+from epi.reporting.map_plots import map_quantity
 from epi.reporting.plots import forecast_national, rows_of, sensitivity_ranking
 from epi.reporting.verdicts import judge_run
+from epi.scenarios.changed_study import ChangedStudy, simulate_changes
 from epi.scenarios.plots import curve_figure
 from epi.scenarios.registry import load_scenarios
 from epi.scenarios.run import drop_failed, prepare, simulate, worlds_of
@@ -108,16 +110,27 @@ class Run:
         if name not in known:
             raise StudyError(f"There is no scenario {name!r}; choose among {', '.join(known)}.")
         torch.set_default_dtype(torch.float64)
-        fitted = rebuild(self.folder, scale=scale)
-        asked = prepare(fitted, min(draws, fitted.draws), seed)
-        chosen = [known[name]]
-        data, _ = drop_failed(simulate(asked, worlds_of(asked, chosen), "auto", lambda _: None))
+        fitted, one = rebuild(self.folder, scale=scale), known[name]
+        chosen = [one]
+        if isinstance(one, ChangedStudy):
+            data, _ = drop_failed(simulate_changes(fitted, [one], min(draws, fitted.draws), seed))
+        else:
+            asked = prepare(fitted, min(draws, fitted.draws), seed)
+            data, _ = drop_failed(simulate(asked, worlds_of(asked, [one]), "auto", lambda _: None))
         lines = curves(data, chosen, [])
         whole = lines["place"].iloc[0]  # all regions together come first
         return Result(
             averted(data, chosen),
-            lambda: curve_figure(lines[lines["question"] == name], (known[name].against_label, name), whole),
+            lambda: curve_figure(lines[lines["question"] == name], (one.against_label, name), whole),
         )
+
+    def map(self, quantity: str = "attack_rate") -> Figure:
+        """A map of a derived quantity by region, such as `attack_rate`, `infections` or `Rt`; by week where it has a value each week.
+
+        Raises:
+            StudyError: the run has no such quantity by region, or the study no places.
+        """
+        return map_quantity(self.files, quantity)
 
     def check(self) -> str:
         """The page of verdicts as text."""

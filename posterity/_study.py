@@ -18,6 +18,7 @@ from epi.model import parameter_space
 from epi.population import build_population
 from epi.study import load_study
 from posterity._run import Run
+from posterity._simulation import Simulation
 from posterity._studies import find
 
 __all__ = ["Study"]
@@ -45,7 +46,7 @@ class Study:
         source = find(name)
         return Study(source, load_study(source))
 
-    def simulate(self, *, scale: float = 0.01, draws: int = 4, seed: int = 0) -> xr.Dataset:
+    def simulate(self, *, scale: float = 0.01, draws: int = 4, seed: int = 0) -> Simulation:
         """Simulate draws of the prior to the last week.
 
         Args:
@@ -54,7 +55,7 @@ class Study:
             seed: of draws, population and epidemics.
 
         Returns:
-            Expected observations of every stream, `[draw, week, place]`.
+            Expected observations of every stream, `[draw, week, place]`: `simulation["cases_county"]`, `simulation.map("infections")`.
         """
         torch.set_default_dtype(torch.float64)
         config = make_config(self.source, smoke=True, device="cpu", scale=scale, seed=seed)
@@ -74,7 +75,9 @@ class Study:
                 dims=("draw", "week", f"{s.name}_place"),
                 coords={"week": weeks, f"{s.name}_place": places},
             )
-        return xr.Dataset(arrays, attrs={"study": self.declared.name, "scale": scale, "seed": seed})
+        found = xr.Dataset(arrays, attrs={"study": self.declared.name, "scale": scale, "seed": seed})
+        axis, names = self.declared.region.axis, list(self.declared.region.names)
+        return Simulation(self.declared, found, xr.DataArray(data.population.sum(1), {axis: names}, (axis,)))
 
     def calibrate(
         self, output: str | Path | None = None, *, smoke: bool = False, device: str = "auto", resume: bool = False, quiet: bool = False,

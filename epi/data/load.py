@@ -21,13 +21,14 @@ from epi.study import (
     Importations,
     PriorInfection,
     Schools,
+    Stream,
     Study,
     Vaccination,
     Workplaces,
 )
 from epi.study.families import BetaBinomial
 
-__all__ = ["EpidemicData", "load_data"]
+__all__ = ["EpidemicData", "load_data", "read_places"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class EpidemicData:
         population: `[R, A]` people (int64).
         ages: rows `age_band, from_age, people`: finer bands of all regions together, each with the band that it is part of.
         household_types: `[type, A]` members of each household type by age (int64).
-        household_counts: `[type]` households of each type (int64).
+        household_counts: `[type]` households of each type (int64), or `[R, type]` where the table has a column for each region.
         schools: rows `<axis>, type, age_min, age_max, size, schools`.
         work: by region (index), column `employees` (int64).
         vaccination: `[R, A, S]` fraction of people in each state, sums to 1 over S; all ones where S is 1.
@@ -97,7 +98,9 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
     for s in study.observed:
         series[s.name] = read_series(folder, study, s, s.column)
         if isinstance(s.family, BetaBinomial):
-            tested[s.name] = read_series(folder, study, s, getattr(s, "tested_column", "tested"))
+            column = getattr(s, "tested_column", "tested")
+            tested[s.name] = read_series(folder, study, s, column)
+            _compare_tested(s, series[s.name], tested[s.name], column)
     _compare_totals(study, series)
     population = _population(folder, study)
     types, counts = _households(folder, study)
@@ -119,12 +122,23 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         work=None if work is None else _work(folder, study, work),
         vaccination=_vaccination(folder, study, vaccination, population),
         campaign_doses=None if campaign is None else _campaign(folder, study, campaign),
-        places=_places(folder, study) if community.coupling is not None else None,
+        places=read_places(folder, study) if community.coupling is not None else None,
         contacts=None if community.contacts is None else _contacts(folder, study, community.contacts),
         importations=None if imported is None else _importations(folder, study, imported),
         prior_cases=None if before is None else read_prior_cases(folder, study, before, population),
         own=own,
     )
+
+
+def _compare_tested(stream: Stream, positive: pd.DataFrame, tested: pd.DataFrame, column: str) -> None:
+    """Nobody is positive who was not tested."""
+    bad = (positive > tested).stack()
+    if bad.any():
+        week, place = bad.index[int(np.flatnonzero(bad.to_numpy())[0])]
+        raise DataError(
+            f"{stream.table} has {positive.loc[week, place]:,.0f} {stream.column} of {tested.loc[week, place]:,.0f} {column} for {place!r} "
+            f"in the week ending {week.date()}, expected no more positive than tested; correct the row."
+        )
 
 
 def _compare_totals(study: Study, series: dict[str, pd.DataFrame]) -> None:
@@ -183,15 +197,18 @@ def _ages(folder: Path, study: Study, population: NDArray[np.int64]) -> pd.DataF
 
 
 def _households(folder: Path, study: Study) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    name, bands = study.need(Households, "The population").table, study.ages.names
-    table = tables.whole_numbers(tables.read_table(folder, name, (*bands, "households")), name, (*bands, "households"))
+    name, bands, regions = study.need(Households, "The population").table, study.ages.names, study.region.names
+    by_region = tables.has_column(folder, name, regions[0])
+    counted = regions if by_region else ("households",)
+    table = tables.whole_numbers(tables.read_table(folder, name, (*bands, *counted)), name, (*bands, *counted))
     types = table[list(bands)].to_numpy(np.int64)
     empty, twice = types.sum(1) == 0, table.duplicated(list(bands)).to_numpy()
     if empty.any() or twice.any():
         line = int(np.flatnonzero(empty | twice)[0]) + 2
         what = "a household type without members" if empty.any() else "a household type that is listed before"
         raise DataError(f"{name}, line {line}: found {what}, expected each type once with members; remove the row.")
-    return types, table["households"].to_numpy(np.int64)
+    counts = table[list(counted)].to_numpy(np.int64)
+    return types, counts.T if by_region else counts[:, 0]
 
 
 def _schools(folder: Path, study: Study, part: Schools) -> pd.DataFrame:
@@ -256,7 +273,8 @@ def _campaign(folder: Path, study: Study, part: Campaign) -> pd.DataFrame:
     return wide.astype(np.int64)
 
 
-def _places(folder: Path, study: Study) -> pd.DataFrame:
+def read_places(folder: Path, study: Study) -> pd.DataFrame:
+    """Latitude and longitude of the regions, from the study or its table."""
     region, degrees = study.region, ("latitude", "longitude")
     if region.coordinates is not None:
         rows = [region.coordinates[name] for name in region.names]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from epi.errors import DataError
 
-__all__ = ["by_week", "fractions", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
+__all__ = ["by_week", "fractions", "has_column", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
@@ -43,6 +43,14 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
     for column in text:
         _reject(table[column].isna(), table, name, column, "text")
     return table[list(columns)]
+
+
+def has_column(folder: Path, name: str, column: str) -> bool:
+    """Whether a table has a column; no where it cannot be read, which `read_table` says."""
+    try:
+        return column in pd.read_csv(folder / name, nrows=0).columns
+    except (OSError, ValueError):
+        return False
 
 
 def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expected: str) -> None:

@@ -15,6 +15,9 @@ from epi.study import Stream
 
 __all__ = ["Survey", "SurveyObservations"]
 
+SMALLEST_VARIANCE = 1e-12
+"""Relative variance of an expectation under which it counts as this much."""
+
 
 @dataclass(frozen=True, eq=False)
 class Survey:
@@ -42,7 +45,8 @@ class Survey:
 
     def log_prob(self, z: Tensor, mean: Tensor, error: Tensor | None) -> Tensor:
         """`[P]` at `z [P, D]` with expected positives `mean [P, F]` and their relative variance `error [P, F]`."""
-        sd = None if error is None else error.sqrt()[:, None, :]
+        # the root of a variance of 0 has no derivative, and shared errors may leave none of an output's own
+        sd = None if error is None else error.clamp_min(SMALLEST_VARIANCE).sqrt()[:, None, :]
         fn = observation_distribution(self.stream, mean[:, None, :], self.theta(z), sd, self.tested)
         found: Tensor = fn.log_prob(self.positive).flatten(1).sum(1)
         return found

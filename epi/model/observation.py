@@ -15,7 +15,7 @@ from torch import Tensor
 from epi.data import EpidemicData, Layout
 from epi.data.observations import numbers_tested
 from epi.errors import StudyError
-from epi.model import streams  # noqa: F401  (it registers how streams are prepared)
+from epi.model import composition, streams  # noqa: F401  (they register how streams are prepared)
 from epi.model.epidemic import Epidemic, by_day, fatality, infected_kinds, mean_severity, severity
 from epi.model.setting import HostTables, Setting, StreamPart, Theta, prepare
 from epi.study import (

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from epi.errors import StudyError
+from epi.model.antibody import apparent_prevalence, design_effect, has_antibody, rogan_gladen
+from epi.model.composition import people_of
 from epi.model.delays import delay_matrix, stay_matrix
 from epi.model.epidemic import Epidemic, by_day, infected_kinds, weekly
 from epi.model.setting import Setting, StreamPart, Theta, prepare
@@ -181,43 +183,21 @@ def _(part: Cohort, setting: Setting) -> _Cohort:
     return _Cohort(part, setting.real(delay_matrix(setting.days, part.delay)), setting.real(workers))
 
 
-def apparent_prevalence(prevalence: Tensor, sensitivity: Tensor, specificity: Tensor) -> Tensor:
-    """Share that tests positive, of the share that has what is tested for."""
-    return prevalence * sensitivity + (1 - prevalence) * (1 - specificity)
-
-
-def rogan_gladen(positive: Tensor, sensitivity: Tensor, specificity: Tensor) -> Tensor:
-    """Share that has what is tested for, of the share that tests positive: inverse of `apparent_prevalence`.
-
-    References:
-        Rogan and Gladen 1978, Am J Epidemiol 107:71.
-    """
-    return (positive + specificity - 1) / (sensitivity + specificity - 1)
-
-
-def design_effect(size: Tensor | float, correlation: Tensor | float) -> Tensor | float:
-    """Variance of a share among `size` people of one cluster over that among as many independent people."""
-    return 1 + (size - 1) * correlation
-
-
 @dataclass(frozen=True, eq=False)
 class _Serosurvey:
     part: Serosurvey
     converted: Tensor  # [T, T] share of the infections of a day (row) that has seroconverted on a day (column)
     people: Tensor  # [place]
+    group: Tensor | None  # [place, A] 1 where an age band lies in an age group
 
     def expected(self, theta: Theta, epidemic: Epidemic) -> Tensor:
         """Positives among those tested, at the middle of the week."""
         part, o = self.part, epidemic.fixed
-        daily = epidemic.places(part.by, epidemic.infections) / self.people
-        converting = torch.einsum("tu,...tx->...ux", self.converted, daily)
-        if part.half_life is None:
-            ever = converting.cumsum(-2)
-        else:
-            lag = torch.arange(epidemic.days, device=daily.device, dtype=daily.dtype)
-            gap = (lag[:, None] - lag).clamp_min(0.0)  # [day, earlier day]
-            kept = torch.exp2(-gap / theta[f"{part.option}_half_life"][..., None, None]) * (lag[:, None] >= lag)
-            ever = kept @ converting
+        infected = (
+            epidemic.places(part.by, epidemic.infections) if self.group is None else epidemic.by_age @ self.group.mT
+        )
+        half_life = None if part.half_life is None else theta[f"{part.option}_half_life"]
+        ever = has_antibody(infected, self.people, self.converted, half_life)
         has = part.before + (1 - part.before) * weekly(_mean(o.week), ever).clamp(0.0, 1.0)
         accuracy = (theta[f"{part.option}_{name}"][..., None, None] for name in ("sensitivity", "specificity"))
         return apparent_prevalence(has, *accuracy) * o.tested[part.name]
@@ -225,18 +205,12 @@ class _Serosurvey:
 
 @prepare.register
 def _(part: Serosurvey, setting: Setting) -> _Serosurvey:
-    study, people = setting.study, setting.data.population.astype(float)
-    if part.by == "age":
-        total = people.sum(0)
-    elif part.by == "all":
-        total = people.sum()[None]
-    elif part.by == study.region.axis:
-        total = people.sum(1)
-    else:
-        total = np.array(
-            [sum(people.sum(1)[study.region.names.index(n)] for n in names) for names in study.region.areas.values()]
-        )
-    return _Serosurvey(part, setting.real(delay_matrix(setting.days, part.seroconversion)), setting.real(total))
+    group, names = None, setting.study.ages.names
+    if part.age_groups is not None:
+        group = np.array([[float(band in bands) for band in names] for bands in part.age_groups.values()])
+    people = people_of(part.by, setting) if group is None else group @ people_of("age", setting)
+    converted = setting.real(delay_matrix(setting.days, part.seroconversion))
+    return _Serosurvey(part, converted, setting.real(people), None if group is None else setting.real(group))
 
 
 @dataclass(frozen=True, eq=False)

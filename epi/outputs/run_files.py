@@ -190,6 +190,12 @@ class RunFiles:
             raise NotKept(f"Study {self.study.name!r} has no cases.")
         return found.name
 
+    @cached_property
+    def headline(self) -> str:
+        """Name of the stream that the report leads with: the first of cases, else the first that was fitted."""
+        found = self.study.first_stream(Cases)
+        return found.name if found is not None else self.streams[0]
+
     def in_likelihood(self, name: str) -> NDArray[np.bool_]:
         """`[week, place]`, observations of a stream that the likelihood saw."""
         return np.asarray(self.groups["constant_data"][f"in_likelihood_{name}"].values).astype(bool)

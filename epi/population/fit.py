@@ -123,6 +123,7 @@ def measure_fit(
         overall_error = float(np.abs(overall - expected).max())
     size = np.diff(population.household_start)
     type_size = tables.household_types.sum(1)
+    counts = tables.household_counts if tables.household_counts.ndim == 1 else tables.household_counts.sum(0)
     found, employees_error = _venues(population, tables, venues, layers)
     return PopulationFit(
         scale=scale,
@@ -137,9 +138,9 @@ def measure_fit(
         state_max_error=cell_error,
         state_overall_error=overall_error,
         household_sizes=_distribution(size, None),
-        household_sizes_table=_distribution(type_size, tables.household_counts),
+        household_sizes_table=_distribution(type_size, counts),
         household_mean=float(size.mean()),
-        household_mean_table=float(np.average(type_size, weights=tables.household_counts)),
+        household_mean_table=float(np.average(type_size, weights=counts)),
         venues=found,
         employees_error=employees_error,
     )

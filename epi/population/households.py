@@ -24,12 +24,12 @@ def choose(
     """
     # types with nobody grown are artefacts of rounding in census tables
     grown = tables.household_types[:, tables.first_year >= tables.grown].sum(1) > 0
-    types, prior = tables.household_types[grown], tables.household_counts[grown].astype(np.float64)
+    types, prior = tables.household_types[grown], tables.household_counts[..., grown].astype(np.float64)
     chosen, regions = [], []
     for r, people in enumerate(tables.people):
         target = apportion(int(agents[r]), people.astype(np.float64), minimum=1)
         try:
-            weights = rake(types, prior, target.astype(np.float64))
+            weights = rake(types, prior if prior.ndim == 1 else prior[r], target.astype(np.float64))
         except ValueError as error:
             raise StudyError(f"The households cannot make up the people of {tables.regions[r]}: {error}") from error
         counts = choose_households(types, weights, target, rng)

@@ -18,7 +18,8 @@ class PopulationTables:
     Attributes:
         regions: R names. breaks: the youngest year of each of A age bands, rising from 0.
         people: `[R, A]` people (int64), each at least 1.
-        household_types: `[K, A]` members of each household type by age band. household_counts: `[K]` households of each.
+        household_types: `[K, A]` members of each household type by age band. household_counts: `[K]` households of each,
+            or `[R, K]` by region.
         states: `[R, A, S]` fractions of people in each of S states (doses, say), sum 1 over S; None for one state.
         states_from: youngest year of age at which another state than the first is possible.
         last_width: years in the last, open band.

@@ -31,6 +31,7 @@ from epi.errors import NotKept
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
 from epi.reporting.derived_plots import attack_rates, infections_and_cases, reproduction_numbers
+from epi.reporting.map_plots import map_attack_rate, map_infections, map_reproduction
 from epi.reporting.sentences import stop_sentences
 from epi.study import Admissions, Cases, Cohort, Deaths, Occupancy, Stream, Study, Wastewater
 
@@ -59,8 +60,10 @@ def _stream(run: RunFiles, kind: type[Stream], by: str) -> str | None:
 
 
 def forecast_regions(run: RunFiles) -> Figure:
-    """Weekly cases of every region."""
+    """Weekly cases of every region; admissions where cases are no stream."""
     axis = run.study.region.axis
+    if run.study.first_stream(Cases) is None:
+        return _fans(run, Admissions, axis, f"Weekly admissions to hospital by {axis}", columns=4, height=1.55)
     return _fans(run, Cases, axis, f"Weekly reported cases by {axis}", columns=4, height=1.55)
 
 
@@ -153,8 +156,9 @@ def _weighted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def forecast_deaths(run: RunFiles) -> Figure:
-    """Weekly deaths of every age band."""
-    return _fans(run, Deaths, "age", "Weekly deaths by age", columns=4)
+    """Weekly deaths of every age band, or of every region where these are observed."""
+    axis = "age" if _stream(run, Deaths, "age") else run.study.region.axis
+    return _fans(run, Deaths, axis, f"Weekly deaths by {axis}", columns=4)
 
 
 def forecast_occupancy(run: RunFiles) -> Figure:
@@ -255,8 +259,9 @@ def fit_elbo(run: RunFiles) -> Figure:
 
 
 def scores(run: RunFiles) -> Figure:
-    """WIS beside the baseline's, and coverage, by horizon."""
-    return plot_scores(run.scores, {name: titles(run.study)[name] for name in run.streams})
+    """WIS beside the baseline's, and coverage, by horizon, of the streams with counts in the forecast weeks."""
+    scored = [name for name in run.streams if any(row["wis"] is not None for row in run.scores[name]["by_horizon"])]
+    return plot_scores(run.scores, {name: titles(run.study)[name] for name in scored})
 
 
 def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") -> pd.DataFrame:
@@ -266,8 +271,28 @@ def rows_of(run: RunFiles, output: str, measure: str, level: str = "parameter") 
     return chosen.sort_values("rank", kind="stable")
 
 
-def sensitivity_ranking(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+def headline_output(run: RunFiles) -> str:
+    """The output that rankings lead with: the first of `HEADLINES` that the run has.
+
+    Raises:
+        NotKept: it has none.
+    """
+    known = set(run.sensitivity["output"])
+    for output in HEADLINES:
+        if output in known:
+            return output
+    raise NotKept(f"Study {run.study.name!r} has neither cases nor admissions.")
+
+
+def _second_output(run: RunFiles) -> str:
+    if headline_output(run) == HEADLINES[1] or HEADLINES[1] not in set(run.sensitivity["output"]):
+        raise NotKept(f"Study {run.study.name!r} has no second output to rank.")
+    return HEADLINES[1]
+
+
+def sensitivity_ranking(run: RunFiles, output: str | None = None) -> Figure:
     """The leading parameters of an output by their share of the derivative measure."""
+    output = output or headline_output(run)
     top = rows_of(run, output, "derivative_share").head(SHOWN)
     return plot_ranking(
         [run.label(name) for name in top.parameter],
@@ -282,11 +307,12 @@ def sensitivity_ranking(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
 
 def sensitivity_ranking_admissions(run: RunFiles) -> Figure:
     """The same for admissions."""
-    return sensitivity_ranking(run, HEADLINES[1])
+    return sensitivity_ranking(run, _second_output(run))
 
 
-def sensitivity_tornado(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
+def sensitivity_tornado(run: RunFiles, output: str | None = None) -> Figure:
     """Swings of an output in its own unit."""
+    output = output or headline_output(run)
     wide = rows_of(run, output, "prior_swing").head(SHOWN)
     narrow = rows_of(run, output, "posterior_swing").set_index("parameter")["index"]
     return plot_tornado(
@@ -302,14 +328,14 @@ def sensitivity_tornado(run: RunFiles, output: str = HEADLINES[0]) -> Figure:
 
 def sensitivity_tornado_admissions(run: RunFiles) -> Figure:
     """The same for admissions."""
-    return sensitivity_tornado(run, HEADLINES[1])
+    return sensitivity_tornado(run, _second_output(run))
 
 
 def sensitivity_over_time(run: RunFiles) -> Figure:
-    """Shares of groups of parameters in each week's national cases."""
-    shares = {}
+    """Shares of groups of parameters in each week's national cases, or admissions where cases are no stream."""
+    shares, counted = {}, headline_output(run).split()[0]
     for week in run.weeks:
-        rows = rows_of(run, week_name("cases", week), "derivative_share", "group")
+        rows = rows_of(run, week_name(counted, week), "derivative_share", "group")
         if len(rows):
             shares[week] = rows.set_index("parameter")["index"]
     table = pd.DataFrame(shares)
@@ -321,14 +347,14 @@ def sensitivity_over_time(run: RunFiles) -> Figure:
         [run.label(name) for name in table.index],
         list(table.columns),
         run.forecast_from,
-        "What each week's national cases depend on (share of the mean squared derivative, %)",
+        f"What each week's national {counted} depend on (share of the mean squared derivative, %)",
     )
 
 
 def sensitivity_rank_path(run: RunFiles, leading: int = 8) -> Figure:
     """Ranks of the leading parameters against the number of draws, from the kept Jacobians."""
     data = run.jacobian
-    chosen = next(f for f in functionals(data, run.forecast_from) if f.name == HEADLINES[0])
+    chosen = next(f for f in functionals(data, run.forecast_from) if f.name == headline_output(run))
     wanted = np.asarray(chosen.weights) != 0
     second = data["jacobian_second"].values[:, wanted] if "jacobian_second" in data else None
     (result,) = sensitivity(
@@ -361,6 +387,9 @@ ALL: dict[str, Callable[[RunFiles], Figure]] = {
     "reproduction_numbers": reproduction_numbers,
     "infections_and_cases": infections_and_cases,
     "attack_rates": attack_rates,
+    "map_attack_rate": map_attack_rate,
+    "map_infections": map_infections,
+    "map_reproduction": map_reproduction,
     "stream_information": stream_information,
     "scores": scores,
     "parameters_forest": parameters_forest,

@@ -15,7 +15,7 @@ from epi.errors import NotKept, StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as phrases
 from epi.reporting.plots import ALL, PLOTS, shrinkage, titles
-from epi.study import Reporting
+from epi.study import Cases, Reporting
 
 REPORT = "report.html"
 TEMPLATE = "report.html.j2"
@@ -62,6 +62,7 @@ def content(run: RunFiles) -> dict[str, Any]:
         "title": run.study.title,
         "country": run.study.country,
         "attribution": run.study.attribution,
+        "counted": run.study.stream(run.headline).kind,
         "masked_because": run.study.calendar.masked_because,
         "axis": run.study.region.axis,
         "region_words": run.study.region.plural_name,
@@ -81,9 +82,9 @@ def content(run: RunFiles) -> dict[str, Any]:
         "unseen": [s.description for s in run.study.observed if s.name not in run.streams],
         "stream_information": phrases.stream_sentences(run),
         "extremes": phrases.extremes(run),
-        "horizons": {titles(run.study)[t]: horizon_rows(run, t) for t in run.streams},
-        "places": place_rows(run, run.cases),
-        "periods": list(run.scores[run.cases]["overall"]),
+        "horizons": {titles(run.study)[t]: horizon_rows(run, t) for t in run.streams if _scored(run, t)},
+        "places": place_rows(run, run.headline),
+        "periods": list(run.scores[run.headline]["overall"]),
         "what_matters": phrases.sensitivity_sentences(run),
         "fit": phrases.fit_sentences(run),
         "scale": scale_sentences(run),
@@ -123,7 +124,7 @@ def _shown(value: Any) -> str:
 
 def summary(run: RunFiles) -> list[str]:
     """The few sentences that a reader in a hurry takes along."""
-    sentences = phrases.skill_sentences(run, [run.cases])
+    sentences = phrases.skill_sentences(run, [run.headline])
     sentences += phrases.sensitivity_sentences(run)[:1]
     sentences.append(phrases.k_hat_sentence(run))
     return sentences
@@ -198,6 +199,11 @@ def place_rows(run: RunFiles, target: str) -> list[list[str]]:
     ]
 
 
+def _scored(run: RunFiles, target: str) -> bool:
+    """Whether a stream has counts in the forecast weeks."""
+    return any(row["wis"] is not None for row in run.scores[target]["by_horizon"])
+
+
 def _score_cells(row: dict[str, Any]) -> list[str]:
     return [
         "–" if row["wis"] is None else number(row["wis"]),
@@ -233,17 +239,23 @@ def scale_sentences(run: RunFiles) -> list[str]:
         )
     noise = manifest.get("simulator_noise", {})
     axis = run.study.region.axis
+    counted = "infections" if run.study.first_stream(Cases) is None else "cases"
     if f"relative_sd_{axis}" in noise:
         by_region = sorted(noise[f"relative_sd_{axis}"].items(), key=lambda row: row[1])
         (quiet, least), (loud, most) = by_region[0], by_region[-1]
         sentences.append(
-            f"With the parameters fixed, chance alone moves the expected weekly cases from one simulation to the next by "
+            f"With the parameters fixed, chance alone moves the expected weekly {counted} from one simulation to the next by "
             f"{phrases.percent(noise['relative_sd_national'], 1)} (relative standard deviation, fitted weeks, {noise['runs']} "
             f"simulations) for the country, and between {phrases.percent(least)} ({quiet}) and {phrases.percent(most)} ({loud}) for a "
-            f"{axis}. The fitted scatter of cases by {axis} is {phrases.percent(noise[f'dispersion_{axis}'])}: where chance is "
-            "of that size or larger, part of what looks like scatter of the observations is the simulator's own chance, and the "
-            f"intervals of that {axis} are wider than a larger population would make them."
+            f"{axis}."
         )
+        scatter = noise.get(f"dispersion_{axis}")
+        if scatter is not None:
+            sentences[-1] += (
+                f" The fitted scatter of cases by {axis} is {phrases.percent(scatter)}: where chance is "
+                "of that size or larger, part of what looks like scatter of the observations is the simulator's own chance, and the "
+                f"intervals of that {axis} are wider than a larger population would make them."
+            )
     else:
         sentences.append("This run did not measure how much the simulator's own noise moves its results.")
     return sentences

@@ -79,7 +79,7 @@ def skill_sentences(run: RunFiles, targets: Iterable[str]) -> list[str]:
 
 def extremes(run: RunFiles) -> str:
     """Where the forecast did best and worst against the baseline."""
-    rows = [row for row in run.scores.get(run.cases, {}).get("by_place", []) if row["relative_wis"] is not None]
+    rows = [row for row in run.scores.get(run.headline, {}).get("by_place", []) if row["relative_wis"] is not None]
     if len(rows) < 4:
         return ""
     rows.sort(key=lambda row: row["relative_wis"])
@@ -130,7 +130,8 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
             f"parameter still moves them by {about(narrow['index'])}. Most of the uncertainty that is left comes from "
             f"{run.label(left.parameter)} ({percent(left['index'])} of the linearised variance)."
         )
-    stable = leading(run, HEADLINES[0], "derivative_share", 5)
+    known = set(run.sensitivity["output"])
+    stable = leading(run, next((h for h in HEADLINES if h in known), HEADLINES[0]), "derivative_share", 5)
     if not stable.empty:
         least = float(stable.top_five.min())
         dropped = int(stable.dropped.iloc[0])

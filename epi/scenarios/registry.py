@@ -8,12 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 from epi.errors import StudyError
+from epi.scenarios.changed_study import ChangedStudy
 from epi.scenarios.scenario import Question
+
+Scenario = Question | ChangedStudy
+"""What `scenarios.py` may hold."""
 
 NAME = "SCENARIOS"
 
 
-def load_scenarios(source: str, add: Path | None = None) -> dict[str, Question]:
+def load_scenarios(source: str, add: Path | None = None) -> dict[str, Scenario]:
     """Scenarios by name.
 
     Args:
@@ -33,7 +37,7 @@ def load_scenarios(source: str, add: Path | None = None) -> dict[str, Question]:
     return found
 
 
-def _of_study(source: str) -> dict[str, Question]:
+def _of_study(source: str) -> dict[str, Scenario]:
     path = Path(source)
     if path.suffix == ".py" or path.is_dir():
         file = (path if path.is_dir() else path.parent) / "scenarios.py"
@@ -58,8 +62,12 @@ def _from_file(file: Path) -> ModuleType:
     return module
 
 
-def _named(module: ModuleType, where: str) -> dict[str, Question]:
+def _named(module: ModuleType, where: str) -> dict[str, Scenario]:
     scenarios = getattr(module, NAME, None)
-    if not isinstance(scenarios, tuple | list) or not scenarios or not all(isinstance(q, Question) for q in scenarios):
+    if (
+        not isinstance(scenarios, tuple | list)
+        or not scenarios
+        or not all(isinstance(q, Question | ChangedStudy) for q in scenarios)
+    ):
         raise StudyError(f"{where} defines no scenarios; write {NAME} = (Question(...), ...).")
     return {q.name: q for q in scenarios}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from epi.scenarios.interventions import ASSUMPTIONS, LEVERS
 from epi.scenarios.people import HostKinds
 from epi.study import Calendar
 
+Named = TypeVar("Named")
 Action = Callable[[Tensor], Tensor]
 """From the value of a site in the calibrated world to its value in the world of the question."""
 World = Mapping[str, Action]
@@ -117,7 +119,7 @@ def plus(number: float) -> Action:
     return lambda value: value + number
 
 
-def choose(names: list[str], registry: Mapping[str, Question]) -> list[Question]:
+def choose(names: list[str], registry: Mapping[str, Named]) -> list[Named]:
     """Questions by name, all for none, in the registry's order of first mention.
 
     Raises:

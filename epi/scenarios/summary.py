@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,22 @@ from numpy.typing import NDArray
 
 from epi.outputs.former_names import region_axis
 from epi.scenarios.run import AGAINST, CALIBRATED
-from epi.scenarios.scenario import Question
 
 LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
 COLUMNS = ("low_95", "low_50", "median", "high_50", "high_95")
 MEASURES = ("infections", "admissions", "deaths")
 
 
-def reference(question: Question) -> str:
+class Compared(Protocol):
+    """A scenario whose world is compared with another: a question, or a changed study."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def against(self) -> Any: ...  # noqa: D102
+
+
+def reference(question: Compared) -> str:
     """The world that a question's is compared with."""
     return question.name + AGAINST if question.against is not None else CALIBRATED
 
@@ -33,7 +42,7 @@ def quantiles(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]
     return np.quantile(values, LEVELS, axis=axis)
 
 
-def averted(data: xr.Dataset, questions: Sequence[Question]) -> pd.DataFrame:
+def averted(data: xr.Dataset, questions: Sequence[Compared]) -> pd.DataFrame:
     """Infections, admissions and deaths averted: in all, by age and by region.
 
     Averted is the reference less the world of the question, draw by draw with common random numbers; negative where the question's world
@@ -77,7 +86,7 @@ def _cells(
             yield level, str(place), one, two
 
 
-def curves(data: xr.Dataset, questions: Sequence[Question], places: Sequence[str] = ()) -> pd.DataFrame:
+def curves(data: xr.Dataset, questions: Sequence[Compared], places: Sequence[str] = ()) -> pd.DataFrame:
     """Weekly curves of each question's two worlds, of the country and of some regions, with quantiles."""
     rows, country, axis = [], country_of(data), region_axis(data)
     for question in questions:
@@ -100,7 +109,7 @@ def curves(data: xr.Dataset, questions: Sequence[Question], places: Sequence[str
     return pd.DataFrame(rows)
 
 
-def needless(data: xr.Dataset, question: Question) -> NDArray[np.float64] | None:
+def needless(data: xr.Dataset, question: Compared) -> NDArray[np.float64] | None:
     """Quantiles of the days of isolation without cause that the question's world has more than its reference; None where neither has any."""
     before, after = (
         data["needless_isolation"].sel(world=w).sum("week").values for w in (reference(question), question.name)
@@ -108,7 +117,7 @@ def needless(data: xr.Dataset, question: Question) -> NDArray[np.float64] | None
     return quantiles(after - before) if before.any() or after.any() else None
 
 
-def peak_in_hospital(data: xr.Dataset, question: Question) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def peak_in_hospital(data: xr.Dataset, question: Compared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Quantiles of the people in hospital on a day of the country's worst week: in the reference and in the question's world."""
     country = data["in_hospital"].sum(region_axis(data)).max("week")
     before, after = (quantiles(country.sel(world=w).values) for w in (reference(question), question.name))

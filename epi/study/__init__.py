@@ -1,6 +1,7 @@
 """The study as a value: regions, calendar, parts, data streams and priors. Imports no torch."""
 
 from epi.study.ages import AgeBands
+from epi.study.composition import AgeComposition, SyndromicVisits
 from epi.study.data_streams import (
     Admissions,
     Cases,
@@ -34,6 +35,7 @@ from epi.study.venues import Community, Households, Schools, Venue, Workplaces
 __all__ = [
     "Admissions",
     "AgeBands",
+    "AgeComposition",
     "Beta",
     "BetaBinomial",
     "Calendar",
@@ -76,6 +78,7 @@ __all__ = [
     "Severity",
     "Stream",
     "Study",
+    "SyndromicVisits",
     "Uniform",
     "UserStream",
     "Vaccination",

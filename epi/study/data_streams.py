@@ -269,6 +269,7 @@ class Serosurvey(Stream):
         column: with the number of positives.
         tested_column: with the number tested.
         before: share of people with antibody before day 0.
+        age_groups: `{group: age bands}` of a survey by wider ages than the study's, or of some ages only; then `by` names this axis.
 
     References:
         Rogan and Gladen 1978, Am J Epidemiol 107:71.
@@ -283,6 +284,7 @@ class Serosurvey(Stream):
     half_life: Prior | None = None
     tested_column: str = "tested"
     before: float = 0.0
+    age_groups: Mapping[str, tuple[str, ...]] | None = None
     gaps: bool = True
 
     def __post_init__(self) -> None:
@@ -295,6 +297,18 @@ class Serosurvey(Stream):
         super().__post_init__()
         if not 0 <= self.before < 1:
             raise StudyError(f"Stream {self.name!r}: before is {self.before:g}, expected a share below 1; correct it.")
+
+    def places(self, study: Study) -> tuple[str, ...]:
+        """The age groups where there are any, else those of its axis."""
+        if self.age_groups is None:
+            return super().places(study)
+        unknown = [b for bands in self.age_groups.values() for b in bands if b not in study.ages.names]
+        if unknown or self.by in study.axes:
+            what = f"the age band {unknown[0]!r}" if unknown else f"the axis {self.by!r} for its age groups"
+            raise StudyError(
+                f"Stream {self.name!r} names {what}; choose age bands among {', '.join(study.ages.names)}, and an axis of another name."
+            )
+        return tuple(self.age_groups)
 
     def parameters(self, study: Study) -> tuple[Parameter, ...]:
         """Sensitivity, specificity and half-life."""

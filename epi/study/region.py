@@ -21,6 +21,8 @@ class Region:
         area_axis: what an area is called.
         coordinates: `{region: (latitude, longitude)}` in degrees; None reads them from `table`, where a part needs them.
         table: file with one row per region and the columns `<axis>, latitude, longitude`.
+        geometry: GeoJSON file in the study's folder with the outlines of the regions, each feature with its region as the property `<axis>`;
+            None draws maps of tiles from the coordinates.
         plural: for sentences; None adds an "s".
 
     Examples:
@@ -34,6 +36,7 @@ class Region:
     area_axis: str = "area"
     coordinates: Mapping[str, tuple[float, float]] | None = None
     table: str | None = None
+    geometry: str | None = None
     plural: str | None = None
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from epi import StudyError
 from epi.outputs.run_files import RunFiles
+from epi.outputs.survey_value import log_infections, normal_entropy
 from posterity.commands.errors import one_sentence
 
 APART = 0.5
@@ -24,7 +25,7 @@ def main(
     second: Annotated[Path, typer.Argument(help="Folder of another run of the same study.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare two runs of one study: parameters whose posteriors differ, and the scores of both."""
+    """Compare two runs of one study: parameters whose posteriors differ, what is known of infections, and the scores of both."""
     console = Console(stderr=True)
     with one_sentence(console):
         a, b = RunFiles(first), RunFiles(second)
@@ -33,15 +34,29 @@ def main(
                 f"{first} is a run of {a.manifest['study']!r} and {second} of {b.manifest['study']!r}; compare runs of one study."
             )
         parameters, scores = posteriors(a, b), both_scores(a, b)
+        before, after = entropy_of(a), entropy_of(b)
     if as_json:
-        print(json.dumps({"parameters": parameters.to_dict("records"), "scores": scores.to_dict("records")}))
+        entropy = {"first": before, "second": after}
+        tables = {"parameters": parameters.to_dict("records"), "scores": scores.to_dict("records")}
+        print(json.dumps(tables | {"entropy_of_infections": entropy}))
         return
     apart = parameters[parameters["difference"].abs() >= APART]
     print(f"{len(apart)} of {len(parameters)} parameters have means {APART} or more posterior sds apart:")
     if len(apart):
         print(apart.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    if before is not None and after is not None:
+        print(
+            f"\nentropy of log infections by region up to the forecast date: {before:.2f} and {after:.2f} nats; "
+            f"the second knows {before - after:.2f} nats more"
+        )
     print("\nrelative WIS (below 1: better than the baseline)")
     print(scores.to_string(index=False, float_format=lambda x: f"{x:.2f}"))
+
+
+def entropy_of(run: RunFiles) -> float | None:
+    """Entropy of log infections by region in nats, or None of a run with too few draws for their covariance."""
+    draws = log_infections(run)
+    return normal_entropy(draws) if len(draws) > draws.shape[1] + 1 else None
 
 
 def posteriors(a: RunFiles, b: RunFiles) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import torch
 import typer
 import xarray as xr
@@ -16,8 +17,9 @@ from calib.storage import atomic_write_csv
 from epi.device import check_device
 from epi.errors import StudyError
 from epi.inference.recorder import steps
-from epi.outputs.reload import rebuild
+from epi.outputs.reload import Fitted, rebuild
 from epi.outputs.run_files import RunFiles
+from epi.scenarios.changed_study import ChangedStudy, simulate_changes
 from epi.scenarios.interventions import assumptions
 from epi.scenarios.page import write_page
 from epi.scenarios.plots import draw
@@ -59,11 +61,20 @@ def main(
             for one in known.values():
                 print(f"{one.name:20s} {one.title}")
             return
-        chosen = choose(question or [], known)
+        asked_for = choose(question or [], known)
         _check(source, region or [], worlds, device)
+        changes = [q for q in asked_for if isinstance(q, ChangedStudy)]
+        chosen = [q for q in asked_for if isinstance(q, Question)]
+        if changes and chosen:
+            raise StudyError(
+                f"{chosen[0].name!r} changes sites of the model and {changes[0].name!r} the study; ask the two in runs of their own."
+            )
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         fitted = rebuild(source, scale=scale, device=device)
+        if changes:
+            _answer_changes(fitted, changes, draws, seed, output, region or [], source, device)
+            return
         asked = prepare(fitted, min(64, fitted.draws) if draws is None else draws, seed)
         every = worlds_of(asked, chosen)
         configuration = {
@@ -88,6 +99,44 @@ def main(
                 _answer(run, data, chosen, region or [], assumptions(fitted.simulator.study))
 
 
+def _answer_changes(
+    fitted: Fitted,
+    changes: list[ChangedStudy],
+    draws: int | None,
+    seed: int,
+    output: Path,
+    regions: list[str],
+    source: Path,
+    device: str,
+) -> None:
+    """Simulate changed studies and write `averted.csv`, `curves.csv`, `what_if.nc` and figures."""
+    count = min(64, fitted.draws) if draws is None else draws
+    configuration = {
+        "from": str(source), "questions": [c.name for c in changes], "draws": count, "scale": fitted.config.scale, "regions": regions,
+    }  # fmt: skip
+    run = RunFolder.create(output, "what_if", configuration, seed, device)
+    with run.running():
+        total = (len(changes) + 1) * count
+        with run.phase("worlds"), steps(console, f"{len(changes) + 1} worlds", total) as advance:
+            data = simulate_changes(fitted, changes, count, seed, advance)
+        run.count("worlds", total)
+        data, failed = drop_failed(data)
+        if failed:
+            run.skip("draws", failed)
+            run.notice(f"{failed} draws gave a simulation that was not finite in some world and were left out.")
+        weeks = data["week"].values.astype(str)
+        run.update(agents=fitted.simulator.population.agents, first_week=weeks[0], last_week=weeks[-1])
+        with run.phase("files"):
+            save(data, run.path)
+            table, lines = averted(data, changes), curves(data, changes, regions)
+            atomic_write_csv(run.file("averted.csv"), table)
+            atomic_write_csv(run.file("curves.csv"), lines)
+            titles = {c.name: c.name.replace("-", " ") for c in changes}
+            draw(run.path, table, lines, titles, {n: ("as calibrated", t) for n, t in titles.items()})
+    _say(table)
+    console.print(f"answers in {run.path}", highlight=False, soft_wrap=True)
+
+
 def _answer(
     run: RunFolder, data: xr.Dataset, chosen: list[Question], regions: list[str], assumed: Mapping[str, Prior]
 ) -> None:
@@ -98,12 +147,17 @@ def _answer(
     labels = {q.name: (q.against_label, q.name.replace("-", " ")) for q in chosen}
     plots = draw(run.path, table, lines, titles, labels)
     page = write_page(run.path, run.manifest, data, table, chosen, plots, assumed)
+    _say(table)
+    console.print(f"answers in {page}", highlight=False, soft_wrap=True)
+
+
+def _say(table: pd.DataFrame) -> None:
+    """What was averted, all places together."""
     for row in table[table.level == "all"].itertuples():
         console.print(
             f"{row.question:20s} {row.measure:10s} averted {row.median:12,.0f} ({row.low_95:,.0f} to {row.high_95:,.0f}), "
             f"{100 * row.share_median:.1f} % ({100 * row.share_low_95:.1f} to {100 * row.share_high_95:.1f})", highlight=False, soft_wrap=True,
         )  # fmt: skip
-    console.print(f"answers in {page}", highlight=False, soft_wrap=True)
 
 
 def _check(source: Path, regions: list[str], worlds: str, device: str) -> None:
