@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from calib._brings_jacobian import BringsJacobian, unpack
+from calib._noise import derive_seed
 from calib._rows import as_rows
 from calib._space import Parameter, ParameterSpace
 from calib.composition._block import Block
 
 STEP = 1e-3
 """Of differences, in units of a prior's standard deviation or of a block's value."""
+START = 0.2
+"""Weights of networks start at draws of their prior times this: away from the centre, where they have no derivative, and near it."""
 
 
 @dataclass(eq=False)
@@ -55,6 +58,15 @@ class Composed:
         """Outputs `[P, M]` at plain parameters and weights; where weights carry a graph, so do outputs."""
         given = {} if self.plain is None else {p.name: theta[p.name] for p in self.plain.parameters}
         return self._run(given | {b.name: b.value(theta) for b in self.blocks}, seed)
+
+    def start(self, seed: int) -> Tensor:
+        """Where a fit starts, `[D]`: the prior's centre, weights of networks at a fifth of a draw of their prior."""
+        z = torch.zeros(self.space.dim, dtype=torch.float64)
+        for i, name in enumerate(name for block in self.blocks for name in block.function.drawn):
+            where = self.space.slice_of(name)
+            generator = torch.Generator().manual_seed(derive_seed(seed, i, "network-start"))
+            z[where] = START * torch.randn(where.stop - where.start, generator=generator, dtype=torch.float64)
+        return z
 
     def physical(self, z: Tensor) -> Tensor:
         """Physical coordinates `[*batch, n]` at `z [*batch, D]` of `space`."""

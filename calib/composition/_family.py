@@ -25,10 +25,12 @@ class Function:
     Attributes:
         parameters: with their priors; they and no others are read by `value`.
         value: `theta {name: [*batch, *event]} -> [*batch, region, knot]`.
+        drawn: parameters of which a fit starts at a draw of the prior: at its centre a network has no derivative.
     """
 
     parameters: tuple[Parameter, ...]
     value: Callable[[Theta], Tensor]
+    drawn: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -98,7 +100,8 @@ class Sum(Summable):
         def value(theta: Theta) -> Tensor:
             return torch.stack([function.value(theta) for function in built]).sum(0)
 
-        return Function(tuple(p for function in built for p in function.parameters), value)
+        drawn = tuple(name for function in built for name in function.drawn)
+        return Function(tuple(p for function in built for p in function.parameters), value, drawn)
 
 
 def scale_of(name: str, sd: Sd) -> tuple[tuple[Parameter, ...], Callable[[Theta], Tensor | float]]:

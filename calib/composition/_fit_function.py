@@ -19,8 +19,10 @@ from calib._noise import derive_seed
 from calib._observed import Evaluate, Likelihood, as_data
 from calib.composition._compose import Composed
 
-SHORTER = (1.0, 0.5, 0.25, 0.1, 0.03)
+SHORTER = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.003)
 """Shares of a step that are tried."""
+SMALL = 1e-2
+"""Step, in standard deviations of the prior, that counts as none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class FunctionPosterior:
         log_evidence: Laplace approximation, nats; exact where blocks and simulator are straight and errors normal.
         objective: log posterior after each step, up to a constant.
         runs: simulations made.
-        converged: whether the last step gained less than the tolerance.
+        converged: whether the last step gained less than the tolerance, or none was left to make; not where no step gains.
     """
 
     composed: Composed
@@ -100,8 +102,8 @@ def fit_function(
         steps: at most.
         tolerance: gain in nats at which to stop.
         replicates: runs that are averaged, for a stochastic simulator.
-        seed: of the simulator, the same in all steps.
-        start: `[D]`; the prior's centre if None.
+        seed: of the simulator, the same in all steps, and of where networks start.
+        start: `[D]`; the prior's centre if None, weights of networks at a fifth of a draw of their prior.
 
     Returns:
         The posterior.
@@ -121,7 +123,7 @@ def fit_function(
         with torch.no_grad():
             return float(value(out[None])[0] - 0.5 * (z**2).sum()) if bool(torch.isfinite(out).all()) else float("nan")
 
-    z = torch.zeros(composed.space.dim, dtype=torch.float64) if start is None else start.double().clone()
+    z = composed.start(seed) if start is None else start.double().clone()
     reached = height(outputs_at(z), z)
     if not reached == reached or reached == float("-inf"):
         raise FitError(
@@ -139,7 +141,8 @@ def fit_function(
             if found > reached:
                 break
         else:
-            converged = True
+            # nothing higher is found where the straightened problem promises nothing more, or where it is far from the true one
+            converged = bool((target - z).abs().max() < SMALL)
             break
         gain, z, reached = found - reached, trial, found
         objective.append(reached)

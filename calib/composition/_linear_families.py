@@ -55,11 +55,12 @@ class RandomWalk(FromBasis):
 
     start: int = 0
     reversion: float = 0.0
+    stop: int | None = None
 
     def basis(self, setting: Setting) -> Tensor:
         """`[knot, step]`: step s moves its own and all later knots, less and less where the walk reverts."""
         knot = torch.arange(setting.knots, dtype=torch.float64)
-        step = torch.arange(self.start, setting.knots, dtype=torch.float64)
+        step = torch.arange(self.start, min(self.stop or setting.knots, setting.knots), dtype=torch.float64)
         since = knot[:, None] - step
         return torch.where(since >= 0, math.exp(-self.reversion) ** since.clamp_min(0.0), 0.0)
 
@@ -118,14 +119,20 @@ class RegionEffect(Summable):
         return Function((*parameters, standard(name, setting.regions)), value)
 
 
-def random_walk(sd: Sd, *, over: Over = "all", start: int = 0, reversion: float = 0.0) -> RandomWalk:
+def random_walk(
+    sd: Sd, *, over: Over = "all", start: int = 0, stop: int | None = None, reversion: float = 0.0
+) -> RandomWalk:
     """A random walk over the knots.
 
     Args:
         sd: of a step, or its prior.
         over: "all": one walk for all regions; "each": one for each.
         start: first knot that a step moves; 1 leaves the first knot at 0.
+        stop: first knot after `start` that no step moves any more; None for the last.
         reversion: rate at which a step is forgotten, per knot: with more than 0 the walk returns to 0 (a first-order autoregression).
+
+    Raises:
+        ValueError: it stops where it has not started.
 
     Example:
         >>> from calib.composition import Block, random_walk
@@ -133,7 +140,11 @@ def random_walk(sd: Sd, *, over: Over = "all", start: int = 0, reversion: float 
         >>> [p.coordinates[0] for p in block.function.parameters]
         ['drift_steps[0]']
     """
-    return RandomWalk("steps", sd, over, start, reversion)
+    if stop is not None and stop <= start:
+        raise ValueError(
+            f"a random walk starts at knot {start} and stops at {stop}, expected a later one: correct them."
+        )
+    return RandomWalk("steps", sd, over, start, reversion, stop)
 
 
 def gaussian_process(

@@ -70,7 +70,7 @@ class Module(Summable):
             out = torch.stack(rows).reshape(*batch, setting.regions, setting.knots)
             return times(sd(theta), out)
 
-        function = Function((*parameters, standard(stem, len(scales), sd=scales), *more), value)
+        function = Function((*parameters, standard(stem, len(scales), sd=scales), *more), value, (stem,))
         one(
             torch.zeros(len(scales), dtype=torch.float64),
             torch.zeros(*x.shape[:2], x.shape[2] + self.embedding).double(),
