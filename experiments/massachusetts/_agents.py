@@ -48,8 +48,8 @@ class AgentModel:
     """
 
     scale: float = 0.005
-    steps: int = 5
-    runs: int = 1
+    steps: int = 4
+    runs: int = 2
     draws: int = 32
 
     def forecast(self, history: History, seed: int, numbers: object = None) -> Predicted:
