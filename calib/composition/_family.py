@@ -73,6 +73,10 @@ class Family(Protocol):
         """The function at the regions, knots and covariates of a block."""
         ...
 
+    def __add__(self, other: Family) -> Sum:
+        """The sum of two families."""
+        ...
+
 
 class Summable:
     """Families can be added."""

@@ -51,7 +51,13 @@ def _measured(noise: float) -> Callable[[Tensor], Distribution]:
     return lambda log_mean: Independent(Normal(log_mean, noise), 1)
 
 
-def _predict(found: FunctionPosterior, log_mean: Callable[[Mapping[str, Tensor]], Tensor], noise: float, season: Season, seed: int) -> Predicted:  # fmt: skip
+def _predict(
+    found: FunctionPosterior,
+    log_mean: Callable[[Mapping[str, Tensor]], Tensor],
+    noise: float,
+    season: Season,
+    seed: int,
+) -> Predicted:
     """Quantiles of the next weeks, of draws `[draw, week]` of the log of the last season and noise."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -16,7 +16,17 @@ from calib import atomic_write_csv
 from experiments.massachusetts._data import HERE, read
 from experiments.massachusetts._protocol import ALL, rows, run, score
 
-PRINTED = ("nd", "nd_weekly", "nd_weekly_median", "rmse", "mae", "relative_wis_daily", "relative_wis_weekly", "coverage_95_daily", "coverage_95_weekly")  # fmt: skip
+PRINTED = (
+    "nd",
+    "nd_weekly",
+    "nd_weekly_median",
+    "rmse",
+    "mae",
+    "relative_wis_daily",
+    "relative_wis_weekly",
+    "coverage_95_daily",
+    "coverage_95_weekly",
+)
 
 
 def main(

@@ -78,12 +78,9 @@ class AgentModel:
             series = (
                 data.series[stream.name].reindex(calendar.weeks(last=calendar.forecast_from)).to_numpy(float).copy()
             )
-            over = study.overdispersion(stream.name)
-            streams.append(
-                Stream(
-                    layout.slices[stream.name], torch.as_tensor(series), "counts", study.dispersion(stream.name), over
-                )
-            )
+            over, relative = study.overdispersion(stream.name), study.dispersion(stream.name)
+            assert relative is not None
+            streams.append(Stream(layout.slices[stream.name], torch.as_tensor(series), "counts", relative, over))
         problem = Problem(
             space,
             observe(space, streams, floor=FLOOR),
@@ -103,7 +100,7 @@ class AgentModel:
         with torch.no_grad():
             expected = whole.bind(seed, torch.arange(self.draws))(theta)["deaths_county"]
         weekly = expected[:, -(len(calendar.weeks()) - short.weeks) :].clamp_min(0.0)
-        sd = theta[study.dispersion("deaths_county")].numpy()
+        sd = theta[str(study.dispersion("deaths_county"))].numpy()
         draws = np.random.default_rng(seed)
         copies = 8
         stray = draws.gamma(1 / sd**2, sd**2, (copies, *weekly.shape[1:], self.draws)).transpose(3, 0, 1, 2)

@@ -17,8 +17,9 @@ CLOSED_WEEK = 5
 def covariates(history: History, knots: int) -> Tensor:
     """`[county, knot, covariate]`.
 
-    Growth of reported cases and of doctor visits for COVID-like illness over a week, logarithms of doctor visits and of emergency visits for COVID-like illness, and
-    whether most was closed. Beyond the forecast week each keeps the mean of its last two weeks. Gaps hold the last value before them, zero at the start.
+    Growth of reported cases and of doctor visits for COVID-like illness over a week, logarithms of doctor visits and of emergency visits for
+    COVID-like illness, and whether most was closed. Beyond the forecast week each keeps the mean of its last two weeks. Gaps hold the last
+    value before them, zero at the start. One that tells nothing yet is the number of the week.
     """
     cases = np.nan_to_num(history.weekly("cases"))
     growth = np.diff(np.log1p(cases), axis=0, prepend=np.log1p(cases[:1]))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ class Forecast:
 
 def forecast(
     name: str, whole: History, epiweek: int, seed: int, numbers: Mapping[str, float] | None = None
-) -> tuple[Forecast, Predicted]:
+) -> Forecast:
     """Forecast with one model from what was known at the end of a week; later rows of the tables are dropped first."""
     known, begun = whole.until(epiweek), time.process_time()
     model = ALL[name]
@@ -103,14 +104,22 @@ def numbers_in(one: Forecast) -> dict[str, float]:
 def _save(path: Path, one: Forecast) -> None:
     with atomic_path(path) as partial, open(partial, "wb") as stream:
         rest = {"evidence": one.evidence, "runs": one.runs, "seconds": one.seconds, "settings": one.settings}
-        np.savez_compressed(stream, daily=one.daily, weekly=one.weekly, **{k: np.array(v) for k, v in rest.items()})
+        arrays: dict[str, Any] = {k: np.array(v) for k, v in rest.items()}
+        np.savez_compressed(stream, daily=one.daily, weekly=one.weekly, **arrays)
 
 
 def _load(path: Path, name: str, epiweek: int) -> Forecast:
     with np.load(path, allow_pickle=False) as kept:
         return Forecast(
-            name, epiweek, kept["daily"], kept["weekly"], float(kept["evidence"]), int(kept["runs"]), float(kept["seconds"]), str(kept["settings"])
-        )  # fmt: skip
+            name,
+            epiweek,
+            kept["daily"],
+            kept["weekly"],
+            float(kept["evidence"]),
+            int(kept["runs"]),
+            float(kept["seconds"]),
+            str(kept["settings"]),
+        )
 
 
 def rows(made: list[Forecast], whole: History) -> pd.DataFrame:
@@ -144,8 +153,8 @@ def truth(whole: History, epiweek: int) -> NDArray[np.float64]:
 def score(made: list[Forecast], whole: History, seed: int = 0) -> pd.DataFrame:
     """Scores by model and forecast week, and their means over the weeks (`forecast_epiweek` "mean").
 
-    Daily point forecasts are medians of days. `nd_weekly` compares sums of these over a week, `nd_weekly_median` medians of weekly sums. Weekly interval scores are
-    relative to the hub's baseline, daily ones to the baseline split over the days.
+    Daily point forecasts are medians of days. `nd_weekly` compares sums of these over a week, `nd_weekly_median` medians of weekly sums. Weekly
+    interval scores are relative to the hub's baseline, daily ones to the baseline split over the days.
     """
     base: dict[int, Forecast] = {one.epiweek: one for one in made if one.model == "hub_baseline"}
     out = []

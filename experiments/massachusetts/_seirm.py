@@ -22,8 +22,8 @@ TO_REPORT = (10.0, 5.0)
 FATALITY = (0.00005, 0.0003, 0.0008, 0.0016, 0.006, 0.019, 0.043, 0.078)
 """Deaths per infection by age band (Verity et al. 2020, Lancet Infect Dis 20:669, table 1; 0-19 chosen between its bands)."""
 CLOSING = (date(2020, 3, 14), date(2020, 3, 26))
-"""From the first weekend after the state of emergency (10 March) to two days after the stay-at-home advisory (24 March): transmission falls from its
-first level to its second."""
+"""From the first weekend after the state of emergency (10 March) to two days after the stay-at-home advisory (24 March): transmission falls
+from its first level to its second."""
 
 
 def delay_matrix(mean_sd: tuple[float, float], days: int) -> Tensor:

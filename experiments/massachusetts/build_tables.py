@@ -2,8 +2,8 @@
 
     python -m experiments.massachusetts.build_tables SOURCE CONTACTS [--output FOLDER]
 
-SOURCE holds `county_daily.csv` and `population_county_age.csv`, CONTACTS is the table of contacts by setting; `data/README.md` names the origin and
-licence of each.
+SOURCE holds `county_daily.csv` and `population_county_age.csv`, CONTACTS is the table of contacts by setting; `data/README.md` names the origin
+and licence of each.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def study_at(epiweek: int, data: Path, horizon: int = 4) -> epi.Study:
             epi.Households(first, grown=20),
             epi.Community(
                 LogNormal(2.0, 0.25, unit="per infection", reason=
-                    "Infections outside the home of a reference case before anything closed; with homes a reproduction number near 2.6 (chosen)."),
+                    "Infections outside the home of a reference case before anything closed; with homes about 2.6 (chosen)."),
                 contacts="contacts.csv"),
             epi.Intervention("closing", LogNormal(0.35, 0.3, unit="factor", reason=
                 "Contacts outside the home fell by about two thirds when most was closed (mobility reports of 3 April 2020; width chosen)."),
@@ -54,20 +54,20 @@ def study_at(epiweek: int, data: Path, horizon: int = 4) -> epi.Study:
                 growth=LogNormal(0.15, 0.3, unit="per day", reason="Growth of the first weeks (chosen)."),
                 sd=LogNormal(0.7, 0.3, unit="log scale", reason="Counties differ in importation (chosen)."), until=date(2020, 3, 8)),
             epi.Reporting((
-                epi.ReportingRegime("scarce", LogitNormal(-3.0, 0.6, unit="share", reason="Tests were scarce to the end of March (chosen, wide).")),
+                epi.ReportingRegime("scarce", LogitNormal(-3.0, 0.6, unit="share", reason="Tests were scarce in March (chosen, wide).")),
                 *(() if known < date(2020, 4, 18) else (epi.ReportingRegime("more", LogitNormal(-2.0, 0.6, unit="share", reason=
                     "Tests in April and May (chosen, wide)."), start=date(2020, 3, 29)),)),
                 *(() if known < date(2020, 6, 13) else (epi.ReportingRegime("many", LogitNormal(-1.5, 0.6, unit="share", reason=
                     "Tests from 24 May on (chosen, wide)."), start=date(2020, 5, 24)),)),
             )),
-            epi.Fatality(LogNormal(0.028, 0.4, unit="per infection", reason="Deaths per infection at 75: Levin et al. 2020, Eur J Epidemiol 35:1123."),
+            epi.Fatality(LogNormal(0.028, 0.4, unit="per infection", reason="At 75: Levin et al. 2020, Eur J Epidemiol 35:1123."),
                 LogNormal(1.2, 0.1, unit="per decade", reason="0.0524 log10 a year (Levin et al. 2020).")),
         ),
         streams=(
             epi.Infections(by="county"),
             epi.Deaths(by="county", gaps=True, delay=Delay(*TO_DEATH, longest=63), family=NegativeBinomial(
                 LogNormal(0.2, 0.4, unit="relative sd", reason="Deaths by county and week (chosen)."),
-                Parameter("death_clusters", LogNormal(1.5, 0.3, unit="deaths", reason="Deaths come in clusters, such as homes (chosen)."), observation=True))),
+                Parameter("death_clusters", LogNormal(1.5, 0.3, unit="deaths", reason="Outbreaks in homes (chosen)."), observation=True))),
             epi.Cases(by="county", gaps=True, delay=Delay(*TO_REPORT), family=NegativeBinomial(
                 LogNormal(0.4, 0.4, unit="relative sd", reason="Cases by county and week; tests change within a regime (chosen)."))),
         ),
