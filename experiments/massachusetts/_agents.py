@@ -47,10 +47,10 @@ class AgentModel:
         draws: posterior draws that are simulated to the end of the forecast.
     """
 
-    scale: float = 0.005
-    steps: int = 4
-    runs: int = 2
-    draws: int = 32
+    scale: float = 0.02
+    steps: int = 6
+    runs: int = 4
+    draws: int = 64
 
     def forecast(self, history: History, seed: int, numbers: object = None) -> Predicted:
         """Calibrate to what is known and simulate on."""

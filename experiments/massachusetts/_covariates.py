@@ -14,12 +14,12 @@ CLOSED_WEEK = 5
 """Week from `START` on in which most was closed: that of 22 March."""
 
 
-def covariates(history: History, knots: int) -> Tensor:
-    """`[county, knot, covariate]`.
+def covariates(history: History, knots: int) -> tuple[Tensor, tuple[str, ...]]:
+    """`[county, knot, covariate]`, and their names.
 
     Growth of reported cases and of doctor visits for COVID-like illness over a week, logarithms of doctor visits and of emergency visits for
     COVID-like illness, and whether most was closed. Beyond the forecast week each keeps the mean of its last two weeks. Gaps hold the last
-    value before them, zero at the start. One that tells nothing yet is the number of the week.
+    value before them, zero at the start. One that is not reported yet is left out.
     """
     cases = np.nan_to_num(history.weekly("cases"))
     growth = np.diff(np.log1p(cases), axis=0, prepend=np.log1p(cases[:1]))
@@ -31,12 +31,8 @@ def covariates(history: History, knots: int) -> Tensor:
     known = np.stack([growth, log_visits, change, log_ill, closed], -1)  # [week, county, covariate]
     ahead = np.repeat(known[-2:].mean(0, keepdims=True), knots - history.weeks, 0)
     whole = np.concatenate([known, ahead]).transpose(1, 0, 2)
-    told = whole.std((0, 1)) > 1e-9
-    if (
-        not told.all()
-    ):  # not reported yet: a covariate that tells nothing is noise too small to matter, so that names stay
-        whole[..., ~told] = np.arange(whole.shape[1])[None, :, None] * 1.0
-    return torch.as_tensor(whole)
+    reported = whole.std((0, 1)) > 1e-9
+    return torch.as_tensor(whole[..., reported]), tuple(n for n, keep in zip(NAMES, reported, strict=True) if keep)
 
 
 def _mean(values: NDArray[np.float64], weeks: int) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from calib.composition import (
     random_walk,
     region_effect,
 )
-from experiments.massachusetts._covariates import CLOSED_WEEK, NAMES, covariates
+from experiments.massachusetts._covariates import CLOSED_WEEK, covariates
 from experiments.massachusetts._daily import Days
 from experiments.massachusetts._data import HORIZON, History
 from experiments.massachusetts._seirm import Seirm
@@ -129,12 +129,10 @@ class EpidemicModel:
         """The epidemic over the weeks known with its blocks, which reach to the end of the forecast."""
         regions, knots = len(history.counties), history.weeks + HORIZON
         epidemic, days = Seirm.of(history.people, knots), history.days
-        given = covariates(history, knots) if self.uses_covariates else None
+        given, names = covariates(history, knots) if self.uses_covariates else (None, ())
         blocks = [
             Block("seed", (regions, 1), region_effect(1.0)),
-            Block(
-                "transmission", (regions, knots), self.transmission(numbers), given, NAMES if given is not None else ()
-            ),
+            Block("transmission", (regions, knots), self.transmission(numbers), given, names),
         ]
         prior: dict[str, Distribution] = {
             "first": Normal(torch.tensor(1.0).double(), torch.tensor(0.2).double()),

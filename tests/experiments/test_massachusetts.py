@@ -79,9 +79,11 @@ def test_later_data_do_not_change_the_agents_forecast(whole, altered):
 
 
 def test_covariates_end_with_what_is_known(whole, altered):
-    one, other = (covariates(data.until(EARLY), 11) for data in (whole, altered))
+    (one, names), (other, _) = (covariates(data.until(EARLY), 11) for data in (whole, altered))
     torch.testing.assert_close(one, other)
-    assert one.shape == (10, 11, 5)
+    assert "covid-like illness" not in names  # not reported yet
+    assert one.shape == (10, 11, 4)
+    assert len(covariates(whole, 31)[1]) == 5
     torch.testing.assert_close(one[:, 7], one[:, 10])
 
 
