@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, HalfNormal, Normal
+from torch.distributions import Distribution
 
 from calib._calibrate import calibrate
 from calib._calibration import Calibration
 from calib._observed import Evaluate, Likelihood, as_data
 from calib._rows import as_rows
+from calib._shared_space import shared_space
 from calib._space import Parameter, ParameterSpace
 
 
@@ -114,52 +115,9 @@ def pool(
         ValueError: there is one region alone, nothing is shared, or a shared parameter is missing in a region or has another prior or shape
             there.
     """
-    if len(regions) < 2:
-        raise ValueError(
-            f"one region alone ({', '.join(regions) or 'none'}) was given to pool, expected at least 2: calibrate it by itself, or add others."
-        )
-    if not shared:
-        raise ValueError("no parameter is shared: name at least one, or calibrate the regions one by one.")
-    for name in regions:
-        if ":" in name or "/" in name:
-            raise ValueError(f"a region is called {name!r}: leave out ':' and '/', which part names in the pool.")
-    spaces = {name: region.space for name, region in regions.items()}
-    first_name = next(iter(spaces))
-    parameters: list[Parameter] = []
-    for name in shared:
-        known = {r: {p.name: p for p in space.parameters}.get(name) for r, space in spaces.items()}
-        lacking = [r for r, p in known.items() if p is None]
-        if lacking:
-            raise ValueError(
-                f"region {lacking[0]!r} has no parameter {name!r}, which is shared: add it, or do not share it."
-            )
-        p = known[first_name]
-        assert p is not None
-        for r, other in known.items():
-            if other is None or other.shape != p.shape or not _alike(p, other):
-                raise ValueError(
-                    f"the prior of {name!r} in region {r!r} is not that in {first_name!r}: give shared parameters one prior."
-                )
-        width = sd.get(name) if isinstance(sd, Mapping) else sd
-        width = HalfNormal(torch.tensor(1.0, dtype=torch.float64)) if width is None else width
-        shape = (len(regions), *p.free_shape)
-        unit = Normal(torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64))
-        parameters += [p, Parameter(f"{name}_sd", width, "prior sds"), Parameter(f"{name}_by_region", unit)]
-    for r, space in spaces.items():
-        parameters += [
-            Parameter(f"{r}:{p.name}", p.prior, p.unit, p.reason, p.labels)
-            for p in space.parameters
-            if p.name not in shared
-        ]
+    space = shared_space({name: region.space for name, region in regions.items()}, shared, sd)
     values = {name: Evaluate(region.likelihood, as_data(region.data)) for name, region in regions.items()}
-    return Pooled(dict(regions), tuple(shared), ParameterSpace(tuple(parameters)), values)
-
-
-def _alike(first: Parameter, other: Parameter) -> bool:
-    """Whether two priors take the same values at a few points of the normal scale."""
-    z = torch.tensor([-1.0, 0.0, 1.5], dtype=torch.float64)
-    z = z.reshape(3, *[1] * len(first.free_shape)).expand(3, *first.free_shape)
-    return bool(torch.allclose(first.map.forward(z), other.map.forward(z)))
+    return Pooled(dict(regions), tuple(shared), space, values)
 
 
 def pooled(
@@ -195,7 +153,7 @@ def pooled(
         >>> likelihood = lambda out: Independent(Normal(out, 1.0), 1)
         >>> data = {"a": [2.0, 2.2, 1.9, 2.1], "b": [2.1, 1.8, 2.0, 2.2], "c": [3.5]}
         >>> regions = {r: Region(level(len(y)), {"level": Normal(0.0, 5.0)}, y, likelihood) for r, y in data.items()}
-        >>> pool, found = pooled(regions, shared=("level",), budget=6_000, seed=1)
+        >>> pool, found = pooled(regions, shared=("level",), budget=3_000, seed=1)
         >>> c = pool.theta_of("c", found.sample(2000))["level"].mean()
         >>> bool(2.0 < c < 3.5)
         True
