@@ -103,10 +103,10 @@ class AgentModel:
         sd = theta[str(study.dispersion("deaths_county"))].numpy()
         draws = np.random.default_rng(seed)
         copies = 8
-        stray = draws.gamma(1 / sd**2, sd**2, (copies, *weekly.shape[1:], self.draws)).transpose(3, 0, 1, 2)
-        strayed = (weekly.numpy()[:, None] * stray).reshape(-1, *weekly.shape[1:])
+        scatter = draws.gamma(1 / sd**2, sd**2, (copies, *weekly.shape[1:], self.draws)).transpose(3, 0, 1, 2)
+        scattered = (weekly.numpy()[:, None] * scatter).reshape(-1, *weekly.shape[1:])
         runs = warm.simulations + self.draws
-        return Predicted(Days.learn(history).draw(strayed, draws), None, {"parameters": space.dim}, runs)
+        return Predicted(Days.learn(history).draw(scattered, draws), None, {"parameters": space.dim}, runs)
 
 
 def _epiweek(history: History) -> int:

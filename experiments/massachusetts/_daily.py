@@ -1,4 +1,4 @@
-"""From expected deaths of a week to deaths of its days: weekdays, and what days stray."""
+"""From expected deaths of a week to deaths of its days: weekdays, and how days scatter."""
 
 from __future__ import annotations
 

@@ -206,10 +206,10 @@ def choose(
 
 
 def in_days(weekly: NDArray[np.float64], history: History, sd: float, seed: int) -> NDArray[np.float64]:
-    """Daily deaths `[draw, county, day]` at expected ones of each week `[draw, week, county]` that stray by a relative sd."""
+    """Daily deaths `[draw, county, day]` at expected ones of each week `[draw, week, county]` that scatter by a relative sd."""
     generator = np.random.default_rng(seed)
-    stray = generator.gamma(1 / sd**2, sd**2, weekly.shape)
-    return Days.learn(history).draw(weekly * stray, generator)
+    scatter = generator.gamma(1 / sd**2, sd**2, weekly.shape)
+    return Days.learn(history).draw(weekly * scatter, generator)
 
 
 @dataclass(frozen=True, eq=False)
