@@ -16,7 +16,7 @@ from epi.data import load_data
 from epi.model import Simulator, make_context, make_observation, parameter_space
 from epi.population import build_population
 from experiments.massachusetts._daily import Days
-from experiments.massachusetts._data import HERE, START, History
+from experiments.massachusetts._data import HERE, START, History, weekly_tables
 from experiments.massachusetts._models import Predicted
 from experiments.massachusetts.study import study_at
 
@@ -29,11 +29,8 @@ def write_tables(history: History, folder: Path) -> None:
     """Weekly tables of what is known, and the tables that do not change, in the form that `epi` reads."""
     for name in TABLES:
         shutil.copy(HERE / "data" / name, folder / name)
-    ends = pd.date_range(START, periods=history.weeks, freq="7D") + pd.Timedelta(days=6)
-    for name in ("deaths", "cases"):
-        table = pd.DataFrame(history.weekly(name), index=ends.strftime("%Y-%m-%d"), columns=list(history.counties))
-        long = table.rename_axis(index="week_ending", columns="county").stack().rename(name).reset_index()
-        long.astype({name: int}).to_csv(folder / f"{name}_county.csv", index=False)
+    for name, table in weekly_tables(history).items():
+        table.to_csv(folder / name, index=False)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,17 @@ class History:
         return np.where(sums < 0, np.nan, sums)
 
 
+def weekly_tables(history: History) -> dict[str, pd.DataFrame]:
+    """Deaths and cases by week and county as `epi` reads them, `{file: table}`; weeks with a sum below zero are left out."""
+    ends = pd.date_range(START, periods=history.weeks, freq="7D") + pd.Timedelta(days=6)
+    tables = {}
+    for name in ("deaths", "cases"):
+        wide = pd.DataFrame(history.weekly(name), index=ends.strftime("%Y-%m-%d"), columns=list(history.counties))
+        long = wide.rename_axis(index="week_ending", columns="county").stack().dropna().rename(name).reset_index()
+        tables[f"{name}_county.csv"] = long.astype({name: int})
+    return tables
+
+
 def read(folder: Path = HERE / "data") -> History:
     """Read the tables, whole.
 

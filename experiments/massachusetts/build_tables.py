@@ -16,6 +16,7 @@ import pandas as pd
 
 from calib import atomic_write_csv
 from epi.population import household_types_from_sizes
+from experiments.massachusetts._data import read, weekly_tables
 
 HERE = Path(__file__).parent
 COUNTIES = ("25001", "25003", "25005", "25009", "25011", "25013", "25015", "25021", "25023", "25027")
@@ -88,7 +89,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, table in made.items():
         atomic_write_csv(arguments.output / name, table)
-        print(f"{name:16s} {(arguments.output / name).stat().st_size / 1000:7.1f} kB")
+    for name, table in weekly_tables(read(arguments.output)).items():
+        atomic_write_csv(arguments.output / name, table)
+    for name in (*made, "deaths_county.csv", "cases_county.csv"):
+        print(f"{name:18s} {(arguments.output / name).stat().st_size / 1000:7.1f} kB")
 
 
 if __name__ == "__main__":

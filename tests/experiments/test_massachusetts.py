@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import experiments.massachusetts._data
+from epi.data import load_data
 from experiments._forecast_scores import errors, intervals, normalised_deviation
 from experiments.massachusetts._covariates import covariates
 from experiments.massachusetts._daily import Days
@@ -17,6 +18,7 @@ from experiments.massachusetts._data import FORECAST_WEEKS, SERIES, read, week_e
 from experiments.massachusetts._models import MODELS, NUMBERS, Counted, EpidemicModel
 from experiments.massachusetts._protocol import ALL, LEVELS, Forecast, forecast, rows, score, truth
 from experiments.massachusetts._seirm import Seirm, delay_matrix, knot_matrix
+from experiments.massachusetts.study import study
 
 EARLY = 202014
 
@@ -76,6 +78,24 @@ def test_later_data_do_not_change_a_forecast(whole, altered, name, monkeypatch):
 def test_later_data_do_not_change_the_agents_forecast(whole, altered):
     one, other = (forecast("agents", data, EARLY, 0) for data in (whole, altered))
     np.testing.assert_array_equal(one.daily, other.daily)
+
+
+def test_the_study_of_agents_reads_its_tables():
+    data = load_data(study)
+    assert data.population.sum() == pytest.approx(4_377_000, rel=0.001)
+    deaths = data.series["deaths_county"]
+    assert deaths.loc["2020-04-04"].sum() == 116
+    one = household_sizes(data)
+    assert one[0] == pytest.approx(0.267, abs=0.02)  # drawn from the shares of the census
+    assert (one * np.arange(1, len(one) + 1)).sum() == pytest.approx(2.55, abs=0.05)
+    assert {p.name for p in study.parameters()} >= {"transmission_household", "effect_closing", "fatality_level"}
+
+
+def household_sizes(data):
+    """Share of households by size."""
+    size = data.household_types.sum(1)
+    counted = np.bincount(size, weights=data.household_counts)[1:]
+    return counted / counted.sum()
 
 
 def test_covariates_end_with_what_is_known(whole, altered):
