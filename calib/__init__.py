@@ -108,5 +108,13 @@ from calib._update import update as update
 from calib._verdict import CalibrationVerdict as CalibrationVerdict
 from calib._verdict import Evidence as Evidence
 from calib._verify import Verification as Verification
+from calib.composition import Block as Block
+from calib.composition import Composed as Composed
+from calib.composition import FunctionPosterior as FunctionPosterior
+from calib.composition import Pooled as Pooled
+from calib.composition import Region as Region
+from calib.composition import compose as compose
+from calib.composition import fit_function as fit_function
+from calib.composition import pooled as pooled
 
 __project__ = "posterity"

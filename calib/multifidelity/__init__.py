@@ -24,6 +24,8 @@ from calib.multifidelity._held_out import held_out as held_out
 from calib.multifidelity._observations import Stream as Stream
 from calib.multifidelity._observations import StreamObservations as StreamObservations
 from calib.multifidelity._observations import observe as observe
+from calib.multifidelity._pooled import PooledCoordinates as PooledCoordinates
+from calib.multifidelity._pooled import pooled_problem as pooled_problem
 from calib.multifidelity._posterior import EmulatorPosterior as EmulatorPosterior
 from calib.multifidelity._posterior import Joint as Joint
 from calib.multifidelity._problem import Fidelity as Fidelity
