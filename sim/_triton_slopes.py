@@ -170,7 +170,22 @@ def parts(c: People, w: Past) -> Parts:
     outside = beta[:, COMMUNITY] * w.pressure[p, t, g] + (beta[:, VENUES:] * pressure[:, 1:]).sum(1)
     X = beta[:, HOUSEHOLD] * pressure[:, 0] + response * outside + w.importation[p, t, g]
     return Parts(
-        p, t, g, k, r, period, reinfected, since, relative, own, beta, pressure, response, outside, X, relative * own * X
+        p,
+        t,
+        g,
+        k,
+        r,
+        period,
+        reinfected,
+        since,
+        relative,
+        own,
+        beta,
+        pressure,
+        response,
+        outside,
+        X,
+        relative * own * X,
     )
 
 

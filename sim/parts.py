@@ -22,7 +22,7 @@ from sim import _compiled_forward as fore
 from sim import _compiled_reverse as back
 from sim._columns import Packed, columns
 from sim._compiled import _adjoints, _arrays, _no_adjoints
-from sim._compiled_day import Day, new_day, settle, spread
+from sim._compiled_day import Day, add_pressures, apply_pressures, new_day
 from sim._compiled_uninfected import begin_anew, enter
 from sim._random import GOLDEN, MASK, day_key, stream_key, uniform
 from sim._reference import NEVER
@@ -179,7 +179,7 @@ class PartRun:
         out = np.zeros((len(self._days), self.width), dtype=np.int64)
         venues = len(self.part.venues)
         for q, day in enumerate(self._days):
-            spread(self._p, self._arrays, q, t, self._on[q], day, np.int64(0))
+            add_pressures(self._p, self._arrays, q, t, self._on[q], day, np.int64(0))
             out[q, :venues] = np.bincount(self._slot, weights=day.sections[0, :-1], minlength=venues)
             out[q, venues:] = day.groups[0]
         return out
@@ -211,7 +211,7 @@ class PartRun:
         day.sections[0] = 0.0
         day.sections[0, self._sections] = self._totals[q, t, :venues]
         day.groups[0] = self._totals[q, t, venues:]
-        settle(self._p, self._arrays, q, t, self._memory[q, t], day)
+        apply_pressures(self._p, self._arrays, q, t, self._memory[q, t], day)
 
     # -- reverse -----------------------------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ class PartRun:
             w, on, rows = self._w[q], self._on[q], self._of_day(q, t)
             enter(p, rates, q, t, on, day, w, alone)
             back.take_back(p, rows, on, day, alone)
-            spread(p, rates, q, t, on, day, alone)
+            add_pressures(p, rates, q, t, on, day, alone)
             self._settle(q, t)
             begin_anew(rates, t, w)
             back.read_out(p, rates, q, t, self.incidence[q], self._memory[q, t], self._weights[q, t], w, self._bar)

@@ -40,7 +40,19 @@ ALIASES = {
     "experiments/rivals/__init__.py", "experiments/rivals/__main__.py", "experiments/nz_calibration/signals.py",
     "CHANGELOG.md", "docs/migration.md", "tests/test_terms.py", "tests/test_former_names.py",
 }  # fmt: skip
-FOLDERS = ("behaviour", "calib", "epi", "experiments", "ode", "posterity", "sim", "tests", "scripts", "examples", "docs")
+FOLDERS = (
+    "behaviour",
+    "calib",
+    "epi",
+    "experiments",
+    "ode",
+    "posterity",
+    "sim",
+    "tests",
+    "scripts",
+    "examples",
+    "docs",
+)
 SUFFIXES = (".py", ".md", ".j2", ".toml")
 
 

@@ -20,6 +20,7 @@ from epi.outputs.reload import Fitted, rebuild
 from epi.scenarios.change import simulate_change
 from epi.scenarios.registry import load_scenarios
 from epi.scenarios.run import drop_failed, prepare, simulate, worlds_of
+from epi.scenarios.scenario import Question
 
 
 def main(folder: Path, file: Path, text: str) -> int:
@@ -83,8 +84,13 @@ def _named(fitted: Fitted, request: Request, progress: Callable[[int, int], None
     known = load_scenarios(fitted.run.manifest["configuration"]["study"])
     if request.name not in known:
         raise StudyError(f"There is no scenario {request.name!r}; choose among {', '.join(known)}.")
+    question = known[request.name]
+    if not isinstance(question, Question):
+        raise StudyError(
+            f"Scenario {request.name!r} changes parts of the study and builds it anew, which takes minutes; ask it with `posterity scenario`."
+        )
     asked = prepare(fitted, min(request.draws, fitted.draws), request.seed)
-    worlds = worlds_of(asked, [known[request.name]])
+    worlds = worlds_of(asked, [question])
     counter = _Counter(len(worlds) * min(request.draws, fitted.draws), progress)
     data, failed = drop_failed(simulate(asked, worlds, "auto", counter))
     data.attrs["failed"] = failed

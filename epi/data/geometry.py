@@ -43,14 +43,13 @@ def read_outlines(folder: Path, study: Study) -> Outlines | None:
     for feature in features:
         name = str((feature.get("properties") or {}).get(region.axis, ""))
         shape = feature.get("geometry") or {}
+        kind, drawn = str(shape.get("type")), shape.get("coordinates") or []
         if name not in region.names:
             continue
-        polygons = {"Polygon": [shape.get("coordinates")], "MultiPolygon": shape.get("coordinates")}.get(
-            shape.get("type")
-        )
+        polygons = {"Polygon": [drawn], "MultiPolygon": drawn}.get(kind)
         if not polygons:
             raise DataError(
-                f"{file}: {name!r} is a {shape.get('type')}, expected a Polygon or MultiPolygon; export areas, not points or lines."
+                f"{file}: {name!r} is a {kind}, expected a Polygon or MultiPolygon; export areas, not points or lines."
             )
         out.setdefault(name, []).extend(np.asarray(ring, float)[:, :2] for rings in polygons for ring in rings)
     missing = [name for name in region.names if name not in out]

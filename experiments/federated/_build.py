@@ -55,7 +55,7 @@ def build(
         source, smoke=False, device="cpu", seed=seed, synthetic=synthetic, **(SMALL if smoke else {"max_steps": 400})
     )
     run = RunFolder.create(folder, "federated", config.identity(), seed, resume=True)
-    return setup.build(config, setup.read_figures(config), run, console)
+    return setup.build(config, setup.read_data(config), run, console)
 
 
 def calibrate(study: setup.Study, folder: Path) -> Ready:

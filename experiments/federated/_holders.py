@@ -26,14 +26,14 @@ FILE = "observations.csv"
 def tables(data: Data, layout: Layout) -> dict[str, pd.DataFrame]:
     """Observations that the likelihood uses by holder: columns stream, week (number), place, value."""
     study, rows = layout.study, dict[str, list[tuple[str, int, str, float]]]()
-    for name in data.signals:
+    for name in data.streams:
         stream = study.stream(name)
         if isinstance(stream.family, BetaBinomial):
             raise DataError(
                 f"Stream {name} counts positives among the tested, expected counts or levels: leave it out of the fit."
             )
         places = layout.places[name]
-        for week, at in data.seen[name].nonzero().tolist():
+        for week, at in data.in_likelihood[name].nonzero().tolist():
             holder = places[at] if stream.by == study.region.axis else NATIONAL
             rows.setdefault(holder, []).append((name, week, places[at], float(data.counts[name][week, at])))
     order = [*(r for r in study.region.names if r in rows), *(h for h in rows if h == NATIONAL)]

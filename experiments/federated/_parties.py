@@ -57,7 +57,7 @@ def table(ready: Ready, agents: list[int], parties: list[int], seed: int) -> pd.
     people = ready.study.short.observation.inhabitants.sum()
     for size in agents:
         scale = min(1.0, size / float(people))
-        population, _ = build_population(ready.study.figures, scale, seed, balance=ready.study.config.balance)
+        population, _ = build_population(ready.study.epidemic_data, scale, seed, balance=ready.study.config.balance)
         # the first run compiles
         protocols.epidemic(population, rates.between(0, 2), seed, parties=2)
         rows += [one(population, rates, n, seed, gradient=size <= 20_000 and n == parties[0]) for n in parties]

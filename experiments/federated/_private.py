@@ -105,7 +105,7 @@ def wis(ready: Ready, z: Tensor, seed: int) -> float:
     simulator = study.country_full or study.full
     chosen = z[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:FORECAST_DRAWS]]
     theta = simulator.space.to_theta(chosen)
-    name = study.fit_data.signals[0]
+    name = study.fit_data.streams[0]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         expected = simulator.bind(seed, torch.arange(len(chosen)))(theta)[name]
@@ -128,7 +128,7 @@ def _positions(ready: Ready) -> dict[str, Tensor]:
     """Where the observations of each stream stand."""
     which, layout = _streams(ready).which, ready.study.short.layout
     out = {}
-    for name in ready.study.fit_data.signals:
+    for name in ready.study.fit_data.streams:
         part = layout.slices[name]
         out[name] = ((which >= part.start) & (which < part.stop)).nonzero()[:, 0]
     return out
