@@ -150,7 +150,7 @@ class PartRun:
         self._on = np.full((P, len(p.place)), NEVER, dtype=np.int16)
         self.incidence = np.zeros((P, T, len(p.group_size)))
         self._memory = np.zeros((P, T, len(p.region_size)))
-        self._again = [np.empty((0, 3), dtype=np.int32) for _ in range(P)]
+        self._reinfections = [np.empty((0, 3), dtype=np.int32) for _ in range(P)]
         self._number = np.zeros((P, 1), dtype=np.int64)
         self._marks = np.zeros((len(p.place) + 7) // 8, dtype=np.uint64)
         self._days = [self._day(q) for q in range(P)]
@@ -190,12 +190,12 @@ class PartRun:
         self._totals[:, t] = totals
         out = np.zeros((len(self._days), len(p.group_size)))
         for q, day in enumerate(self._days):
-            self._settle(q, t)
+            self._apply(q, t)
             table, loud, limit = fore.bounds(p, self._arrays, q, t, day, self.incidence[q])
-            self._again[q] = fore.room(self._arrays, self._again[q], self._number[q], len(p.place))
+            self._reinfections[q] = fore.room(self._arrays, self._reinfections[q], self._number[q], len(p.place))
             fore.infect(
                 p, self._arrays, q, t, self._keys[q, t], day, table, loud, np.uint64(limit), self._marks, self._on[q],
-                self._again[q], self._number[q], out[q], alone,
+                self._reinfections[q], self._number[q], out[q], alone,
             )  # fmt: skip
         return out.astype(np.int64)
 
@@ -205,7 +205,7 @@ class PartRun:
             caught = infections[q : q + 1].astype(np.float64)
             fore.remember(self._p, self._arrays, q, t, caught, self.incidence[q], self._memory[q])
 
-    def _settle(self, q: int, t: int) -> None:
+    def _apply(self, q: int, t: int) -> None:
         """What reaches venues and groups on a day, from the sums of the whole population."""
         day, venues = self._days[q], len(self.part.venues)
         day.sections[0] = 0.0
@@ -222,7 +222,7 @@ class PartRun:
         self._bar, self._own = _no_adjoints(self._rates), _no_adjoints(self._rates)
         self._rows, self._w = [], []
         for q, day in enumerate(self._days):
-            rows = self._again[q][: self._number[q, 0]]
+            rows = self._reinfections[q][: self._number[q, 0]]
             self._rows.append(rows[np.argsort(rows[:, 1], kind="stable")])
             self._w.append(back.new_back(p, self._arrays, q, alone + 1))
             back.start(p, self._arrays, q, self._on[q], day, self._w[q], alone)
@@ -236,7 +236,7 @@ class PartRun:
             enter(p, rates, q, t, on, day, w, alone)
             back.take_back(p, rows, on, day, alone)
             add_pressures(p, rates, q, t, on, day, alone)
-            self._settle(q, t)
+            self._apply(q, t)
             begin_anew(rates, t, w)
             back.read_out(p, rates, q, t, self.incidence[q], self._memory[q, t], self._weights[q, t], w, self._bar)
             back.infected(p, rates, q, t, rows, on, day, w, alone)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
 
 __all__ = ["MONTHS", "NUMBERS", "Printed", "normal", "printed"]
 
-MONTHS = tuple(date(2000, m, 1).strftime("%B").lower() for m in range(1, 13))
+MONTHS = tuple(name.lower() for name in calendar.month_name[1:])
 _MONTH = "(?:" + "|".join(f"{m}|{m[:3]}\\.?" for m in MONTHS) + ")"
 _ISO = re.compile(r"(?<![\w.])(\d{4})-(\d\d)-(\d\d)(?!\d)")
 _DAY_MONTH = re.compile(rf"(?<![\w.])(\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?\s+({_MONTH})(?:,?\s+(\d{{4}}))?\b", re.I)

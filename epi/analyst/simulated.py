@@ -293,5 +293,5 @@ def _day(text: str, name: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise CannotAnswer(
-            f"The day {name} is {clean(text, 20)!r}, expected an ISO date such as 2030-01-31; correct it."
+            f"The day {name} is {clean(text, 20)!r}, expected year-month-day in digits; correct it."
         ) from None

@@ -151,10 +151,10 @@ def survey_table(
         for delay in delays
     }
     rows: list[pd.DataFrame] = []
-    seen: set[tuple[date, date]] = set()
+    windows: set[tuple[date, date]] = set()
     for design in designs:
-        if (design.first_sample, design.last_sample) not in seen:
-            seen.add((design.first_sample, design.last_sample))
+        if (design.first_sample, design.last_sample) not in windows:
+            windows.add((design.first_sample, design.last_sample))
             plain = replace(design, sensitivity=1.0, specificity=1.0)
             rows.append(_rows("ever_infected", cells, plain, window_mean(design, ever, calendar), quantiles))
         have = (

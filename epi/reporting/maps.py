@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -112,7 +113,7 @@ def _label(name: str, panel: MapPanel, i: int, *, short: bool) -> str:
 
 def _ink(colour: object) -> str:
     """Dark text on light colours and the other way round."""
-    red, green, blue = mpl.colors.to_rgb(colour)
+    red, green, blue = mpl.colors.to_rgb(cast(Any, colour))
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
 
 

@@ -106,15 +106,15 @@ def surveys(daily: torch.Tensor, people: torch.Tensor) -> list[dict[str, object]
     for design, kinds in ((GROCERY, ("weighted", "crude")), (ANNOUNCED, ("as announced",))):
         table = survey_table(adults, [design], quantiles=(0.025, 0.5, 0.975))
         table = table[table["quantity"] == "seropositive"]
-        for _, seen in found[found["percent_kind"].isin(kinds)].iterrows():
-            own = table[(table["area"] == seen["area"]) & (table["age_band"] == seen["age_band"])]
+        for _, observed in found[found["percent_kind"].isin(kinds)].iterrows():
+            own = table[(table["area"] == observed["area"]) & (table["age_band"] == observed["age_band"])]
             value = own.set_index("quantile")["value"]
             quantity, place = (
-                f"positive in the survey (%), {seen['percent_kind']}",
-                f"{seen['area']} {seen['age_band']}",
+                f"positive in the survey (%), {observed['percent_kind']}",
+                f"{observed['area']} {observed['age_band']}",
             )
             interval = {"median": value[0.5], "low": value[0.025], "high": value[0.975]}
-            known = {"published": seen["percent_positive"], "source": seen["survey"]}
+            known = {"published": observed["percent_positive"], "source": observed["survey"]}
             out.append({"quantity": quantity, "place": place, **interval, **known})
     return out
 
@@ -124,12 +124,12 @@ def deliveries(daily: torch.Tensor, people: torch.Tensor, table: pd.DataFrame) -
     cells: Cells = cells_of(study, daily, people, [DELIVERY_AGES], whole="Citywide")
     positive, out = positive_on(cells.infections, cells.people, *SWAB), []
     table = table[table["area"].isin(study.region.names)]
-    for (area, start), seen in table.groupby(["area", "week_starting"]):
+    for (area, start), observed in table.groupby(["area", "week_starting"]):
         first = date.fromisoformat(str(start))
         design = SurveyDesign(first, date.fromordinal(first.toordinal() + 6))
         own = window_mean(design, positive, study.calendar)[:, [n for n, _ in cells.labels].index(str(area))]
-        share = 100 * float(seen["positive"].sum() / max(seen["tested"].sum(), 1))
-        place = f"{area} {start} n={int(seen['tested'].sum())}"
+        share = 100 * float(observed["positive"].sum() / max(observed["tested"].sum(), 1))
+        place = f"{area} {start} n={int(observed['tested'].sum())}"
         out.append(row("positive swab at delivery (%)", place, 100 * own.numpy(), (share,), "Kissler et al. 2020"))
     return out
 

@@ -109,7 +109,7 @@ def _answer_changes(
     source: Path,
     device: str,
 ) -> None:
-    """Simulate changed studies and write `averted.csv`, `curves.csv`, `what_if.nc` and figures."""
+    """Simulate changed studies and write `averted.csv`, `curves.csv`, `what_if.nc` and plots."""
     count = min(64, fitted.draws) if draws is None else draws
     configuration = {
         "from": str(source), "questions": [c.name for c in changes], "draws": count, "scale": fitted.config.scale, "regions": regions,

@@ -45,8 +45,8 @@ def test_places_on_one_spot_still_have_tiles_of_their_own(places):
 def test_a_map_says_name_value_and_interval():
     panel = MapPanel("", np.array([1200.0, np.nan]), np.array([900.0, 0.0]), np.array([1500.0, 0.0]))
     figure = plot_region_map(study, [panel], "people", "Infections")
-    words = {t.get_text() for t in figure.axes[0].texts}
-    assert words == {"North\n1,200\n(900–1,500)", "South\n–\n(0–0)"}
+    labels = {t.get_text() for t in figure.axes[0].texts}
+    assert labels == {"North\n1,200\n(900–1,500)", "South\n–\n(0–0)"}
 
 
 def test_outlines_are_drawn_with_their_colours(tmp_path):

@@ -87,7 +87,7 @@ def test_selection_multiplies_the_odds():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "sentence"),
     [
         ({"sensitivity": 0.1, "specificity": 0.8}, "below 1 - specificity = 0.2"),
         ({"sensitivity": 1.2}, "sensitivity 1.2, expected a share"),
@@ -95,8 +95,8 @@ def test_selection_multiplies_the_odds():
         ({"last_sample": date(2030, 3, 1)}, "put its first day first"),
     ],
 )
-def test_a_design_that_makes_no_sense_is_refused(wrong, words):
-    with pytest.raises(StudyError, match=words):
+def test_a_design_that_makes_no_sense_is_refused(wrong, sentence):
+    with pytest.raises(StudyError, match=sentence):
         SurveyDesign(**({"first_sample": DAY, "last_sample": DAY} | wrong))
 
 
