@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,8 @@ def row_of(who: str, question: Question, answer: Answer, right: Result, lies: li
     """One answer, judged; `false_shown` counts numbers that a model made up and that stand in the answer it led to."""
     struck = list(answer.checked.struck)
     shown = [n for n, _ in answer.checked.found]
-    false_shown = [x for x in lies if any(x == n.split(" ")[0].rstrip("%") for n in shown)]
+    # wherever it stands in what is shown, found by the check or overlooked by it
+    false_shown = [x for x in lies if re.search(rf"(?<![\d.,]){re.escape(x)}(?![\d])", answer.text)]
     return {
         "by": who, "kind": question.kind, "question": question.text, "answerable": question.answerable, **judge(question, answer, right),
         "wrong": not answer.refused and not judge(question, answer, right)["right"],
