@@ -82,7 +82,7 @@ def test_what_a_tool_found_stays(text):
         ("½ of them", ["2"]),
         ("x45y", ["45"]),
         ("1.2e-04 per day", ["1.2e-04"]),
-        ("a 2nd and 3rd", ["2", "3"]),
+        ("a 2nd and 6th", ["2", "6"]),
     ],
 )
 def test_what_no_tool_found_is_struck_out_and_named(text, struck):
