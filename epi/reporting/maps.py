@@ -86,7 +86,7 @@ def plot_maps(
     bar = figure.colorbar(mpl.cm.ScalarMappable(scale, colours), ax=drawn, shrink=0.7, pad=0.02, aspect=30)
     bar.set_label(unit)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if abs(v) >= 1000 else f"{v:g}"))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     heading(figure, title)
     return figure
 
@@ -121,7 +121,7 @@ def _tiles(axes: Axes, grid: NDArray[np.int64], fill: Sequence[object], text: Se
         corner = (column + 0.04, -row - 0.96)
         box = FancyBboxPatch(
             corner, 0.92, 0.92, "round,pad=0,rounding_size=0.06", facecolor=colour, edgecolor="#8a9096", lw=0.6
-        )  # type: ignore[arg-type]
+        )
         axes.add_patch(box)
         axes.text(column + 0.5, -row - 0.5, label, ha="center", va="center", fontsize=size, color=_ink(colour))
     axes.set_xlim(0, int(grid[:, 1].max()) + 1)
@@ -134,10 +134,10 @@ def _areas(
     for name, colour, label in zip(names, fill, text, strict=True):
         rings = outlines[name]
         whole = Outline.make_compound_path(*(Outline(ring, closed=True) for ring in rings))
-        axes.add_patch(PathPatch(whole, facecolor=colour, edgecolor="white", lw=0.7))  # type: ignore[arg-type]
+        axes.add_patch(PathPatch(whole, facecolor=colour, edgecolor="white", lw=0.7))
         largest = max(rings, key=_area)
-        middle = (largest.max(0) + largest.min(0)) / 2
-        axes.text(*middle, label, ha="center", va="center", fontsize=size, color=_ink(colour))
+        x, y = ((largest.max(0) + largest.min(0)) / 2).tolist()
+        axes.text(x, y, label, ha="center", va="center", fontsize=size, color=_ink(colour))
     axes.autoscale_view()
 
 
