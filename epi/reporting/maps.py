@@ -137,10 +137,8 @@ def _areas(
         whole = Outline.make_compound_path(*(Outline(ring, closed=True) for ring in rings))
         axes.add_patch(PathPatch(whole, facecolor=colour, edgecolor="white", lw=0.7))
         largest = max(rings, key=_area)
-        middle = (largest.max(0) + largest.min(0)) / 2
-        axes.text(
-            float(middle[0]), float(middle[1]), label, ha="center", va="center", fontsize=size, color=_ink(colour)
-        )
+        x, y = ((largest.max(0) + largest.min(0)) / 2).tolist()
+        axes.text(x, y, label, ha="center", va="center", fontsize=size, color=_ink(colour))
     axes.autoscale_view()
 
 
