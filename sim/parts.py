@@ -190,7 +190,7 @@ class PartRun:
         self._totals[:, t] = totals
         out = np.zeros((len(self._days), len(p.group_size)))
         for q, day in enumerate(self._days):
-            self._apply(q, t)
+            self._apply_totals(q, t)
             table, loud, limit = fore.bounds(p, self._arrays, q, t, day, self.incidence[q])
             self._reinfections[q] = fore.room(self._arrays, self._reinfections[q], self._number[q], len(p.place))
             fore.infect(
@@ -205,7 +205,7 @@ class PartRun:
             caught = infections[q : q + 1].astype(np.float64)
             fore.remember(self._p, self._arrays, q, t, caught, self.incidence[q], self._memory[q])
 
-    def _apply(self, q: int, t: int) -> None:
+    def _apply_totals(self, q: int, t: int) -> None:
         """What reaches venues and groups on a day, from the sums of the whole population."""
         day, venues = self._days[q], len(self.part.venues)
         day.sections[0] = 0.0
@@ -236,7 +236,7 @@ class PartRun:
             enter(p, rates, q, t, on, day, w, alone)
             back.take_back(p, rows, on, day, alone)
             add_pressures(p, rates, q, t, on, day, alone)
-            self._apply(q, t)
+            self._apply_totals(q, t)
             begin_anew(rates, t, w)
             back.read_out(p, rates, q, t, self.incidence[q], self._memory[q, t], self._weights[q, t], w, self._bar)
             back.infected(p, rates, q, t, rows, on, day, w, alone)

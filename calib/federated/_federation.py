@@ -69,7 +69,7 @@ class Federation:
         self.which = {name: site.tensors["which"] for name, site in found.items()}
         if sums == "secure":
             shares.threshold(len(self.sites))
-            shares.field()
+            shares.check_installed()
             keys = {n: m.tensors["key"] for n, m in self._ask({n: pack("keys") for n in self.sites}, "keys").items()}
             self._ask({n: pack("peers", keys, order="\n".join(self.sites)) for n in self.sites}, "peers")
 

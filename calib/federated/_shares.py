@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -35,17 +36,30 @@ class MissingExtra(ImportError):
 
 
 @lru_cache
-def field() -> Any:
-    """The field, by mpyc.
+def _library() -> tuple[Any, Any]:
+    """The field, and the module of mpyc that shares and recombines.
 
     Raises:
         MissingExtra: mpyc is not installed.
     """
+    # mpyc reads the command line when it is imported, which is that of somebody else
+    kept, sys.argv = sys.argv, sys.argv[:1]
     try:
-        from mpyc import finfields
+        from mpyc import finfields, thresha
     except ImportError as error:
         raise MissingExtra("secure sums need the package mpyc: install the extra 'private'.") from error
-    return finfields.GF(PRIME)
+    finally:
+        sys.argv = kept
+    return finfields.GF(PRIME), thresha
+
+
+def check_installed() -> None:
+    """See that mpyc is there.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    _library()
 
 
 def threshold(sites: int) -> int:
@@ -61,10 +75,9 @@ def threshold(sites: int) -> int:
 
 def split(values: Tensor, sites: int) -> list[bytes]:
     """Shares of `values [L]`, finite and below `LIMIT`, one for each site."""
-    from mpyc import thresha
-
+    field, thresha = _library()
     whole = np.array([round(x * 2**FRACTION) % PRIME for x in values.tolist()], dtype=object)
-    rows = thresha.np_random_split(field(), whole, threshold(sites), sites)
+    rows = thresha.np_random_split(field, whole, threshold(sites), sites)
     return [_to_bytes(row) for row in rows]
 
 
@@ -76,10 +89,9 @@ def add(shares: list[bytes]) -> bytes:
 
 def join(shares: Mapping[int, bytes]) -> Tensor:
     """The values `[L]` from shares by number of the site (from 1); more than the threshold of them."""
-    from mpyc import thresha
-
+    field, thresha = _library()
     points = [(x, _from_bytes(s)) for x, s in shares.items()]
-    found = thresha.np_recombine(field(), points).value
+    found = thresha.np_recombine(field, points).value
     signed = [int(x) - PRIME if x > PRIME // 2 else int(x) for x in found]
     return torch.tensor([x / 2**FRACTION for x in signed], dtype=torch.float64)
 

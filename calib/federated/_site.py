@@ -41,7 +41,7 @@ class Site:
         self._envelope: shares.Envelope | None = None
         self._peers: tuple[str, ...] = ()
         self._own: tuple[str, bytes] = ("", b"")
-        self._messages: OrderedDict[str, bytes] = OrderedDict()
+        self._remembered: OrderedDict[str, bytes] = OrderedDict()
 
     def answer(self, message: bytes) -> bytes:
         """The answer to a request of the coordinator.
@@ -61,13 +61,13 @@ class Site:
                 assert self._envelope is not None
                 self._peers = tuple(asked.text["order"].split("\n"))
                 self._envelope.meet({n: unraw(x) for n, x in asked.tensors.items() if n != self.name})
-                self._messages["peers"] = message
+                self._remembered["peers"] = message
                 return pack("ready")
             case "emulator":
                 self._remember(asked)
-                self._messages[asked.text["emulator"]] = message
-                while len(self._messages) > KEPT + 1:
-                    self._messages.pop(next(n for n in self._messages if n != "peers"))
+                self._remembered[asked.text["emulator"]] = message
+                while len(self._remembered) > KEPT + 1:
+                    self._remembered.pop(next(n for n in self._remembered if n != "peers"))
                 return pack("ready")
             case "density":
                 return self._reply(asked, *self._density(asked))
@@ -79,10 +79,12 @@ class Site:
 
     def state(self) -> bytes:
         """What the site remembers beside its data, for a site that is started anew for each request; it must not leave the site."""
-        kept = {f"messages/{n}": raw(m) for n, m in self._messages.items()}
+        kept = {f"remembered/{n}": raw(m) for n, m in self._remembered.items()}
         if self._envelope is not None:
             kept["private"] = raw(self._envelope.private)
-        return pack("state", {**kept, "own": raw(self._own[1])}, request=self._own[0], order="\n".join(self._messages))
+        return pack(
+            "state", {**kept, "own": raw(self._own[1])}, request=self._own[0], order="\n".join(self._remembered)
+        )
 
     def restore(self, state: bytes) -> None:
         """Take up what `state` gave."""
@@ -91,7 +93,7 @@ class Site:
             self._envelope = shares.Envelope(unraw(kept.tensors["private"]))
         self._own = (kept.text["request"], unraw(kept.tensors["own"]))
         for name in filter(None, kept.text["order"].split("\n")):
-            self.answer(unraw(kept.tensors[f"messages/{name}"]))
+            self.answer(unraw(kept.tensors[f"remembered/{name}"]))
 
     def _remember(self, asked: Message) -> None:
         dim = int(asked.text["coordinates"])

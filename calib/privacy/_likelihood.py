@@ -55,14 +55,14 @@ class NoisyObservations:
             relative = relative + variance
         mean = torch.where(mean < own.floor, own.floor + 0 * mean, mean)
         parts = [own.counts, len(own.data) - own.counts]
-        (count, level), (of_count, of_level), (observed, measured) = (
+        (count, level), (of_count, of_level), (observed_counts, measured) = (
             x.split(parts, -1) for x in (mean, relative, own.data)
         )
         cluster = torch.where(own.overdispersed, scale[:, :1].clamp_min(1.0), 1.0)
         total = log_levels(measured, level, of_level) if len(measured) else torch.zeros(len(z)).to(mean)
         for sd in self.sd.unique().tolist():
             at = self.sd == sd
-            total = total + _log_noisy(observed[at], sd, count[:, at], cluster[:, at], of_count[:, at])
+            total = total + _log_noisy(observed_counts[at], sd, count[:, at], cluster[:, at], of_count[:, at])
         return total
 
     def information(self, z: Tensor, mean: Tensor, jacobian: Tensor, variance: Tensor | None = None) -> Tensor:
@@ -82,12 +82,12 @@ class NoisyObservations:
         return
 
 
-def _log_noisy(observed: Tensor, sd: float, mean: Tensor, cluster: Tensor, relative: Tensor) -> Tensor:
-    """`[P]` of released counts `seen [F]` with noise of one sd, given means, overdispersions and relative variances `[P, F]`."""
+def _log_noisy(observed_counts: Tensor, sd: float, mean: Tensor, cluster: Tensor, relative: Tensor) -> Tensor:
+    """`[P]` of released counts `observed_counts [F]` with noise of one sd, given means, overdispersions and relative variances `[P, F]`."""
     reach = math.ceil(REACH * sd)
-    first = (observed - reach).clamp_min(0.0)
-    x = first[:, None] + torch.arange(2 * reach + 1, dtype=observed.dtype)  # [F, L]
-    noise = log_probability(observed[:, None] - x, sd)
+    first = (observed_counts - reach).clamp_min(0.0)
+    x = first[:, None] + torch.arange(2 * reach + 1, dtype=observed_counts.dtype)  # [F, L]
+    noise = log_probability(observed_counts[:, None] - x, sd)
     odds = cluster - 1 + relative * mean
     size = mean / odds
     log = (

@@ -88,6 +88,6 @@ def read(source: str, folder: Path) -> tuple[str, StreamObservations, str]:
 
 def fingerprint(layout: Layout, space: ParameterSpace) -> str:
     """Of what is public: parameters with their priors, and the order of the outputs."""
-    digest = hashlib.sha256(space.describe().to_json().encode())
+    digest = hashlib.sha256(space.describe().to_csv(float_format="%.5g").encode())
     digest.update(repr(layout.labels()).encode())
     return digest.hexdigest()[:16]

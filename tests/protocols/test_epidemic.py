@@ -62,7 +62,7 @@ def halves(population):
     return population.venues[:, :middle], population.venues[:, middle:]
 
 
-def summing(rank, size, values, venues, observed=None):
+def summing(rank, size, values, venues, received=None):
     """A party that adds vectors, and notes what came."""
     ledger = Ledger()
 
@@ -74,8 +74,8 @@ def summing(rank, size, values, venues, observed=None):
     mail = next(inner)
     while True:
         came = yield mail
-        if observed is not None:
-            observed.append(came)
+        if received is not None:
+            received.append(came)
         try:
             mail = inner.send(came)
         except StopIteration as end:
@@ -101,10 +101,10 @@ def test_shares_that_any_minority_sees_are_uniform(size):
     few, repeats = (size - 1) // 2, 4096
     none = np.zeros(0, dtype=np.int64)
     for secret in (0, -1, 2**40):
-        observed = [[] for _ in range(size)]
+        received = [[] for _ in range(size)]
         values = [np.full((1, repeats), secret if i == 0 else 0, dtype=np.int64) for i in range(size)]
-        in_process([summing(i, size, x, none, observed[i]) for i, x in enumerate(values)])
-        shares = [observed[j][1][0].ravel() for j in range(1, 1 + few)]  # what party 0 sent to each of the minority
+        in_process([summing(i, size, x, none, received[i]) for i, x in enumerate(values)])
+        shares = [received[j][1][0].ravel() for j in range(1, 1 + few)]  # what party 0 sent to each of the minority
         for share in shares:
             assert kstest(share / 2.0**64, "uniform").pvalue > 1e-5
             assert chisquare(np.bincount((share & np.uint64(255)).astype(int), minlength=256)).pvalue > 1e-5
@@ -114,11 +114,11 @@ def test_shares_that_any_minority_sees_are_uniform(size):
 
 def test_all_shares_together_are_the_secret():
     """The case that must fail: who holds all shares of a party knows its term."""
-    observed = [[] for _ in range(3)]
+    received = [[] for _ in range(3)]
     none = np.zeros(0, dtype=np.int64)
     values = [np.full((1, 50), 7 * (i == 0), dtype=np.int64) for i in range(3)]
-    in_process([summing(i, 3, x, none, observed[i]) for i, x in enumerate(values)])
-    sent = sum(observed[j][1][0].astype(np.uint64) for j in (1, 2))
+    in_process([summing(i, 3, x, none, received[i]) for i, x in enumerate(values)])
+    sent = sum(received[j][1][0].astype(np.uint64) for j in (1, 2))
     own = np.uint64(7) - sent
     assert np.array_equal((own + sent).view(np.int64), values[0])
 

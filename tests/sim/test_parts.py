@@ -38,10 +38,10 @@ def forward(parts, rates, seed, streams):
     return runs
 
 
-def world(second):
+def world(reinfected):
     population = small_population(households=400, regions=2, seed=3)
     rates = some_rates(population, particles=2, days=30, level=1.6)
-    if second:
+    if reinfected:
         days = rates.infectious_days
         wane = torch.cat([torch.zeros(days), torch.linspace(0.2, 0.9, 9)]).expand(2, rates.infectiousness.shape[1], -1)
         waning = torch.linspace(1.0, 1.3, 3).expand(2, rates.infectiousness.shape[1], -1)
@@ -49,10 +49,10 @@ def world(second):
     return population, rates
 
 
-@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("reinfected", [False, True])
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_infections_are_those_of_the_whole(number, second):
-    population, rates = world(second)
+def test_infections_are_those_of_the_whole(number, reinfected):
+    population, rates = world(reinfected)
     streams = torch.tensor([4, 9])
     parts = split(population, ranges(population.households, number))
     runs = forward(parts, rates, 7, streams)
@@ -62,10 +62,10 @@ def test_infections_are_those_of_the_whole(number, second):
         assert np.array_equal(run.incidence, wanted.astype(np.float64))
 
 
-@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("reinfected", [False, True])
 @pytest.mark.parametrize("number", [1, 3])
-def test_the_gradient_is_that_of_the_whole(number, second):
-    population, rates = world(second)
+def test_the_gradient_is_that_of_the_whole(number, reinfected):
+    population, rates = world(reinfected)
     rates = rates.map(lambda x: x.double().requires_grad_())
     streams = torch.arange(2)
     found = epidemic(population, rates, 7, streams=streams, backend="compiled", estimator="local-score")

@@ -47,8 +47,8 @@ def test_a_site_that_leaves_ends_the_run_which_goes_on_when_it_is_back(tmp_path)
     assert caught.value.sites == ("place 2",)
     kept = load_warm_start(Recorder(tmp_path, own.fingerprint))
     assert 1 <= kept.iteration < SETTINGS.warm_steps
-    second = warm_start(federated(own), SETTINGS, Recorder(tmp_path, own.fingerprint))
-    assert torch.equal(second.z, warm_start(federated(own), SETTINGS, Recorder()).z)
+    repeated = warm_start(federated(own), SETTINGS, Recorder(tmp_path, own.fingerprint))
+    assert torch.equal(repeated.z, warm_start(federated(own), SETTINGS, Recorder()).z)
 
 
 def test_a_late_site_is_waited_for_and_told(tmp_path):

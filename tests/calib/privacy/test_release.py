@@ -23,8 +23,8 @@ def test_draws_have_the_discrete_gaussian_distribution(sd):
     reach = math.ceil(2.5 * sd)
     inside = np.arange(-reach, reach + 1)
     p = log_probability(torch.tensor(inside, dtype=torch.float64), float(sd)).exp().numpy()
-    noted = np.array([(drawn == x).sum() for x in inside])
-    observed, expected = np.append(noted, 6000 - noted.sum()), 6000 * np.append(p, 1 - p.sum())
+    received = np.array([(drawn == x).sum() for x in inside])
+    observed, expected = np.append(received, 6000 - received.sum()), 6000 * np.append(p, 1 - p.sum())
     assert chisquare(observed, expected).pvalue > 1e-4
     # a test that can fail: the continuous sd of another noise
     wrong = log_probability(torch.tensor(inside, dtype=torch.float64), 1.2 * float(sd)).exp().numpy()
@@ -63,8 +63,8 @@ def test_a_release_keeps_its_promise_and_spends_most_of_it(epsilon):
     assert torch.equal(shown.counts["deaths"], shown.counts["deaths"].round())
     assert "differential privacy for adding or removing one person" in shown.statement
     assert "for a simulation" in shown.statement
-    second = release(counts, per_person={"cases": 2, "deaths": 1}, epsilon=epsilon, delta=1e-6, seed=3)
-    assert torch.equal(second.counts["deaths"], shown.counts["deaths"])
+    repeated = release(counts, per_person={"cases": 2, "deaths": 1}, epsilon=epsilon, delta=1e-6, seed=3)
+    assert torch.equal(repeated.counts["deaths"], shown.counts["deaths"])
     free = release(counts, per_person={"cases": 2, "deaths": 1}, epsilon=epsilon, delta=1e-6)
     assert "for a simulation" not in free.statement
 
