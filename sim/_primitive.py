@@ -42,8 +42,8 @@ def epidemic(
     The gradient is that of the expected incidence, estimated without bias from this run (all removals, docs/gradient.md): each infection
     is compared with the world in which it did not happen. Memory is O(agents + infections), whatever the number of days and of rates.
     A rate that is exactly zero infects nobody, so its derivative is zero too: give it a small positive value where that matters.
-    After a run on a GPU the derivatives are computed on the CPU; `local-score` stays on the GPU. The epidemic is the same
-    whatever the estimator, unless `gumbel-softmax` draws softly.
+    After a run by GPU kernels the derivatives are computed there, too. The epidemic is the same whatever the estimator, unless
+    `gumbel-softmax` draws softly.
 
     A particle whose cotangent (or a direction whose tangent) is not finite has a gradient of NaN; the others keep theirs.
 

@@ -129,6 +129,9 @@ def remembered(c: Columns, rates: Rates, before: Tensor) -> tuple[Tensor, Tensor
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
     """Tangents of the incidence `[P, T, G, Q]` for tangents of the rates with a trailing axis of Q directions."""
+    if rates.mixing.dtype != torch.float64:
+        along = jvp(c, rates.map(Tensor.double), tangents.map(Tensor.double), _double(epidemic))
+        return along.to(rates.mixing.dtype)
     infected_on, T, groups = first_infection(epidemic), rates.days, len(c.group_size)
     W = tangents.mixing.new_zeros(rates.particles, len(c.household_region), tangents.mixing.shape[-1])
     dA = remembered(c, rates, epidemic.before)[1][..., None] * tangents.forgetting[:, None]
@@ -180,12 +183,21 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
     return out
 
 
+def _double(epidemic: Epidemic) -> Epidemic:
+    """A run whose numbers are as precise as the population's columns."""
+    incidence, memory, before = (x.double() for x in (epidemic.incidence, epidemic.memory, epidemic.before))
+    return epidemic._replace(incidence=incidence, memory=memory, before=before)
+
+
 def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rates:
     """Gradient of `sum(cotangent * incidence)` with respect to every rate; `cotangent` is `[P, T, G]`.
 
     The transpose of `jvp`, line by line from the last day to the first. `WG` is the adjoint of W; `centre` what the
     subtracted regional mean adds to it, the same for every household of a region.
     """
+    if rates.mixing.dtype != torch.float64:
+        bar = vjp(c, rates.map(Tensor.double), _double(epidemic), cotangent.double())
+        return bar.map(lambda x: x.to(rates.mixing.dtype))
     infected_on, groups = epidemic.infected_on.clone(), len(c.group_size)
     bar = rates.map(torch.zeros_like)
     households = len(c.household_region)

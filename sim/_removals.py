@@ -2,7 +2,7 @@
 
 Particles are worked on side by side, a thread each; where there are fewer of them than threads, threads share the infections of
 one. Attempts and alternatives depend on random numbers of their own infection alone and are put together in the order of infections, so
-results do not depend on the number of threads. On a GPU the run stays there; its infections come to the CPU for the derivatives.
+results do not depend on the number of threads. GPU kernels have modules of their own (`_triton_removals`).
 """
 
 from __future__ import annotations

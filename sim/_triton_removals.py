@@ -125,9 +125,8 @@ def _room(programs: int, table: int, size: int, regions: int, device: torch.devi
 
     long, double = torch.int64, torch.float64
     return Room(
-        empty(table + 1), empty(table), empty(table), empty(table), empty(table),
-        empty(size), empty(size), empty(size, long), empty(size, double),
-        empty(2 * size), empty(regions, double), empty(regions, double),
+        empty(table + 1), empty(table), empty(table), empty(table), empty(table), empty(size), empty(size), empty(size, long),
+        empty(size, double), empty(2 * size), empty(regions, double), empty(regions, double),
     )  # fmt: skip
 
 
