@@ -40,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         number, sums, squares = number + RUNS, sums + each.sum(0), squares + each.square().sum(0)
         mean = sums / number
         error = ((squares / number - mean.square()) / number).sqrt()
-        bias, spread = 100 * (mean / truth - 1), 100 * error / truth
+        bias, sd = 100 * (mean / truth - 1), 100 * error / truth
         print(
-            f"{number:,} runs: importation {bias[0]:+.2f} ± {spread[0]:.2f} %, of one district {bias[1]:+.2f} ± {spread[1]:.2f} %",
+            f"{number:,} runs: importation {bias[0]:+.2f} ± {sd[0]:.2f} %, of one district {bias[1]:+.2f} ± {sd[1]:.2f} %",
             flush=True,
         )
     return 0
