@@ -71,7 +71,6 @@ def _run(
 ) -> None:  # fmt: skip
     began = time.perf_counter()
     built = build(source, output / "pooled", smoke=smoke, seed=seed, console=console)
-    ready = calibrate(built, output / "pooled")
     layout, found = built.short.layout, tables(built.fit_data, built.short.layout)
     summary: dict[str, Any] = {
         "study": built.declared.name,
@@ -79,7 +78,9 @@ def _run(
         "parameters": built.space.dim,
         "holders": len(found),
     }
-    if "sites" in chosen:
+    needed = "sites" in chosen or "private" in chosen
+    ready = calibrate(built, output / "pooled") if needed else None
+    if "sites" in chosen and ready is not None:
         rows = compare.over_processes(ready, layout, found, output / "sites", sites=sites, with_chains=True)
         summary["sites"] = rows
         for sums, row in rows.items():
@@ -90,20 +91,20 @@ def _run(
         counted = compare.ledger(ready, layout, found, [2, 5, 20] if not smoke else [2, 3])
         atomic_write_csv(output / "ledger.csv", counted)
         print(counted.to_string(index=False))
-    if "private" in chosen:
+    if "private" in chosen and ready is not None:
         kept, statements = private.table(ready, epsilons[1:2] if smoke else epsilons, seed)
         atomic_write_csv(output / "private.csv", kept)
         atomic_write_text(output / "statements.txt", "\n\n".join(statements) + "\n")
         print(kept.to_string(index=False))
         print(statements[0])
     if "parties" in chosen:
-        table = parties.table(ready, agents[:1] if smoke else agents, [2, 3] if smoke else [2, 4, 8], seed)
+        table = parties.table(built, agents[:1] if smoke else agents, [2, 3] if smoke else [2, 4, 8], seed)
         atomic_write_csv(output / "parties.csv", table)
         print(table.to_string(index=False))
         print(f"parties and central run: {'equal bit for bit' if bool(table['equal'].all()) else 'DIFFERENT'}")
     if "phones" in chosen:
         adopted = phones.table(
-            ready,
+            built,
             [0.15, 0.6] if smoke else [0.05, 0.15, 0.3, 0.45, 0.6, 0.75],
             2 if smoke else 10,
             45 if smoke else 120,

@@ -9,17 +9,17 @@ import torch
 
 import protocols
 import sim
+from epi.inference.setup import Study
 from epi.model.transmission import host_tables, make_rates
 from epi.population.build import build_population
-from experiments.federated._build import Ready
 from sim import Population, Rates
 
 DAYS = 30
 
 
-def rates_of(ready: Ready, days: int) -> Rates:
+def rates_of(study: Study, days: int) -> Rates:
     """Rates at the medians of the priors."""
-    context, space = ready.study.full.context, ready.study.space
+    context, space = study.full.context, study.space
     theta = space.to_theta(torch.zeros(1, space.dim, dtype=torch.float64))
     rates = make_rates(theta, host_tables(theta, context), context)
     return rates.between(0, min(days, rates.days)).map(lambda x: x.double().contiguous())
@@ -51,13 +51,13 @@ def one(
     return row
 
 
-def table(ready: Ready, agents: list[int], parties: list[int], seed: int) -> pd.DataFrame:
+def table(study: Study, agents: list[int], parties: list[int], seed: int) -> pd.DataFrame:
     """Equality and cost by number of agents and parties; populations are samples of the study's, or as large as it has people."""
-    rates, rows = rates_of(ready, DAYS), []
-    people = ready.study.short.observation.inhabitants.sum()
+    rates, rows = rates_of(study, DAYS), []
+    people = study.short.observation.inhabitants.sum()
     for size in agents:
         scale = min(1.0, size / float(people))
-        population, _ = build_population(ready.study.epidemic_data, scale, seed, balance=ready.study.config.balance)
+        population, _ = build_population(study.epidemic_data, scale, seed, balance=study.config.balance)
         # the first run compiles
         protocols.epidemic(population, rates.between(0, 2), seed, parties=2)
         rows += [one(population, rates, n, seed, gradient=size <= 20_000 and n == parties[0]) for n in parties]

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from experiments.federated._build import Ready
+from epi.inference.setup import Study
 from experiments.federated._parties import rates_of
 from protocols.exposure import Notification, averted, notified_epidemic
 
 
-def table(ready: Ready, adoptions: list[float], seeds: int, days: int) -> pd.DataFrame:
+def table(study: Study, adoptions: list[float], seeds: int, days: int) -> pd.DataFrame:
     """Mean over seeds, each paired with the same epidemic without users (common random numbers)."""
-    rates, population = rates_of(ready, days), ready.study.population
+    rates, population = rates_of(study, days), study.population
     rates = replace(rates, reinfection=rates.reinfection[:, :, :0])  # nobody is infected twice
     without = [notified_epidemic(population, rates, s, Notification(adoption=0.0)) for s in range(seeds)]
     rows = []
