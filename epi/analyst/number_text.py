@@ -115,7 +115,9 @@ def printed(text: str, labels: Iterable[str] = ()) -> Iterator[Printed]:
                 year = int(match[order[0]] or 0)
                 day = int(match[order[2]]) if order[2] else 0
                 found.append(Printed(*match.span(), match[0], day=(year, _month(match[order[1]]), day)))
-    for match in _NUMBER.finditer(text):
+    # what is taken is blank, so that digits that stand right behind a name or a date are read by themselves
+    blank = "".join(" " if t else c for c, t in zip(text, taken[: len(text)], strict=True))
+    for match in _NUMBER.finditer(blank):
         if free(*match.span()):
             found.append(_number(match))
     for match in _PLAIN_ONE.finditer(text):
@@ -135,7 +137,7 @@ def _labelled(text: str, labels: Iterable[str]) -> Iterator[tuple[int, int]]:
         lead = ""
         if label[0].isdigit() and len(label) < 8:  # an age band: a number unless it is said to be an age
             lead = r"(?:\bage[sd]?|\bage=|\bbands?|\baged|\bpeople of|\bthose of)\s*"
-        for match in re.finditer(rf"{lead}(?<![\w.,])({re.escape(label)})(?![\w%])", text, re.I):
+        for match in re.finditer(rf"{lead}(?<![\w.,])({re.escape(label)})(?![\w%]|[.,]\d)", text, re.I):
             yield match.span(1)
 
 

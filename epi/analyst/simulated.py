@@ -26,6 +26,7 @@ from epi.reporting.sentences import listed
 from epi.scenarios.change import AFTER, BEFORE, derived_variable, stream_variable
 from epi.scenarios.registry import load_scenarios
 from epi.scenarios.run import CALIBRATED
+from epi.scenarios.scenario import Question
 from epi.scenarios.summary import reference
 
 __all__ = ["CACHE", "allocate", "reproduction", "scenario"]
@@ -115,6 +116,10 @@ def allocate(
     until: Annotated[str, Field(max_length=10, description="Last day whose admissions count, ISO; it ends a week.")],
 ) -> Result:
     """The weekly restrictions at school, at work and elsewhere that avert most admissions under a budget, by a search; it takes minutes."""
+    if run.study.measures is None:  # before a process is started
+        raise CannotAnswer(
+            "The search for restrictions needs a study with measures (epi.Measures), and this one has none."
+        )
     days = [_day(text, key).isoformat() for key, text in (("first", first), ("last", last), ("until", until))]
     draws = max(2, min(8, int(run.files.groups["forecast_draws"].sizes["draw"]) // 4))
     used: dict[str, Any] = {"budget": budget, "first": days[0], "last": days[1], "until": days[2]}
@@ -184,6 +189,10 @@ def _named_scenario(run: Source, name: str, output: str, place: str, week: str, 
             f"The study has no scenario {clean(name, 60)!r}{nearest(name, known)}; it has {listed(list(known))}."
         )
     question = known[name]
+    if not isinstance(question, Question):
+        raise CannotAnswer(
+            f"Scenario {name!r} changes parts of the study and builds it anew, which takes minutes; ask it with `posterity scenario`."
+        )
     if output not in ("infections", "admissions", "deaths"):
         raise CannotAnswer("Scenarios of the study say infections, admissions and deaths; ask for one of them.")
     request = _request(run, "named", name=name)

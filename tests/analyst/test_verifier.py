@@ -82,7 +82,11 @@ def test_what_a_tool_found_stays(text):
         ("½ of them", ["2"]),
         ("x45y", ["45"]),
         ("1.2e-04 per day", ["1.2e-04"]),
-        ("a 2nd and 6th", ["2", "6"]),
+        ("R0.59 of it", ["0.59"]),  # no number hides behind a name
+        ("ages 0-19.77", ["19.77"]),
+        ("ages 60+7", ["60", "7"]),
+        ("2030-04-01.77", [".77"]),
+        ("a 2nd and 8th", ["2", "8"]),
     ],
 )
 def test_what_no_tool_found_is_struck_out_and_named(text, struck):
