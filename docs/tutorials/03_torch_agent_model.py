@@ -68,6 +68,8 @@ print(found.verdict)
 print(found.summary().round(3).to_string())
 
 # %%
+# Figure: Left: cumulative reports of 60 runs at posterior draws around the observed curve. Right: posterior draws of
+# the two rates, with the truth among them.
 draws = found.sample(400, seed=1)
 runs = likelihood(town(draws, 9)).sample().cumsum(1)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")

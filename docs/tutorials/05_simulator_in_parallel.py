@@ -49,6 +49,7 @@ print(found.verdict)
 print(found.summary().round(3).to_string())
 
 # %%
+# Figure: Daily reports of 50 runs at posterior draws, around the reported numbers.
 draws = found.sample(50, seed=1)
 runs = [daily_reports({name: float(x[i]) for name, x in draws.items()}, i) for i in range(50)]
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")

@@ -37,6 +37,7 @@ print("one Gaussian:", wrong.verdict)
 print("emulator:", right.verdict)
 
 # %%
+# Figure: Histogram of posterior draws: the emulator has two modes at -1 and 1, the single Gaussian has not.
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 for name, found in (("one Gaussian", wrong), ("emulator", right)):
     draws = found.sample(4000, seed=0, corrected=False if found is wrong else None)["source"]

@@ -22,6 +22,8 @@ torch.set_default_dtype(torch.float64)
 # a time, and is differentiable in that time.
 
 # %%
+# Figure: Virus in the body by day, untreated and with an antiviral from day 2, 3 and 5: the earlier it starts, the
+# earlier the load falls.
 parameters = ode.WithinHostParameters(**{name: x[None] for name, x in vars(ode.prior_median()).items()})
 people = ode.archetypes_by_age_and_dose((35.0,), (0.0,))  # unvaccinated adults
 
@@ -111,6 +113,7 @@ print(f"{each.detach().mean():.0f} of {AGENTS:,} infected; a day's delay costs {
       f"{differences.mean():.0f} ± {error:.0f} by differences")  # fmt: skip
 
 # %%
+# Figure: Infections by day of treatment, and the tangent by the derivative at day 3.6.
 days = torch.linspace(2.0, 7.0, 6)
 with torch.no_grad():
     totals = [float(infections(d, 16).mean()) for d in days]

@@ -64,6 +64,7 @@ for week in range(4, 10):
     print(f"week {week}: {step}, {spent} simulations; {found.verdict.state}")
 
 # %%
+# Figure: Forecasts made after 3, 6 and 9 weeks: the band narrows as data arrive.
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
 for panel, week in zip(axes, (3, 6, 9), strict=True):
     predicted = likelihood(season(history[week].sample(400, seed=1), 0)).sample()

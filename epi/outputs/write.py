@@ -156,10 +156,7 @@ def conclude(
     report_failed(good, run, "posterior draws")
     z, log_q, flat, more = z[good], log_q[good], flat[good], more[good]
     if posterior is not None and posterior.emulator.quadratic is not None:
-        off = held_out(posterior, z, study.short.layout.flat(fitted_weeks(study, flat)))
-        # chains that went astray, as in a smoke run, may end where the emulator has no finite value
-        known = all(map(math.isfinite, off.values()))
-        run.update(held_out=off if known else {"draws": off["draws"], "finite": False})
+        run.update(held_out=held_out(posterior, z, study.short.layout.flat(fitted_weeks(study, flat))))
     if not config.scores_only:
         _differentiate(study, z[: config.jacobian_draws], run, console)
     with run.phase("files"):
