@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import types
+import typing
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
 
-import click
-from typer.main import get_command
+from typer.models import ArgumentInfo, OptionInfo
 
-from posterity._app import COMMANDS, build
+from posterity._app import COMMANDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "command_line.md"
 HEAD = """# Command line
@@ -29,41 +33,44 @@ STUDY is the name of a shipped study or a folder that holds a `study.py`. RUN is
 
 def page() -> str:
     """The page, as text."""
-    parts = [HEAD]
-    for name, text in COMMANDS.items():
-        group = get_command(build([name]))
-        assert isinstance(group, click.Group) or hasattr(group, "commands")
-        parts.append(section(name, text, group.commands[name]))
-    return "\n".join(parts)
+    return "\n".join([HEAD, *(section(name, text) for name, text in COMMANDS.items())])
 
 
-def section(name: str, text: str, command: click.Command) -> str:
+def section(name: str, text: str) -> str:
     """One command: how it is called, arguments and options."""
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
-    call = " ".join(["posterity", name, *(_argument(a) for a in arguments), *(["[OPTIONS]"] if options else [])])
-    lines = [f"## {name}", "", text, "", f"    {call}", ""]
-    rows = [(f"`{_argument(a)}`", _help(a)) for a in arguments]
-    rows += [(", ".join(f"`{flag}`" for flag in [*o.opts, *o.secondary_opts]) + _type(o), _help(o)) for o in options]
-    if rows:
-        lines += ["| argument or option | meaning |", "| --- | --- |", *(f"| {left} | {right} |" for left, right in rows), ""]
-    return "\n".join(lines)
+    main = importlib.import_module(f"posterity.commands.{name.replace('-', '_')}").main
+    hints = typing.get_type_hints(main, include_extras=True)
+    found = [(p, *_parts(hints[p.name])) for p in inspect.signature(main).parameters.values()]
+    arguments = [x for x in found if isinstance(x[2], ArgumentInfo)]
+    options = [x for x in found if isinstance(x[2], OptionInfo)]
+    names = [p.name.upper() + ("..." if get_origin(kind) is list else "") for p, kind, _ in arguments]
+    call = " ".join(["posterity", name, *names, *(["[OPTIONS]"] if options else [])])
+    rows = [(f"`{shown}`", info.help or "") for shown, (_, _, info) in zip(names, arguments, strict=True)]
+    rows += [(_flags(p.name, kind, info), _help(p.default, info)) for p, kind, info in options if not info.hidden]
+    table = ["| argument or option | meaning |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows), ""] if rows else []
+    return "\n".join([f"## {name}", "", text, "", f"    {call}", "", *table])
 
 
-def _argument(parameter: click.Parameter) -> str:
-    name = parameter.name.upper() if parameter.name else ""
-    return name + ("..." if parameter.nargs != 1 or getattr(parameter, "multiple", False) else "")
+def _parts(hint: Any) -> tuple[Any, Any]:
+    """The type of a parameter without None, and what typer is told of it."""
+    kind, *told = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(x for x in get_args(kind) if x is not type(None))
+    return kind, next((x for x in told if isinstance(x, OptionInfo | ArgumentInfo)), None)
 
 
-def _type(option: click.Parameter) -> str:
-    return "" if getattr(option, "is_flag", False) else f" {option.make_metavar(click.Context(click.Command('posterity')))}"
+def _flags(name: str, kind: Any, info: OptionInfo) -> str:
+    first = [info.default] if str(info.default).startswith("-") else []  # where typer keeps the first flag of an Annotated option
+    declared = [*first, *(info.param_decls or ())] or [f"--{name.replace('_', '-')}"]
+    of_list = get_args(kind)[0] if get_origin(kind) is list else kind
+    value = "" if kind is bool else f" {getattr(of_list, '__name__', 'text').replace('str', 'text').upper()}"
+    return ", ".join(f"`{flag}`" for flag in declared) + value + (" (repeat)" if get_origin(kind) is list else "")
 
 
-def _help(parameter: click.Parameter) -> str:
-    text = str(getattr(parameter, "help", "") or "").replace("|", "\\|")
-    default = parameter.default
-    plain = default not in (None, False, (), []) and not callable(default) and "default" not in text.lower()
-    return text + (f" Default: `{default}`." if plain and not getattr(parameter, "is_flag", False) else "")
+def _help(default: Any, info: OptionInfo) -> str:
+    text = str(info.help or "").replace("|", "\\|")
+    shown = default not in (None, False, True, (), []) and "default" not in text.lower()
+    return text + (f" Default: `{default}`." if shown else "")
 
 
 if __name__ == "__main__":
