@@ -122,7 +122,17 @@ def months(axes: Axes) -> None:
 def watermark(figure: Figure, text: str) -> None:
     """Write a text across a figure, as on a plot that must not be used as a result."""
     figure.text(
-        0.5, 0.5, text, rotation=25, ha="center", va="center", fontsize=30, color="#a3161a", alpha=0.22, zorder=100, fontweight="bold"
+        0.5,
+        0.5,
+        text,
+        rotation=25,
+        ha="center",
+        va="center",
+        fontsize=30,
+        color="#a3161a",
+        alpha=0.22,
+        zorder=100,
+        fontweight="bold",
     )
 
 

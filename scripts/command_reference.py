@@ -47,7 +47,9 @@ def section(name: str, text: str) -> str:
     call = " ".join(["posterity", name, *names, *(["[OPTIONS]"] if options else [])])
     rows = [(f"`{shown}`", info.help or "") for shown, (_, _, info) in zip(names, arguments, strict=True)]
     rows += [(_flags(p.name, kind, info), _help(p.default, info)) for p, kind, info in options if not info.hidden]
-    table = ["| argument or option | meaning |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows), ""] if rows else []
+    table = (
+        ["| argument or option | meaning |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows), ""] if rows else []
+    )
     return "\n".join([f"## {name}", "", text, "", f"    {call}", "", *table])
 
 
@@ -60,7 +62,9 @@ def _parts(hint: Any) -> tuple[Any, Any]:
 
 
 def _flags(name: str, kind: Any, info: OptionInfo) -> str:
-    first = [info.default] if str(info.default).startswith("-") else []  # where typer keeps the first flag of an Annotated option
+    first = (
+        [info.default] if str(info.default).startswith("-") else []
+    )  # where typer keeps the first flag of an Annotated option
     declared = [*first, *(info.param_decls or ())] or [f"--{name.replace('_', '-')}"]
     of_list = get_args(kind)[0] if get_origin(kind) is list else kind
     value = "" if kind is bool else f" {getattr(of_list, '__name__', 'text').replace('str', 'text').upper()}"

@@ -19,7 +19,10 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
-SETUP = "import warnings\nwarnings.simplefilter('ignore')\n%config InlineBackend.figure_formats = ['png']\n%config InlineBackend.rc = {'figure.dpi': 90}"
+SETUP = (
+    "import warnings\nwarnings.simplefilter('ignore')\n"
+    "%config InlineBackend.figure_formats = ['png']\n%config InlineBackend.rc = {'figure.dpi': 90}"
+)
 FIGURE = re.compile(r"^# Figure: ((?:.*\n# )*.*)\n", re.MULTILINE)
 
 

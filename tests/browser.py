@@ -60,8 +60,14 @@ def faults(chromium: Any, axe: str, url: str, size: tuple[int, int]) -> list[str
         found.append(f"is {width} px wide in a window of {room} px")
     found += page.evaluate(OVERLAPS)
     page.evaluate(axe)
-    results = page.evaluate("axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html]))")
-    found += [f"{impact}: {rule} ({n} times): {html[:100]}" for impact, rule, n, html in results if impact in ("serious", "critical")]
+    results = page.evaluate(
+        "axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html]))"
+    )
+    found += [
+        f"{impact}: {rule} ({n} times): {html[:100]}"
+        for impact, rule, n, html in results
+        if impact in ("serious", "critical")
+    ]
     page.close()
     return found
 

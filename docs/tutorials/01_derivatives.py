@@ -24,7 +24,9 @@ import sim
 def binomial(n, hazard):
     """Probabilities that 0, 1, ..., n of n people are infected."""
     p, k = -torch.expm1(-hazard), torch.arange(n + 1.0)
-    choose = torch.tensor([torch.lgamma(torch.tensor(n + 1.0)) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1) for x in k])
+    choose = torch.tensor(
+        [torch.lgamma(torch.tensor(n + 1.0)) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1) for x in k]
+    )
     return choose.exp() * p**k * (1 - p) ** (n - k)
 
 
@@ -44,7 +46,9 @@ def expected_size(log_rates, members=3):
 log_rates = torch.tensor([0.7, 0.1]).log().requires_grad_()
 size = expected_size(log_rates)
 exact = torch.autograd.grad(size, log_rates)[0]
-print(f"expected infections {size:.4f}; derivatives {exact[0]:.4f} (within the household), {exact[1]:.4f} (from outside)")
+print(
+    f"expected infections {size:.4f}; derivatives {exact[0]:.4f} (within the household), {exact[1]:.4f} (from outside)"
+)
 
 # %% [markdown]
 # ## The same model as a simulation
@@ -123,10 +127,15 @@ for name, values in noise.items():
         values.append(float(error[0] * 200**0.5 / exact[0]))  # standard deviation of one run, relative to the truth
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-for row, (name, (mean, error)) in enumerate(found.items()):
+for row, (mean, error) in enumerate(found.values()):
     left.errorbar(mean[0] / exact[0], -row, xerr=2 * error[0] / exact[0], fmt="o", color="#1c6391")
 left.axvline(1, color="black", linewidth=0.8)
-left.set(yticks=range(0, -len(found), -1), yticklabels=found, xlabel="estimate / exact derivative", title="Bias, one household")
+left.set(
+    yticks=range(0, -len(found), -1),
+    yticklabels=found,
+    xlabel="estimate / exact derivative",
+    title="Bias, one household",
+)
 for name, values in noise.items():
     right.loglog(SIZES, values, "o-", label=name)
 right.set(xlabel="households", ylabel="relative sd of one run", title="Noise, larger populations")

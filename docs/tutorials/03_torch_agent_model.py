@@ -9,7 +9,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch.distributions import Beta, Independent, LogNormal, Poisson
+from torch.distributions import Independent, LogNormal, Poisson
 
 import sim
 from calib import calibrate

@@ -62,7 +62,10 @@ for name, value in exact.items():
 # %%
 # Figure: Effects of the eight schools, drawn from their measurements towards the common mean.
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-middle, (low, high) = draws["theta"].mean(0), draws["theta"].quantile(torch.tensor([0.05, 0.95], dtype=draws["theta"].dtype), 0)
+middle, (low, high) = (
+    draws["theta"].mean(0),
+    draws["theta"].quantile(torch.tensor([0.05, 0.95], dtype=draws["theta"].dtype), 0),
+)
 axes.errorbar(range(8), middle, yerr=[middle - low, high - middle], fmt="o", label="posterior, 90 %")
 axes.plot(range(8), effect, "kx", label="measured")
 axes.axhline(float(draws["mu"].mean()), color="grey", linewidth=0.8)

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 
 from calib import (
-    Functional, Gradients, derivative_sensitivity, gradient_design, sensitivity, sobol_design, sobol_indices,
+    Functional,
+    Gradients,
+    derivative_sensitivity,
+    gradient_design,
+    sensitivity,
+    sobol_design,
+    sobol_indices,
 )  # fmt: skip
 
 # %% [markdown]
@@ -29,7 +35,9 @@ NAMES, DAYS, PEOPLE = list(MEDIANS), 80, 100_000
 
 def deaths(z):
     """`z [draw, parameter]` to deaths `[draw]`."""
-    contact, recovery, start, vaccine, _, severity, fatality = (torch.tensor(list(MEDIANS.values())) * torch.exp(SD * z)).unbind(1)
+    contact, recovery, start, vaccine, _, severity, fatality = (
+        torch.tensor(list(MEDIANS.values())) * torch.exp(SD * z)
+    ).unbind(1)
     susceptible, infectious, total = PEOPLE * (1 - 0.5 * vaccine), start, 0.0
     for _ in range(DAYS):
         new = susceptible * (1 - torch.exp(-contact * infectious / PEOPLE))
@@ -68,7 +76,9 @@ with torch.no_grad():
 sobol = sobol_indices(values.numpy(), random)
 print(f"{gradients_used} gradients, or {plan.runs:,} runs")
 for i, name in enumerate(NAMES):
-    print(f"{name:10} share {found.share.value[i]:.3f}   Sobol first {sobol.first.value[i]:.3f}, total {sobol.total.value[i]:.3f}")
+    print(
+        f"{name:10} share {found.share.value[i]:.3f}   Sobol first {sobol.first.value[i]:.3f}, total {sobol.total.value[i]:.3f}"
+    )
 
 # %%
 # Figure: Shares by derivatives next to total Sobol indices for seven parameters: fatality leads in both, reporting

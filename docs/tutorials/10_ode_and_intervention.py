@@ -97,8 +97,8 @@ def infections(day, runs, seed=0):
 # ## One derivative through both
 #
 # Reverse mode goes from infections back through the epidemic, the infectiousness, the equation and the day of treatment. A central
-# difference of many runs with common random numbers is the check. The virus is read at the end of each day, so the function has a kink at whole days, and the derivative is taken between
-# two of them.
+# difference of many runs with common random numbers is the check. The virus is read at the end of each day, so the function has a kink
+# at whole days, and the derivative is taken between two of them.
 
 # %%
 day = torch.tensor(3.6, requires_grad=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,11 @@ def _forest(elements: bool) -> Callable[[RunFiles], str]:
         names, draws = run.draws()
         chosen = [i for i, name in enumerate(names) if ("[" in name) == elements]
         width = {names[i]: float(np.subtract(*np.quantile(draws[:, i], (0.95, 0.05)))) for i in chosen}
-        ratio = {n: w / max(float(e["prior_high"]) - float(e["prior_low"]), 1e-12) for n, w in width.items() if "prior_high" in (e := run.entry(n))}
+        ratio = {
+            n: w / max(float(e["prior_high"]) - float(e["prior_low"]), 1e-12)
+            for n, w in width.items()
+            if "prior_high" in (e := run.entry(n))
+        }
         if not ratio:
             raise NotKept("no such parameters")
         narrow = sorted(ratio, key=lambda n: ratio[n])
@@ -99,6 +104,10 @@ def _forest(elements: bool) -> Callable[[RunFiles], str]:
         )
 
     return text
+
+
+def _width(entry: dict[str, Any]) -> float:
+    return max(float(entry["prior_high"]) - float(entry["prior_low"]), 1e-12)
 
 
 def _shrinkage(run: RunFiles) -> str:
@@ -136,7 +145,10 @@ def _reproduction(run: RunFiles) -> str:
 def _infections(run: RunFiles) -> str:
     rows = run.derived[(run.derived.quantity == "infections") & (run.derived.by == "all")]
     top = rows.loc[rows["median"].idxmax()]
-    return f"Left: estimated infections rise to {number(float(top['median']))} in the week to {day(str(top.week))}, above reported cases. Right: the share reported."
+    return (
+        f"Left: estimated infections rise to {number(float(top['median']))} in the week to {day(str(top.week))}, above reported cases. "
+        "Right: the share reported."
+    )
 
 
 def _attack(run: RunFiles) -> str:
@@ -174,7 +186,7 @@ TEXTS: dict[str, Callable[[RunFiles], str]] = {
     "sensitivity_ranking_admissions": _ranking(HEADLINES[1]),
     "sensitivity_tornado": _tornado(HEADLINES[0]),
     "sensitivity_tornado_admissions": _tornado(HEADLINES[1]),
-    "sensitivity_over_time": lambda run: "Table of colours: which parameters each week's cases depend on; early parameters at the top left, late ones at the bottom right.",
+    "sensitivity_over_time": lambda run: "Table of colours: parameters by week, early ones at the top left, late ones at the bottom right.",
     "sensitivity_rank_path": lambda run: "Lines of the ranks of the leading parameters against the number of draws used.",
     "fit_elbo": _elbo,
 }  # fmt: skip

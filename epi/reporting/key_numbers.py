@@ -50,15 +50,21 @@ def key_numbers(run: RunFiles) -> list[KeyNumber]:
     found = []
     attack = _values(draws, "attack_rate_all")
     if attack is not None:
-        found.append(KeyNumber("People infected", _rounded(attack[:, 0] * people / 100), f"to {until}, reported or not"))
-        found.append(KeyNumber("Attack rate", f"{_of(attack[:, 0])} %", "infections for each 100 people; second ones count"))
+        found.append(
+            KeyNumber("People infected", _rounded(attack[:, 0] * people / 100), f"to {until}, reported or not")
+        )
+        found.append(
+            KeyNumber("Attack rate", f"{_of(attack[:, 0])} %", "infections for each 100 people; second ones count")
+        )
     weekly = _values(draws, "infections_all")
     if weekly is not None:
         weekly = weekly[..., 0]
         found.append(_peak(run, weekly))
     for row in table[(table.quantity == "ascertainment") & (table.by == "regime")].itertuples():
         label = f"Infections reported ({_plain(str(row.place))})"
-        found.append(KeyNumber(label, f"{interval(row.median, row.q025, row.q975)} %", "share of infections ever reported"))
+        found.append(
+            KeyNumber(label, f"{interval(row.median, row.q025, row.q975)} %", "share of infections ever reported")
+        )
     for quantity, label in (
         ("infection-hospitalisation ratio", "Infections that lead to a hospital admission"),
         ("infection-fatality ratio", "Infections that lead to a death"),
@@ -70,7 +76,13 @@ def key_numbers(run: RunFiles) -> list[KeyNumber]:
     rt = table[(table.quantity == "Rt") & (table.by == "all") & (table.week <= run.last_fitted)]
     if len(rt):
         row = rt.iloc[-1]
-        found.append(KeyNumber(f"Rt in the week to {day(str(row.week))}", interval(row["median"], row.q025, row.q975), "last week of data used"))
+        found.append(
+            KeyNumber(
+                f"Rt in the week to {day(str(row.week))}",
+                interval(row["median"], row.q025, row.q975),
+                "last week of data used",
+            )
+        )
     return found
 
 
@@ -78,7 +90,9 @@ def _peak(run: RunFiles, weekly: NDArray[np.float64]) -> KeyNumber:
     weeks = np.sort(weekly.argmax(1))
     low, middle, high = (run.weeks[int(weeks[round(q * (len(weeks) - 1))])] for q in (0.025, 0.5, 0.975))
     span = "" if low == high else f" ({day(low)} to {day(high)})"
-    return KeyNumber("Week with most infections", f"to {day(middle)}{span}", f"{_rounded(weekly.max(1))} people infected in it")
+    return KeyNumber(
+        "Week with most infections", f"to {day(middle)}{span}", f"{_rounded(weekly.max(1))} people infected in it"
+    )
 
 
 def forecast_rows(run: RunFiles) -> tuple[list[str], list[list[str]]]:
@@ -100,16 +114,20 @@ def forecast_rows(run: RunFiles) -> tuple[list[str], list[list[str]]]:
 
 
 def _title(stream: Stream) -> str:
-    return "people in hospital" if isinstance(stream, Occupancy) else "admissions" if isinstance(stream, Admissions) else "cases"
+    return (
+        "people in hospital"
+        if isinstance(stream, Occupancy)
+        else "admissions"
+        if isinstance(stream, Admissions)
+        else "cases"
+    )
 
 
 def sampler_sentence(run: RunFiles) -> str:
     """One line: whether the draws may be used."""
     found = run.manifest.get("sampler")
     if not found:
-        return (
-            "The draws are those of a fitted distribution, not of chains: read the section on the computation before using intervals."
-        )
+        return "The draws are those of a fitted distribution, not of chains: read the section on the computation before using intervals."
     r_hat, effective = float(found["r_hat"]), float(found["effective"])
     numbers = f"{found['chains']} chains, R-hat {r_hat:.2f}, at least {effective:,.0f} effective draws"
     emulator = run.manifest.get("emulator")

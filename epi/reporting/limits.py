@@ -54,7 +54,11 @@ def _hindsight(run: RunFiles) -> list[str]:
         "use them"
     )
     own = run.study.development
-    return [f"{text}, but {own}"] if own else [f"{text}; the study does not say whether they guided how the model was built."]
+    return (
+        [f"{text}, but {own}"]
+        if own
+        else [f"{text}; the study does not say whether they guided how the model was built."]
+    )
 
 
 def _scores(run: RunFiles) -> list[str]:
@@ -85,7 +89,9 @@ def _disease(run: RunFiles) -> list[str]:
     variants = study.parts_of(Variant)
     if variants:
         names = listed([v.name for v in variants])
-        found.append(f"A variant enters as a rise of transmission ({names}); its severity and immune escape are those of what it replaces.")
+        found.append(
+            f"A variant enters as a rise of transmission ({names}); its severity and immune escape are those of what it replaces."
+        )
     else:
         found.append("The model has one variant: no other takes over.")
     if isinstance(study.disease, NaturalHistory):
@@ -102,11 +108,15 @@ def _disease(run: RunFiles) -> list[str]:
 def _behaviour(run: RunFiles) -> list[str]:
     study, found = run.study, []
     if study.part(PrevalenceResponse) is not None:
-        found.append("Caution follows the infections of a region, with one strength for everybody; it is not told apart from rules and weather.")
+        found.append(
+            "Caution follows the infections of a region, with one strength for everybody; rules and weather are in it too."
+        )
     if isinstance(study.transmission_walk, Walk):
         found.append("Changes of transmission without a named cause are a random walk: they say when, not why.")
     venues = listed([str(v.layer) for v in study.venues])
-    found.append(f"People meet at home{', in ' + venues if venues else ''} and in the community. Other places count as community.")
+    found.append(
+        f"People meet at home{', in ' + venues if venues else ''} and in the community. Other places count as community."
+    )
     return found
 
 
