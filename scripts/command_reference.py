@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 import typing
 from pathlib import Path
@@ -72,7 +73,7 @@ def _flags(name: str, kind: Any, info: OptionInfo) -> str:
 
 
 def _help(default: Any, info: OptionInfo) -> str:
-    text = str(info.help or "").replace("|", "\\|")
+    text = re.sub(r"(\S*\[\S*)", r"`\1`", str(info.help or "").replace("|", "\\|"))
     shown = default not in (None, False, True, (), []) and "default" not in text.lower()
     return text + (f" Default: `{default}`." if shown else "")
 

@@ -31,8 +31,8 @@ prior = {"source": Normal(0.0, 1.0), "size": LogNormal(4.0, 0.1)}
 count = lambda expected: Independent(Poisson(expected + 0.1), 1)
 cases = torch.tensor([44.0, 51.0, 39.0, 47.0, 42.0])
 
-wrong = calibrate(sum_of_clinics, prior, cases, likelihood=count, method="direct", flow="gaussian", budget=8000, seed=1)
-right = calibrate(sum_of_clinics, prior, cases, likelihood=count, method="reuse", budget=2000, seed=1)
+wrong = calibrate(sum_of_clinics, prior, cases, likelihood=count, method="vi", flow="gaussian", budget=8000, seed=1)
+right = calibrate(sum_of_clinics, prior, cases, likelihood=count, method="emulated-smc", budget=2000, seed=1)
 print("one Gaussian:", wrong.verdict)
 print("emulator:", right.verdict)
 

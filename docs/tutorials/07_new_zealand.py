@@ -38,7 +38,9 @@ print("parameters:", parameter_space(declared).dim)
 # %%
 prior = study.simulate(scale=0.002, draws=8, seed=1)
 cases = prior["cases_district"].sum("cases_district_place")
-print(f"expected cases to the end of May: {float(cases.sum('week').min()):,.0f} to {float(cases.sum('week').max()):,.0f} over 8 draws")
+print(
+    f"expected cases to the end of May: {float(cases.sum('week').min()):,.0f} to {float(cases.sum('week').max()):,.0f} over 8 draws"
+)
 
 # %% [markdown]
 # ## Three national numbers
@@ -53,7 +55,10 @@ days, weeks = declared.calendar.days, declared.calendar.weeks()
 where = (torch.device("cpu"), torch.float64)
 space = parameter_space(declared)
 simulator = Simulator(
-    population, make_context(tables, population, days, *where), make_observation(tables, population, days, weeks, *where), space
+    population,
+    make_context(tables, population, days, *where),
+    make_observation(tables, population, days, weeks, *where),
+    space,
 )
 CHOSEN = ("transmission_community", "seed_level", "ascertainment_rat")
 small = ParameterSpace(tuple(p for p in space.parameters if p.name in CHOSEN))
