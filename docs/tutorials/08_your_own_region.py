@@ -122,8 +122,8 @@ reported = likelihood(mean).sample()[0].reshape(len(weeks), 2)
 # The weeks after the forecast date are hidden from the fit.
 
 # %%
-known = torch.as_tensor(np.array(weeks <= str(study.calendar.forecast_from)))
-data = torch.where(known[:, None], reported, torch.nan).flatten()
+known = np.asarray(weeks <= str(study.calendar.forecast_from))
+data = torch.where(torch.as_tensor(known)[:, None], reported, torch.nan).flatten()
 small = ParameterSpace(tuple(p for p in space.parameters if p.name in truth))
 found = calibrate(expected_cases, small, data, likelihood=likelihood, method="multifidelity", budget=300, seed=0)
 print(found.verdict)
