@@ -1,4 +1,4 @@
-"""Run the tutorials and write them as pages with their output and figures: `python scripts/render_tutorials.py [NAME ...]`.
+"""Run the tutorials and write them as pages with their output and plots: `python scripts/render_tutorials.py [NAME ...]`.
 
 Each `docs/tutorials/NAME.py` (percent format) becomes `docs/tutorials/NAME.md` and `NAME_files/*.png`. The pages are kept in the repository,
 so that the site is built in seconds; `tests/docs/test_tutorials.py` compares their code with the scripts. Needs the extra `docs`.

@@ -125,7 +125,7 @@ reported = likelihood(mean).sample()[0].reshape(len(weeks), 2)
 known = np.asarray(weeks <= str(study.calendar.forecast_from))
 data = torch.where(torch.as_tensor(known)[:, None], reported, torch.nan).flatten()
 small = ParameterSpace(tuple(p for p in space.parameters if p.name in truth))
-found = calibrate(expected_cases, small, data, likelihood=likelihood, method="multifidelity", budget=300, seed=0)
+found = calibrate(expected_cases, small, data, likelihood=likelihood, budget=1500, seed=0)
 print(found.verdict)
 draws = found.sample(2000, seed=1)
 for name, value in truth.items():

@@ -18,11 +18,23 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A calibrated run
 #
-# The study is the small made-up one that `posterity new` writes. The sizes are those of a smoke run, so that this page takes a minute. For
+# The study is the small made-up one that `posterity new` writes, with measures: restrictions and isolation, which scenarios change. The sizes are those of a smoke run, so that this page takes a minute. For
 # answers that count leave them out.
 
 # %%
-study = posterity.Study.load("posterity.template.study")
+(folder / "study.py").write_text("""
+from dataclasses import replace
+from datetime import date
+
+import epi
+from posterity.template.study import study as known
+
+share = epi.Beta(3.0, 7.0, unit="share")
+study = replace(known, name="with_measures", measures=epi.Measures(
+    restrictions_from=date(2030, 3, 3), restrictions_effect=share, isolation_days=7.0, isolation_effect=share, incubation=3.0,
+))
+""")
+study = posterity.Study.load(str(folder / "study.py"))
 run = study.calibrate(folder / "run", smoke=True, scale=0.3, max_steps=20, draws=16, quiet=True)
 print("status:", run.status)
 

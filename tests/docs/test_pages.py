@@ -43,9 +43,9 @@ def sentences(text):
         p = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", p).replace("*", "")
         p = re.sub(r"\b(e\.g|i\.e|al|vs|Fig)\.", r"\1", p)
         for s in re.split(r"(?<=[.!?])\)?\s+(?=[A-Za-z0-9\"'(\[])", p):
-            words = len(re.findall(r"[A-Za-z0-9][\w'’.,%-]*", s))
-            if words >= 3:
-                yield words, s
+            count = len(re.findall(r"[A-Za-z0-9][\w'’.,%-]*", s))
+            if count >= 3:
+                yield count, s
 
 
 def prose_of(path):
