@@ -2,7 +2,7 @@
 # # 7. New Zealand in a minute
 #
 # The full calibration of New Zealand's first Omicron wave takes ten minutes. This tutorial takes the same study, simulates one person in
-# five hundred, and calibrates three national numbers to the reported cases of the country. It shows what a study is made of.
+# a thousand, and calibrates two national numbers to the reported cases of the country. It shows what a study is made of.
 
 # %%
 import matplotlib.pyplot as plt
@@ -36,21 +36,21 @@ print("parameters:", parameter_space(declared).dim)
 # `simulate` runs the epidemic at draws of the prior and returns the expected observations of every stream.
 
 # %%
-prior = study.simulate(scale=0.002, draws=8, seed=1)
+prior = study.simulate(scale=0.001, draws=8, seed=1)
 cases = prior["cases_district"].sum("cases_district_place")
 print(
     f"expected cases to the end of May: {float(cases.sum('week').min()):,.0f} to {float(cases.sum('week').max()):,.0f} over 8 draws"
 )
 
 # %% [markdown]
-# ## Three national numbers
+# ## Two national numbers
 #
-# The parts of a study make a simulator: tables, a population of 10,000 agents, and the model. All parameters but three stay at their prior
+# The parts of a study make a simulator: tables, a population of 5,000 agents, and the model. All parameters but two stay at their prior
 # medians. The simulator then is a function of a dictionary, as any other.
 
 # %%
 tables = load_data(declared)
-population, _ = build_population(tables, 0.002, 1)
+population, _ = build_population(tables, 0.001, 1)
 days, weeks = declared.calendar.days, declared.calendar.weeks()
 where = (torch.device("cpu"), torch.float64)
 space = parameter_space(declared)
@@ -60,7 +60,7 @@ simulator = Simulator(
     make_observation(tables, population, days, weeks, *where),
     space,
 )
-CHOSEN = ("transmission_community", "seed_level", "ascertainment_rat")
+CHOSEN = ("transmission_community", "ascertainment_rat")
 small = ParameterSpace(tuple(p for p in space.parameters if p.name in CHOSEN))
 medians = space.to_theta(torch.zeros(1, space.dim))
 whole = tables.series["cases_district"].sum(axis=1, min_count=1).reindex(weeks)
@@ -80,11 +80,11 @@ def national_cases(theta, seed):
 # %% [markdown]
 # ## Calibrate
 #
-# A sample of 10,000 agents is noisy, and a national number of cases is never exact: the likelihood allows for 30 % of scatter.
+# A sample of 5,000 agents is noisy, and a national number of cases is never exact: the likelihood allows for 30 % of scatter.
 
 # %%
 likelihood = lambda mean: Independent(LogNormal((mean + 1).log(), 0.3), 1)
-found = calibrate(national_cases, small, reported, likelihood=likelihood, method="multifidelity", budget=300, seed=0)
+found = calibrate(national_cases, small, reported, likelihood=likelihood, budget=1000, seed=0)
 print(found.verdict)
 print(found.summary()[["mean", "5 %", "95 %", "prior mean", "unit"]].round(3).to_string())
 
@@ -97,14 +97,14 @@ axes.fill_between(weeks, low, high, alpha=0.25, label="95 % of predictions")
 axes.plot(weeks, median, label="median")
 axes.plot(weeks[fitted], whole[fitted], "ko", markersize=4, label="reported, used")
 axes.plot(weeks[~fitted], whole[~fitted], "ko", markersize=4, markerfacecolor="white", label="reported later")
-axes.set(ylabel="cases a week", title="New Zealand, 2022: three parameters, one run of 10,000 agents a draw")
+axes.set(ylabel="cases a week", title="New Zealand, 2022: two parameters, one run of 5,000 agents a draw")
 axes.legend()
 plt.show()
 
 # %% [markdown]
 # ## The real thing
 #
-# Three parameters and one sample are a sketch. `posterity calibrate nz_calibration` fits 112 parameters to cases, admissions and deaths by
+# Two parameters and one sample are a sketch. `posterity calibrate nz_calibration` fits 112 parameters to cases, admissions and deaths by
 # district and age, on half of the country, and writes a report. [The study](../nz_calibration.md) explains the model,
 # [the benchmark](../benchmarks/nz_calibration.md) its scores.
 

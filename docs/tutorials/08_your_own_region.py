@@ -122,10 +122,10 @@ reported = likelihood(mean).sample()[0].reshape(len(weeks), 2)
 # The weeks after the forecast date are hidden from the fit.
 
 # %%
-known = np.asarray(weeks <= str(study.calendar.forecast_from))
+known = np.array(weeks <= str(study.calendar.forecast_from))
 data = torch.where(torch.as_tensor(known)[:, None], reported, torch.nan).flatten()
 small = ParameterSpace(tuple(p for p in space.parameters if p.name in truth))
-found = calibrate(expected_cases, small, data, likelihood=likelihood, budget=1500, seed=0)
+found = calibrate(expected_cases, small, data, likelihood=likelihood, budget=2200, seed=0)
 print(found.verdict)
 draws = found.sample(2000, seed=1)
 for name, value in truth.items():

@@ -18,8 +18,8 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A calibrated run
 #
-# The study is the small made-up one that `posterity new` writes, with measures: restrictions and isolation, which scenarios change. The sizes are those of a smoke run, so that this page takes a minute. For
-# answers that count leave them out.
+# The study is the small made-up one that `posterity new` writes, with measures: restrictions and isolation, which scenarios change. The
+# sizes are those of a smoke run, so that this page takes a minute. For answers that count leave them out.
 
 # %%
 (folder / "study.py").write_text("""
