@@ -115,11 +115,12 @@ for name, (mean, error) in found.items():
 # %% [markdown]
 # The first two are biased: the household infects its own members back, an echo that the real process forbids. The other three agree
 # with the exact answer. They differ in what they cost. Differences need two more runs for each parameter. The score function weighs a
-# whole run by everything that happened in it, so its noise grows with the size of the population.
+# whole run by everything that happened in it, so its
+# noise does not fall as the population grows. That of all removals does.
 
 # %%
 # Figure: Left: straight-through and Gumbel-softmax estimates lie away from the exact derivative, the other three on
-# it. Right: the noise of the score function grows with the number of households, that of all removals falls.
+# it. Right: the noise of the score function stays as the number of households grows, that of all removals falls.
 SIZES, noise = (1, 10, 100), {"score-function": [], "removals": []}
 for name, values in noise.items():
     for number in SIZES:

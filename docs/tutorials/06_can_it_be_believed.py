@@ -13,10 +13,11 @@ from torch.distributions import Independent, LogNormal, NegativeBinomial, Normal
 from calib import calibrate
 
 # %% [markdown]
-# ## A fit that misses a mode
+# ## A fit that misses modes
 #
 # An outbreak starts somewhere on a line. Two clinics at the same distance from the middle report cases, but not which one reported what:
-# only their sum is known. So the source may be left or right. The posterior has two modes.
+# only their sum is known. So the source may be left or right, and on either side
+# of the clinic there. The posterior has four modes, two on each side.
 
 # %%
 CLINICS = torch.tensor([-1.0, 1.0])
@@ -37,7 +38,7 @@ print("one Gaussian:", wrong.verdict)
 print("emulator:", right.verdict)
 
 # %%
-# Figure: Histogram of posterior draws: the emulator has two modes at -1 and 1, the single Gaussian has not.
+# Figure: Histogram of posterior draws: the emulator has modes around -1 and 1, the single Gaussian has not.
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 for name, found in (("one Gaussian", wrong), ("emulator", right)):
     draws = found.sample(4000, seed=0, corrected=False if found is wrong else None)["source"]
@@ -86,7 +87,7 @@ print(f"verdicts: {poisson.verdict.state} and {dispersed.verdict.state}; checks:
 assert wrong.verdict.state in ("poor", "unfinished")
 assert right.verdict.state == "good"
 sides = (right.sample(4000, seed=0)["source"] > 0).double().mean()
-assert abs(float(sides) - 0.5) < 0.08  # both modes, in equal parts by symmetry
+assert abs(float(sides) - 0.5) < 0.08  # both sides, in equal parts by symmetry
 assert poisson.verdict.state == dispersed.verdict.state == "good"
 assert pages["Poisson"].word == "fail"
 assert pages["negative binomial"].word != "fail"

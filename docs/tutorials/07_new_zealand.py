@@ -84,7 +84,7 @@ def national_cases(theta, seed):
 
 # %%
 likelihood = lambda mean: Independent(LogNormal((mean + 1).log(), 0.3), 1)
-found = calibrate(national_cases, small, reported, likelihood=likelihood, budget=1000, seed=0)
+found = calibrate(national_cases, small, reported, likelihood=likelihood, budget=1300, seed=0)
 print(found.verdict)
 print(found.summary()[["mean", "5 %", "95 %", "prior mean", "unit"]].round(3).to_string())
 
