@@ -91,7 +91,9 @@ with torch.no_grad():
     other_luck = infections(draws, 8, fewer)
 averted = (as_calibrated - changed).sum(1)
 low, median, high = np.quantile(averted, (0.025, 0.5, 0.975))
-print(f"infections averted: {median:.0f} (95 % interval {low:.0f} to {high:.0f}) of {as_calibrated.sum(1).median():.0f}")
+print(
+    f"infections averted: {median:.0f} (95 % interval {low:.0f} to {high:.0f}) of {as_calibrated.sum(1).median():.0f}"
+)
 print(f"sd of the difference: {averted.std():.0f} with the same random numbers, "
       f"{(as_calibrated - other_luck).sum(1).std():.0f} with others")  # fmt: skip
 
