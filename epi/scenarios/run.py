@@ -134,7 +134,12 @@ def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
         axis: list(study.region.names),
         "age": list(study.ages.names),
     }
-    attrs = {"country": study.country, "study": study.title, "region_axis": axis, "smoke": int(asked.fitted.config.smoke)}
+    attrs = {
+        "country": study.country,
+        "study": study.title,
+        "region_axis": axis,
+        "smoke": int(asked.fitted.config.smoke),
+    }
     return xr.Dataset(variables, coords, attrs)
 
 
