@@ -62,19 +62,8 @@ plt.show()
 # %% [markdown]
 # ## starsim, mesa, covasim, epydemix
 #
-# Only the function differs. `examples/mesa_sir.py` and `examples/epydemix_sir.py` in the repository calibrate a model of each package.
-# For starsim:
-#
-# ```python
-# import starsim as ss
-#
-# def weekly_infections(theta, seed):
-#     model = ss.Sim(
-#         n_agents=5_000, rand_seed=seed, verbose=0,
-#         diseases=ss.SIR(beta=ss.peryear(theta["beta"]), init_prev=0.01), networks="random",
-#     )
-#     return model.run().results.sir.new_infections
-# ```
+# Only the function differs. `examples/starsim_sir.py`, `mesa_sir.py`, `covasim_wave.py` and `epydemix_sir.py` in the repository calibrate
+# a model of each package in the same way.
 
 # %%
 assert found.verdict.state in ("good", "usable")

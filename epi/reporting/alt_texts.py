@@ -50,7 +50,7 @@ def _fans(run: RunFiles, kind: type[Stream], by: str) -> str:
     peak = np.where(known, observed, -1.0).max(0)
     first, last = int(peak.argmax()), int(peak.argmin())
     return (
-        f"{len(places)} panels of {s.description} by {s.by}, each with a band of predictions and the reported numbers. The highest reported "
+        f"{len(places)} panels of {s.description}, each with a band of predictions and the reported numbers. The highest reported "
         f"peak is {number(float(peak[first]))} ({places[first]}), the lowest {number(float(peak[last]))} ({places[last]}). "
         f"{percent(inside)} of the reported numbers lie in the 95 % bands."
     )
@@ -80,9 +80,9 @@ def _information(run: RunFiles) -> str:
 
 
 def _scores(run: RunFiles) -> str:
-    rows = [r for r in run.scores[run.cases]["by_horizon"] if r["relative_wis"] is not None]
+    rows = [r for r in run.scores[run.headline]["by_horizon"] if r["relative_wis"] is not None]
     better = sum(r["relative_wis"] < 1 for r in rows)
-    return f"Errors by weeks ahead. For cases the model's error is below the baseline's at {better} of {len(rows)} horizons."
+    return f"Errors by weeks ahead. For the first stream the model's error is below the baseline's at {better} of {len(rows)} horizons."
 
 
 def _forest(elements: bool) -> Callable[[RunFiles], str]:
@@ -118,8 +118,18 @@ def _pairs(run: RunFiles) -> str:
     return "Scatter plots of pairs of parameters; slanted clouds are combinations that the data determine better than each parameter."
 
 
-def _ranking(output: str) -> Callable[[RunFiles], str]:
+def _output(run: RunFiles, place: int) -> str:
+    """The output that rankings lead with, or the one after it."""
+    known = set(run.sensitivity["output"])
+    found = [output for output in HEADLINES if output in known]
+    if len(found) <= place:
+        raise NotKept("The run has no such output.")
+    return found[place]
+
+
+def _ranking(place: int) -> Callable[[RunFiles], str]:
     def text(run: RunFiles) -> str:
+        output = _output(run, place)
         top = leading(run, output, "derivative_share", 3)
         rows = listed([f"{run.label(r.parameter)} ({percent(r['index'])})" for _, r in top.iterrows()])
         return f"Bars of the parameters that {output} depend on most: {rows}."
@@ -127,8 +137,9 @@ def _ranking(output: str) -> Callable[[RunFiles], str]:
     return text
 
 
-def _tornado(output: str) -> Callable[[RunFiles], str]:
+def _tornado(place: int) -> Callable[[RunFiles], str]:
     def text(run: RunFiles) -> str:
+        output = _output(run, place)
         top = leading(run, output, "prior_swing", 1).iloc[0]
         return f"Bars to both sides: how {output} change over each parameter's prior. The longest is {run.label(top.parameter)}."
 
@@ -160,6 +171,27 @@ def _attack(run: RunFiles) -> str:
     )
 
 
+def _map(quantity: str, unit: str) -> Callable[[RunFiles], str]:
+    def text(run: RunFiles) -> str:
+        axis = run.study.region.axis
+        rows = run.derived[(run.derived.quantity == quantity) & (run.derived.by == axis)]
+        total = rows.groupby("place")["median"].sum().sort_values()
+        high, low = total.index[-1], total.index[0]
+        return (
+            f"A place on the map for each {axis}, coloured by {unit}. The highest is {number(float(total.iloc[-1]))} in {high}, the lowest "
+            f"{number(float(total.iloc[0]))} in {low}."
+        )
+
+    return text
+
+
+def _map_reproduction(run: RunFiles) -> str:
+    rows = run.derived[(run.derived.quantity == "Rt") & (run.derived.by == run.study.region.axis)]
+    first = rows[rows.week == rows.week.min()]
+    above = int((first["median"] > 1).sum())
+    return f"Colours of Rt by week and place. {above} of {len(first)} places start above 1; red turns to blue as the wave passes."
+
+
 def _elbo(run: RunFiles) -> str:
     return f"The objective of the fit over {len(run.history):,} steps: a noisy curve that rises, and its running mean."
 
@@ -176,16 +208,19 @@ TEXTS: dict[str, Callable[[RunFiles], str]] = {
     "reproduction_numbers": _reproduction,
     "infections_and_cases": _infections,
     "attack_rates": _attack,
+    "map_attack_rate": _map("attack rate", "infections for each 100 people"),
+    "map_infections": _map("infections", "infections"),
+    "map_reproduction": _map_reproduction,
     "stream_information": _information,
     "scores": _scores,
     "parameters_forest": _forest(False),
     "parameters_forest_elements": _forest(True),
     "parameters_shrinkage": _shrinkage,
     "parameters_pairs": _pairs,
-    "sensitivity_ranking": _ranking(HEADLINES[0]),
-    "sensitivity_ranking_admissions": _ranking(HEADLINES[1]),
-    "sensitivity_tornado": _tornado(HEADLINES[0]),
-    "sensitivity_tornado_admissions": _tornado(HEADLINES[1]),
+    "sensitivity_ranking": _ranking(0),
+    "sensitivity_ranking_admissions": _ranking(1),
+    "sensitivity_tornado": _tornado(0),
+    "sensitivity_tornado_admissions": _tornado(1),
     "sensitivity_over_time": lambda run: "Table of colours: parameters by week, early ones at the top left, late ones at the bottom right.",
     "sensitivity_rank_path": lambda run: "Lines of the ranks of the leading parameters against the number of draws used.",
     "fit_elbo": _elbo,
