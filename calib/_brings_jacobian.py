@@ -23,7 +23,7 @@ class BringsJacobian:
         simulate: `(theta {name: [P, *event]}, seed) -> (outputs [P, M], {name: [P, M, *event]})`, derivatives by the parameters
             in their own units. Theta carries no graph. Of one draw, wrapped by `EachDraw`: `([M], {name: [M, *event]})`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch.distributions import Independent, Normal
         >>> from calib import calibrate

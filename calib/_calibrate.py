@@ -107,7 +107,7 @@ def calibrate(
         FitError: the simulator failed too often, or no draw has a likelihood.
         ModuleNotFoundError: a method of sbi was asked for and the extra `sbi` is not installed.
 
-    Example:
+    Examples:
         A logistic curve seen through Poisson counts:
 
         >>> from torch.distributions import Independent, LogNormal, Poisson

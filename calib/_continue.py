@@ -32,7 +32,7 @@ def continue_calibration(
     Raises:
         ValueError: the calibration was read from a file, or is of a method of sbi, or the budget is too small.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch.distributions import Independent, Normal
         >>> from calib import calibrate

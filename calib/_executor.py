@@ -26,7 +26,7 @@ class EachDraw:
     Attributes:
         simulate: `({name: float or array [*event]}, seed) -> outputs [M]` of one draw.
 
-    Example:
+    Examples:
         >>> import numpy as np, torch
         >>> each = EachDraw(lambda theta, seed: theta["rate"] * np.arange(3))
         >>> each({"rate": torch.tensor([1.0, 2.0])}, 0)[1]

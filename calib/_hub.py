@@ -140,7 +140,7 @@ def check_hub_rows(rows: pd.DataFrame, *, days_per_horizon: int = 7) -> None:
     References:
         The columns and rules are those of the hubs' standard, https://docs.hubverse.io.
 
-    Example:
+    Examples:
         >>> rows = hub_rows([[[1.0, 2.0, 4.0]]], "2022-03-13", "cases", ["Auckland"], levels=(0.25, 0.5, 0.75))
         >>> check_hub_rows(rows)
         >>> check_hub_rows(rows.assign(value=[1.0, 5.0, 4.0]))

@@ -132,7 +132,7 @@ def to_inference_data(
         ValueError: A group or a described variable is unknown, a shape does not agree with the names or labels, labels
             repeat, or there is no group.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rate = np.random.default_rng(0).gamma(2.0, size=(4, 100))
         >>> tree = to_inference_data({"posterior": {"rate": rate}}, units={"rate": "per day"})

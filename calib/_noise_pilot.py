@@ -61,7 +61,7 @@ def run_noise_pilot(
     Returns:
         What was found, for 15 simulations or 35.
 
-    Example:
+    Examples:
         >>> from torch.distributions import Normal
         >>> from calib import Parameter, ParameterSpace
         >>> space = ParameterSpace((Parameter("x", Normal(0.0, 1.0)),))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import gaussian_kde
 
-from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, interval, styled, thousands
+from calib._style import ACCENT, GREY, INK, LIGHT, SECOND, blank, heading, interval, months, styled, thousands
 
 
 @styled
@@ -278,19 +277,18 @@ def plot_fans(
         axes.set_title(panels[index].title, fontsize=8.5)
         axes.locator_params(axis="y", nbins=4)
         thousands(axes)
-        axes.xaxis.set_major_locator(mdates.MonthLocator())
-        axes.xaxis.set_major_formatter(mdates.DateFormatter("%b"))
+        months(axes)
         axes.tick_params(axis="x", labelbottom=index + columns >= len(panels))
     marker: dict[str, Any] = {"color": "none", "marker": "o", "linestyle": "none"}
     handles: list[Any] = [
-        Line2D([], [], **marker, markerfacecolor=INK, markeredgecolor=INK, markersize=4, label="figure, fitted"),
-        Line2D([], [], **marker, markerfacecolor="white", markeredgecolor=INK, markersize=4, label="figure, not seen"),
+        Line2D([], [], **marker, markerfacecolor=INK, markeredgecolor=INK, markersize=4, label="reported, used"),
+        Line2D([], [], **marker, markerfacecolor="white", markeredgecolor=INK, markersize=4, label="reported later"),
     ]
     if all(panel.observed is None for panel in panels):
         handles = []
     elif hidden.any():
         handles.append(
-            Line2D([], [], color=SECOND, marker="x", linestyle="none", markersize=5, label="figure, left out")
+            Line2D([], [], color=SECOND, marker="x", linestyle="none", markersize=5, label="reported, excluded")
         )
     handles += [
         Line2D([], [], color=ACCENT, label="median"),

@@ -24,7 +24,7 @@ class Reachable:
     Attributes:
         region: whether failures are foretold by neighbours; else every place counts as reachable.
 
-    Example:
+    Examples:
         >>> x = torch.linspace(0.0, 1.0, 101)[:, None]
         >>> reachable = Reachable(x[x[:, 0] <= 0.6], x[x[:, 0] > 0.6], torch.eye(1))
         >>> reachable(torch.tensor([[0.2], [0.8]])).tolist()

@@ -54,7 +54,7 @@ def log_mean_bias(sd: float, runs: int) -> float:
     Returns:
         The leading term of the bias; it is exact only while it is small.
 
-    Example:
+    Examples:
         >>> round(log_mean_bias(0.5, 8), 3)
         0.018
     """

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+import matplotlib.dates as mdates
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -105,6 +106,34 @@ def interval(middle: float, low: float, high: float) -> str:
     decimals = max(0, 1 - math.floor(math.log10(width)))
     a, b, c = (f"{round(v, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for v in (middle, low, high))
     return f"{a} ({b} to {c})"
+
+
+def months(axes: Axes) -> None:
+    """Ticks at the first days of months, the year under the first tick and under each January."""
+    axes.xaxis.set_major_locator(mdates.MonthLocator())
+
+    def label(value: float, position: int | None = None) -> str:
+        day = mdates.num2date(value)
+        return f"{day:%b}\n{day.year}" if position == 0 or day.month == 1 else f"{day:%b}"
+
+    axes.xaxis.set_major_formatter(FuncFormatter(label))
+
+
+def watermark(figure: Figure, text: str) -> None:
+    """Write a text across a figure, as on a plot that must not be used as a result."""
+    figure.text(
+        0.5,
+        0.5,
+        text,
+        rotation=25,
+        ha="center",
+        va="center",
+        fontsize=30,
+        color="#a3161a",
+        alpha=0.22,
+        zorder=100,
+        fontweight="bold",
+    )
 
 
 def thousands(axes: Axes, axis: str = "y") -> None:

@@ -59,7 +59,7 @@ def temper(z: Tensor, log_likelihood: Tensor, log_proposal: Tensor, least: float
     Returns:
         Weights with their diagnostics.
 
-    Example:
+    Examples:
         >>> z = torch.randn(20000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         >>> normal = torch.distributions.Normal(0.0, 1.0)
         >>> found = temper(z, normal.log_prob(z - 1.0).sum(1), normal.log_prob(z).sum(1))

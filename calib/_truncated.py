@@ -22,7 +22,7 @@ class TruncatedNormal(TorchDistribution):
         high: upper bound; plus infinity for none.
         validate_args: as for every torch distribution.
 
-    Example:
+    Examples:
         >>> prior = TruncatedNormal(1.0, 0.5, low=0.0)
         >>> round(float(prior.log_prob(torch.tensor(1.0)).exp()), 4)
         0.8165

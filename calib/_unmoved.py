@@ -64,7 +64,7 @@ def prior_distance(
     References:
         Two-sample Kolmogorov-Smirnov statistic with its asymptotic distribution.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> z = np.random.default_rng(0).standard_normal((400, 2)) * [1.0, 0.3]
         >>> prior_distance(z, ["delay", "rate"]).unmoved

@@ -89,7 +89,7 @@ def update(found: Calibration, data: Any, *, budget: int | None = None, seed: in
     Raises:
         ValueError: the calibration cannot go on (`continue_calibration`), the data do not fit, or the budget is too small.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch.distributions import Independent, Normal
         >>> from calib import calibrate

@@ -1,4 +1,4 @@
-"""What reusing runs saves with many parameters: `python -m calib.benchmark_reuse` prints the comparison of docs/benchmark_posteriors.md."""
+"""What reusing runs saves with many parameters: `python -m calib.benchmark_reuse` prints the comparison of docs/benchmarks."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ from calib._style import SECOND as SECOND
 from calib._style import blank as blank
 from calib._style import heading as heading
 from calib._style import interval as interval
+from calib._style import months as months
 from calib._style import number as number
 from calib._style import save_figure as save_figure
 from calib._style import styled as styled
 from calib._style import thousands as thousands
+from calib._style import watermark as watermark

@@ -13,8 +13,12 @@ from sim.population import Population
 __all__ = ["COMMUNITY", "HOUSEHOLD", "PERIOD", "VENUES", "Rates"]
 
 LONGEST = 32_000
-HOUSEHOLD, COMMUNITY, VENUES = 0, 1, 2
-"""Rows of `Rates.transmission`: households, community, then the venue layers in the population's order."""
+HOUSEHOLD = 0
+"""Row of `Rates.transmission` for households."""
+COMMUNITY = 1
+"""Row of `Rates.transmission` for the community."""
+VENUES = 2
+"""First row of `Rates.transmission` for the venue layers, in the population's order."""
 PERIOD = 14
 """Days in each of which `Rates.waning` is constant, from day 0 on."""
 

@@ -23,7 +23,7 @@ class Block:
             known at every knot: how they go on beyond the data is for the caller to say.
         covariate_names: for messages.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from calib.composition import Block, gaussian_process, gru
         >>> covariates = torch.randn(3, 8, 2, generator=torch.Generator().manual_seed(0))

@@ -167,7 +167,7 @@ def compose(
     Raises:
         ValueError: there is no block, or two parameters have one name.
 
-    Example:
+    Examples:
         Levels of three regions over five weeks as a smooth function of time:
 
         >>> import torch

@@ -134,7 +134,7 @@ def random_walk(
     Raises:
         ValueError: it stops where it has not started.
 
-    Example:
+    Examples:
         >>> from calib.composition import Block, random_walk
         >>> block = Block("drift", (3, 8), random_walk(0.2))
         >>> [p.coordinates[0] for p in block.function.parameters]

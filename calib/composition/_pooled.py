@@ -142,7 +142,7 @@ def pooled(
     Raises:
         ValueError: see `pool` and `calibrate`.
 
-    Example:
+    Examples:
         Three means, the third with one observation, told by the others:
 
         >>> import torch

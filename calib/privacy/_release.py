@@ -73,7 +73,7 @@ def release(
         ValueError: counts that are not whole numbers, a number of entries below one, or an epsilon or delta out of range.
         MissingAccountant: dp-accounting is not installed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from calib.privacy import release
         >>> cases = {"cases": torch.tensor([[30.0, 4.0], [51.0, 9.0]])}

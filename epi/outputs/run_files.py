@@ -129,6 +129,24 @@ class RunFiles:
         return self._table("derived.csv", columns)
 
     @cached_property
+    def derived_draws(self) -> xr.Dataset:
+        """`derived.nc`, every draw.
+
+        Raises:
+            NotKept: the run is of a version that wrote none.
+        """
+        file = self.folder / "derived.nc"
+        if not file.is_file():
+            raise NotKept(f"{self.folder} has no draws of derived quantities; calibrate again with this version.")
+        with xr.open_dataset(file, engine="h5netcdf") as opened:
+            return opened.load()
+
+    @cached_property
+    def last_fitted(self) -> str:
+        """ISO date that ends the last week of which the likelihood saw something."""
+        return self.weeks[int(np.flatnonzero(self.fitted).max())]
+
+    @cached_property
     def forecast(self) -> pd.DataFrame:
         """`forecast.csv`."""
         return self._table(

@@ -22,7 +22,7 @@ class GroupTable:
         members_per_post: members for each employee that a group needs; None for no staff. The posts are filled by the workplace layer,
             which must come after this one.
 
-    Example:
+    Examples:
         Care homes for a tenth of the oldest of two age bands, one carer for three residents:
 
         >>> homes = GroupTable("care_home", np.array([0.0, 0.1]), np.array([20, 40, 60]), members_per_post=3)

@@ -24,7 +24,7 @@ def susceptible_only(population: Population, immune: NDArray[np.bool_]) -> Popul
     Raises:
         ValueError: nobody is left, or `immune` has another length.
 
-    Example:
+    Examples:
         >>> from epi.population.tables import PopulationTables, household_types_from_sizes
         >>> from epi.population.synthesize import synthesize
         >>> people = np.array([[300, 700]])

@@ -50,7 +50,7 @@ def synthesize(
     Raises:
         StudyError: an argument is out of range, or household types cannot make up a region's ages.
 
-    Example:
+    Examples:
         Two regions and two age bands, households of one to three:
 
         >>> from epi.population.tables import PopulationTables, household_types_from_sizes

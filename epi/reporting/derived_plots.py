@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib.dates as mdates
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calib.plotting import ACCENT, GREY, INK, SECOND, blank, heading, styled, thousands
+from calib.plotting import ACCENT, GREY, INK, SECOND, blank, heading, months, styled, thousands
 from epi.errors import NotKept
 from epi.outputs.run_files import RunFiles
 
@@ -65,8 +64,7 @@ def _by_week(axes: Axes, last_known: str, span: pd.DatetimeIndex) -> None:
     """Ticks by month, and a line at the forecast date."""
     axes.axvline(pd.Timestamp(last_known) + pd.Timedelta(hours=84), color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     axes.set_xlim(span[0] - pd.Timedelta(days=3), span[-1] + pd.Timedelta(days=3))
-    axes.xaxis.set_major_locator(mdates.MonthLocator())
-    axes.xaxis.set_major_formatter(mdates.DateFormatter("%b"))
+    months(axes)
 
 
 @styled

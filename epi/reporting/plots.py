@@ -25,6 +25,7 @@ from calib.plotting import (
     plot_shrinkage,
     plot_tornado,
     save_figure,
+    watermark,
 )
 from calib.storage import FORECAST_DRAWS
 from epi.errors import NotKept
@@ -429,6 +430,8 @@ def draw_all(folder: Path) -> list[Path]:
             figure = draw(run)
         except NotKept:  # the study has no such stream
             continue
+        if run.manifest.get("configuration", {}).get("smoke"):
+            watermark(figure, "smoke run: not a result")
         save_figure(figure, path)
         paths.append(path)
     return paths

@@ -14,11 +14,28 @@ from calib.storage import atomic_write_text
 from epi.errors import NotKept, StudyError
 from epi.outputs.run_files import RunFiles
 from epi.reporting import sentences as phrases
+from epi.reporting.alt_texts import alt_text
+from epi.reporting.key_numbers import forecast_rows, key_numbers, sampler_sentence
+from epi.reporting.limits import limits, retrospective
 from epi.reporting.plots import ALL, PLOTS, shrinkage, titles
-from epi.study import Cases, Reporting
+from epi.study import Cases
 
 REPORT = "report.html"
 TEMPLATE = "report.html.j2"
+STYLE = "report.css"
+CONTENTS = (
+    ("short", "In short"),
+    ("infections", "Infections"),
+    ("fitted", "What was fitted"),
+    ("scores", "How well it did"),
+    ("streams", "Other data streams"),
+    ("uncertain", "What is uncertain"),
+    ("sensitivity", "What matters most"),
+    ("computation", "The computation"),
+    ("limits", "Limits"),
+    ("licences", "Data and licences"),
+)
+"""Headings of the page by their anchors."""
 
 
 def write_report(folder: Path) -> Path:
@@ -43,6 +60,7 @@ def write_report(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["above_one"] = _above_one
     page = environment.get_template(TEMPLATE).render(**content(run))
     path = run.folder / REPORT
     atomic_write_text(path, page)
@@ -55,10 +73,24 @@ def content(run: RunFiles) -> dict[str, Any]:
     fitted = [week for week, fitted_week in zip(run.weeks, run.fitted & ~run.masked, strict=True) if fitted_week]
     later = [week for week in run.weeks if week >= run.forecast_from]
     configuration = manifest["configuration"]
+    drawn = [name for name in ALL if _drawn(run, name)]
+    ahead_heads, ahead_rows = forecast_rows(run)
     return {
+        "style": (Path(__file__).parent / STYLE).read_text(encoding="utf-8"),
+        "contents": CONTENTS,
+        "smoke": bool(configuration.get("smoke")),
+        "retrospective": retrospective(run),
+        "key_numbers": bool(numbers := key_numbers(run)),
+        "key_rows": [(n.question, n.answer, n.note) for n in numbers],
+        "ahead_heads": ahead_heads,
+        "ahead_rows": ahead_rows,
+        "sampler": sampler_sentence(run),
+        "relative": relative_columns(run),
+        "venues": phrases.listed([str(v.layer) for v in run.study.venues]),
+        "alt": {name: alt_text(run, name) for name in drawn},
         "manifest": manifest,
         "notices": [*synthetic_sentences(run), *manifest.get("notices", [])],
-        "image": {name: _image(run, name) for name in ALL if _drawn(run, name)},
+        "image": {name: _image(run, name) for name in drawn},
         "title": run.study.title,
         "country": run.study.country,
         "attribution": run.study.attribution,
@@ -123,11 +155,21 @@ def _shown(value: Any) -> str:
 
 
 def summary(run: RunFiles) -> list[str]:
-    """The few sentences that a reader in a hurry takes along."""
-    sentences = phrases.skill_sentences(run, [run.headline])
-    sentences += phrases.sensitivity_sentences(run)[:1]
-    sentences.append(phrases.k_hat_sentence(run))
-    return sentences
+    """What the numbers of the first screen do not say: the score, and what matters most."""
+    return [*phrases.skill_sentences(run, [run.headline]), *phrases.sensitivity_sentences(run)[:1]]
+
+
+def relative_columns(run: RunFiles) -> list[int]:
+    """Columns of a table of scores that hold a relative WIS; the first column is 0."""
+    return [3, *range(6, 6 + len(run.scores[run.headline]["overall"]))]
+
+
+def _above_one(cell: str) -> bool:
+    """Whether a printed relative WIS is worse than the baseline's."""
+    try:
+        return float(cell) > 1
+    except ValueError:
+        return False
 
 
 def synthetic_sentences(run: RunFiles) -> list[str]:
@@ -259,32 +301,3 @@ def scale_sentences(run: RunFiles) -> list[str]:
     else:
         sentences.append("This run did not measure how much the simulator's own noise moves its results.")
     return sentences
-
-
-def _reporting_limits(run: RunFiles) -> list[str]:
-    """What reports do not say of infections."""
-    reporting = run.study.part(Reporting)
-    if reporting is None:
-        return []
-    starts = [phrases.day(r.start.isoformat()) for r in reporting.regimes if r.start is not None]
-    each = f"one value before and one after {phrases.listed(starts)}" if starts else "one value"
-    return [
-        f"Reported cases are a share of infections; the model estimates that share with {each}, and it may have drifted since."
-    ]
-
-
-def limits(run: RunFiles) -> list[str]:
-    """What a reader must not take from the page."""
-    texts = [
-        *_reporting_limits(run),
-        "Intervals are those of a fitted approximation to the posterior, not of an exact sampler; the check above says how "
-        "far it can be trusted.",
-        "Sensitivities are derivatives where the posterior lies, extended along straight lines; far from there, for instance "
-        "at the ends of a wide prior, a swing is a direction and a size, not a forecast.",
-        f"The model is made for the wave up to {phrases.day(run.weeks[-1])}: what comes after, such as another variant, is not in it.",
-    ]
-    if run.manifest["status"] not in ("complete", "drawing"):
-        texts.insert(
-            0, f"This run's status is “{run.manifest.get('status')}”, not “complete”: some numbers may be missing."
-        )
-    return texts

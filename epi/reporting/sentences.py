@@ -124,7 +124,7 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
         ends = sorted(abs(end) for end in (swing.low, swing.high))
         left = leading(run, output, "posterior_share", 1).iloc[0]
         sentences.append(
-            f"{output[0].upper()}{output[1:]} hang most on {shares}. Moving {run.label(swing.parameter)} from its prior 5 % to "
+            f"{output[0].upper()}{output[1:]} depend most on {shares}. Moving {run.label(swing.parameter)} from its prior 5 % to "
             f"its prior 95 % point {direction} them by about {about(swing['index'])} "
             f"(95 % interval {about(ends[0])} to {about(ends[1])}, linearised); within what the fit leaves open the same "
             f"parameter still moves them by {about(narrow['index'])}. Most of the uncertainty that is left comes from "

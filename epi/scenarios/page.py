@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def write_page(
         questions=[_question(data, averted, q, plots) for q in questions],
         assumptions=[{"name": n, "unit": p.unit, "reason": p.reason} for n, p in assumed.items()],
         study=data.attrs.get("study", ""),
+        smoke=bool(data.attrs.get("smoke")),
         levers=LEVERS,
         measures=MEASURES,
     )
@@ -79,13 +81,11 @@ def sentences(data: xr.Dataset, mine: pd.DataFrame, question: Question) -> list[
     out = []
     for measure in MEASURES:
         row = mine[(mine.measure == measure) & (mine.level == "all")].iloc[0]
-        share = interval(100 * row.share_median, 100 * row.share_low_95, 100 * row.share_high_95)
-        number = interval(row["median"], row.low_95, row.high_95)
-        text = f"{measure.capitalize()} averted: {number} people, {share} % of {row.reference_median:,.0f}."
+        share = signed(-100 * row.share_median, -100 * row.share_high_95, -100 * row.share_low_95)
+        number = signed(-row["median"], -row.high_95, -row.low_95)
+        text = f"Change in {measure}: {share} %, which is {number} people against {row.reference_median:,.0f}."
         if row.low_95 < 0 < row.high_95:
-            text += " The 95 % interval holds zero: the model does not say whether there would have been more or fewer."
-        elif row.high_95 <= 0:
-            text += " A negative number means more of them."
+            text += " No clear difference: the 95 % interval holds zero."
         out.append(text)
     before, after = (interval(x[2], x[0], x[4]) for x in peak_in_hospital(data, question))
     out.append(f"In hospital on a day of the worst week: {after} people, against {before}.")
@@ -96,6 +96,12 @@ def sentences(data: xr.Dataset, mine: pd.DataFrame, question: Question) -> list[
             f"Isolation of people not infected: {interval(middle, low, high)} million days more than in the world compared with."
         )
     return out
+
+
+def signed(middle: float, low: float, high: float) -> str:
+    """`+13.7 (+9.1 to +16.8)`: an interval of a change, each number with its sign."""
+    ends = re.split(r"( \(| to |\))", interval(middle, low, high))
+    return "".join(x if not x or x[0] in "−( )t0–" or x == ")" else f"+{x}" for x in ends)
 
 
 def _row(mine: pd.DataFrame, level: str, place: str) -> list[str]:

@@ -134,7 +134,13 @@ def to_dataset(out: Outcome, worlds: Sequence[str], asked: Asked) -> xr.Dataset:
         axis: list(study.region.names),
         "age": list(study.ages.names),
     }
-    return xr.Dataset(variables, coords, {"country": study.country, "study": study.title, "region_axis": axis})
+    attrs = {
+        "country": study.country,
+        "study": study.title,
+        "region_axis": axis,
+        "smoke": int(asked.fitted.config.smoke),
+    }
+    return xr.Dataset(variables, coords, attrs)
 
 
 def drop_failed(data: xr.Dataset) -> tuple[xr.Dataset, int]:

@@ -119,7 +119,7 @@ def full_size(file: Path) -> tuple[tuple[float, float], str]:
     run, back = float(row["forward_seconds"]), float(row["reverse_seconds"])
     text = (
         f"those of 5.1 million agents on one {found['machine']['hardware']} ({run:.3f} s a run, {run + back:.3f} s with its reverse pass; "
-        "docs/performance.md)"
+        "docs/benchmarks/performance.md)"
     )
     return (run, run + back), text
 

@@ -48,6 +48,8 @@ class Study:
         measures: restrictions and isolation, for scenarios; None if no scenario asks for them.
         country: name of all regions together, for sentences.
         attribution: sources and licences of the data, for reports.
+        development: what the weeks after the forecast date did for how the model was built, as the end of a sentence that begins "The
+            likelihood did not use them, but"; printed with the limits of a retrospective forecast.
 
     Raises:
         StudyError: parts that do not fit together.
@@ -67,6 +69,7 @@ class Study:
     measures: Measures | None = None
     country: str = "all regions"
     attribution: str = ""
+    development: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

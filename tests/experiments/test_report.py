@@ -16,11 +16,15 @@ from epi.errors import StudyError
 from epi.model import parameter_space
 from epi.outputs.derivatives import HEADLINES, functionals
 from epi.outputs.run_files import RunFiles
+from epi.reporting.key_numbers import sampler_sentence
+from epi.reporting.limits import limits
 from epi.reporting.plots import ALL, draw_all
 from epi.reporting.report import content, write_report
 from epi.reporting.sentences import about, coverage_verdict, duration, extremes, percent, skill_sentences
+from tests.browser import WIDTHS, browser, faults
 from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
+from tests.made_up.study import study as known
 
 DERIVED = {"attack_rates", "infections_and_cases", "reproduction_numbers"}
 """Plots of quantities that the made-up run does not keep."""
@@ -71,10 +75,18 @@ def test_every_figure_is_drawn(run_folder):
 
 def test_the_page_is_whole_and_loads_nothing(run_folder):
     page, text = read(write_report(run_folder))
-    assert len(page.loaded) == len(set(ALL) - DERIVED)
-    assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
+    images = [source for source in page.loaded if not source.startswith("#")]
+    assert len(images) == len(set(ALL) - DERIVED)
+    assert all(source.startswith("data:image/png;base64,") for source in images)
     raw = (run_folder / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"url\(|<script|@import|http-equiv", raw)
+    assert {link[1:] for link in page.loaded if link.startswith("#")} <= set(re.findall(r'id="([\w-]+)"', raw))
+    assert raw.count("<table") == raw.count("<caption>")
+    assert not re.search(r"<th(?! scope=)[ >]", raw)
+    alts = re.findall(r'alt="([^"]*)"', raw)
+    assert len(alts) == len(images)
+    assert all(len(alt) > 30 for alt in alts)
+    assert not set(alts) & set(re.findall(r"<figcaption>(.*?)</figcaption>", raw))
     for heading in ("What was fitted", "How well it did", "What is uncertain", "What matters most", "Limits"):
         assert heading in text
     assert "CC BY-SA 4.0" in text
@@ -99,6 +111,62 @@ def test_the_page_says_what_the_files_say(run_folder):
     table = pd.read_csv(run_folder / "sensitivity.csv")
     first = table[(table.output == HEADLINES[0]) & (table.measure == "derivative_share") & (table["rank"] == 1)]
     assert nz.study.label(first[first.level == "parameter"].parameter.iloc[0]) in text
+
+
+def test_the_page_in_a_browser(run_folder, tmp_path):
+    page = write_report(run_folder)
+    with browser() as (chromium, axe):
+        for size in WIDTHS.values():
+            assert faults(chromium, axe, page.as_uri(), size) == []
+        broken = tmp_path / "broken.html"
+        broken.write_text("<html lang=en><title>x</title><p style='width: 3000px'>wide</p><img src='data:,'></html>")
+        found = " ".join(faults(chromium, axe, broken.as_uri(), WIDTHS["phone"]))
+        assert "px wide" in found  # what is wrong is seen
+        assert "image-alt" in found
+
+
+def test_limits_are_those_of_the_study_and_the_run(run_folder, copy):
+    run = RunFiles(run_folder)
+    text = " ".join(limits(run))
+    assert "BA.2" in text  # a variant takes over
+    assert "infected again" in text
+    assert "one variant" not in text
+    assert "infected twice" not in text
+    assert "retrospective" in text
+    assert "hindsight" in text
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for chains, said in (
+        ({"chains": 64, "r_hat": 1.01, "effective": 900.0}, "Hamiltonian chains"),
+        (None, "not of a sampler"),
+    ):
+        manifest["sampler"] = chains
+        atomic_write_json(copy / "manifest.json", manifest)
+        assert said in " ".join(limits(RunFiles(copy)))
+    plain = SimpleNamespace(
+        study=known, manifest={"status": "complete"}, weeks=["2030-05-25"], streams=[], people_by_region=np.ones(2)
+    )
+    text = " ".join(limits(plain))
+    assert "one variant" in text
+    assert "Nobody is infected twice" in text
+    assert "retrospective" not in text
+
+
+def test_the_sampler_in_one_line(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for r_hat, said in ((1.01, "Sampler checks passed"), (1.4, "do not use the intervals")):
+        manifest["sampler"] = {"chains": 64, "r_hat": r_hat, "effective": 900.0}
+        atomic_write_json(copy / "manifest.json", manifest)
+        assert said in sampler_sentence(RunFiles(copy))
+
+
+def test_a_smoke_run_carries_a_banner(copy):
+    _, text = read(write_report(copy))
+    assert "Smoke run" not in text
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["configuration"]["smoke"] = True
+    atomic_write_json(copy / "manifest.json", manifest)
+    _, text = read(write_report(copy))
+    assert "No number on this page is a result" in text
 
 
 def test_a_run_without_extras_still_reports(copy):

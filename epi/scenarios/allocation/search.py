@@ -34,7 +34,7 @@ class Problem(Protocol):
 
 
 REVERSE = 3.0
-"""Cost of a simulation with its reverse gradient in simulations without (docs/performance.md: the gradient alone takes 2.0 to 2.7)."""
+"""Cost of a simulation with its reverse gradient in simulations without (docs/benchmarks: the gradient alone takes 2.0 to 2.7)."""
 
 
 @dataclass(frozen=True, eq=False)

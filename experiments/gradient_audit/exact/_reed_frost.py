@@ -27,7 +27,7 @@ def reed_frost(members: int, pair: float, seed: float) -> Answer:
     References:
         Abbey (1952). An examination of the Reed-Frost theory of epidemics. Human Biology 24:201.
 
-    Example:
+    Examples:
         >>> both = reed_frost(2, 0.5, 0.1)
         >>> p, q = 1 - np.exp(-0.1), 1 - np.exp(-0.5)
         >>> bool(np.isclose(both.expectation[0], 2 * p**2 + 2 * p * (1 - p) * (1 + q)))
