@@ -170,7 +170,8 @@ def test_simulations_do_not_grow_with_the_network():
             return value, {"drift": DESIGN.unflatten(-1, (REGIONS, KNOTS)).expand(len(value), -1, -1, -1)}
 
         composed = compose(BringsJacobian(with_jacobian), None, block(mlp(hidden)))
-        found = fit_function(composed, DATA, normal, steps=2, tolerance=0.0)
+        # data so weak that every step is taken whole: how often a step is shortened depends on the data, not on the network
+        found = fit_function(composed, DATA, lambda out: Independent(Normal(out, 10.0), 1), steps=2, tolerance=0.0)
         counts[composed.space.dim] = (sum(calls), found.runs)
     small, large = sorted(counts)
     assert small <= 10
@@ -226,7 +227,7 @@ def test_counts_of_a_network_reach_the_mode():
     def counts(out):
         return Independent(Poisson(out), 1)
 
-    found = fit_function(composed, data, counts, steps=60, tolerance=1e-9)
+    found = fit_function(composed, data, counts, steps=300, tolerance=1e-12)
     z = found.z.clone().requires_grad_()
     out = composed(composed.space.to_theta(z[None]), 0)
     (slope,) = torch.autograd.grad(counts(out).log_prob(data).sum() - 0.5 * z.square().sum(), z)
