@@ -67,7 +67,8 @@ def test_queries_of_client_apps_give_the_same_sums(monkeypatch):
         def pull_messages(self, ids):
             return [self.replies[i] for i in ids]
 
-    monkeypatch.setattr(TaskIdentity, "_run_id", 1)  # as a server app has
+    for name in ("_run_id", "_node_id", "_task_id"):  # as a server app has
+        monkeypatch.setattr(TaskIdentity, name, 1)
     transport = FlowerTransport(Grid(), 2, 10.0)
     assert transport.sites == ("place 0", "place 1")
     Federation(transport, "places")
