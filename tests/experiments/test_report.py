@@ -26,7 +26,7 @@ from tests.experiments import nz
 from tests.experiments.synthetic_run import make_run
 from tests.made_up.study import study as known
 
-DERIVED = {"attack_rates", "infections_and_cases", "reproduction_numbers"}
+DERIVED = {"attack_rates", "infections_and_cases", "reproduction_numbers", "map_attack_rate", "map_reproduction"}
 """Plots of quantities that the made-up run does not keep."""
 
 
