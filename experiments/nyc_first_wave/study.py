@@ -1,6 +1,6 @@
 """New York City's first wave, February to June 2020: every fact of the study.
 
-Fixed before the first fit: weeks ending 7 March to 18 April are fitted, those ending 25 April to 27 June are forecast. Cases are no stream: in
+Weeks ending 7 March to 18 April are fitted, those ending 25 April to 27 June are forecast: fixed before the first fit. Cases are no stream: in
 that spring they followed the supply of tests, so that the share of infections found is an output (`docs/nyc.md`).
 """
 
