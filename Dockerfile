@@ -5,6 +5,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY calib calib
 COPY sim sim
 COPY ode ode
+COPY behaviour behaviour
 COPY protocols protocols
 COPY epi epi
 COPY experiments experiments

@@ -112,10 +112,10 @@ def _follow(
         if cotangent is None:
             entries.append(entry[entry >= 0])  # a world whose entries found no room wrote none of them
             capacity = max(capacity, 2 * int(found))
-        again = full > 0
+        unfinished = full > 0
         # entries that found no room need no larger world
         size = size * MORE if bool((full == 1).any()) or cotangent is not None else size
-        queue = queue[again]
+        queue = queue[unfinished]
     return torch.cat(entries)
 
 
