@@ -185,6 +185,15 @@ def _map(quantity: str, unit: str) -> Callable[[RunFiles], str]:
     return text
 
 
+def _map_infections(run: RunFiles) -> str:
+    total = np.median(run.predicted(run.study.infections).sum(1), 0)
+    names, high, low = run.study.region.names, int(total.argmax()), int(total.argmin())
+    return (
+        f"A place on the map for each {run.study.region.axis}, coloured by infections. The highest is {number(float(total[high]))} in "
+        f"{names[high]}, the lowest {number(float(total[low]))} in {names[low]}."
+    )
+
+
 def _map_reproduction(run: RunFiles) -> str:
     rows = run.derived[(run.derived.quantity == "Rt") & (run.derived.by == run.study.region.axis)]
     first = rows[rows.week == rows.week.min()]
@@ -209,7 +218,7 @@ TEXTS: dict[str, Callable[[RunFiles], str]] = {
     "infections_and_cases": _infections,
     "attack_rates": _attack,
     "map_attack_rate": _map("attack rate", "infections for each 100 people"),
-    "map_infections": _map("infections", "infections"),
+    "map_infections": _map_infections,
     "map_reproduction": _map_reproduction,
     "stream_information": _information,
     "scores": _scores,
