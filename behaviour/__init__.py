@@ -12,6 +12,5 @@ from behaviour._endpoint import Reply as Reply
 from behaviour._question import Question as Question
 from behaviour._question import read as read
 from behaviour._table import AnswerTable as AnswerTable
-from behaviour._table import interpolate as interpolate
 
 __project__ = "posterity"

@@ -1,4 +1,4 @@
-"""Tables of answers: committed as CSV with a manifest, read back with their checksum, and interpolated between grid points."""
+"""Tables of answers: committed as CSV with a manifest, and read back with their checksum."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from behaviour._archetypes import Archetypes, BehaviourError
 from behaviour._question import Question
 
-__all__ = ["COLUMNS", "AnswerTable", "interpolate"]
+__all__ = ["COLUMNS", "AnswerTable"]
 
 COLUMNS = ("archetype", "context", "draw", "model", "status", "answer")
 ANSWERS, MANIFEST = "answers.csv", "manifest.json"
@@ -155,25 +153,6 @@ class AnswerTable:
             for c, x in enumerate(self.question.grid)
         ]
         return AnswerTable(self.archetypes, self.question, pd.DataFrame(rows), {"made_up": True, **provenance})
-
-
-def interpolate(values: Tensor, grid: Tensor, at: Tensor) -> Tensor:
-    """Piecewise linear between grid points on the scale log(1 + x), constant beyond them; differentiable in `values` and `at`.
-
-    Args:
-        values: `[*batch, K, C]`.
-        grid: `[C]`, rising, from 0 on.
-        at: `[*shape]`.
-
-    Returns:
-        `[*batch, K, *shape]`, exact at grid points.
-    """
-    if grid.numel() == 1:
-        return values[..., 0].reshape(*values.shape[:-1], *[1] * at.dim()).expand(*values.shape[:-1], *at.shape)
-    x, known = torch.log1p(at), torch.log1p(grid)
-    right = torch.searchsorted(known, x.detach().contiguous()).clamp(1, len(grid) - 1)
-    share = ((x - known[right - 1]) / (known[right] - known[right - 1])).clamp(0.0, 1.0)
-    return values[..., right - 1] * (1 - share) + values[..., right] * share
 
 
 def _write(path: Path, text: str) -> None:

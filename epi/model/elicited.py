@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from behaviour import interpolate
 from epi.errors import StudyError
 from epi.model.setting import HostTables, Setting, Theta, prepare
 from epi.study import Cases, ElicitedBehaviour
@@ -182,3 +181,22 @@ def savage_dickey(draws: NDArray[np.float64], prior_density: float, at: float = 
     mean, sd = float(x.mean()), float(x.std(ddof=1))
     density = np.exp(-0.5 * ((at - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
     return float(prior_density / max(float(density), 1e-300))
+
+
+def interpolate(values: Tensor, grid: Tensor, at: Tensor) -> Tensor:
+    """Piecewise linear between grid points on the scale log(1 + x), constant beyond them; differentiable in `values` and `at`.
+
+    Args:
+        values: `[*batch, K, C]`.
+        grid: `[C]`, rising, from 0 on.
+        at: `[*shape]`.
+
+    Returns:
+        `[*batch, K, *shape]`, exact at grid points.
+    """
+    if grid.numel() == 1:
+        return values[..., 0].reshape(*values.shape[:-1], *[1] * at.dim()).expand(*values.shape[:-1], *at.shape)
+    x, known = torch.log1p(at), torch.log1p(grid)
+    right = torch.searchsorted(known, x.detach().contiguous()).clamp(1, len(grid) - 1)
+    share = ((x - known[right - 1]) / (known[right] - known[right - 1])).clamp(0.0, 1.0)
+    return values[..., right - 1] * (1 - share) + values[..., right] * share

@@ -121,7 +121,7 @@ def test_a_simulation_ends_at_its_limit_of_seconds(run):
         ("scenario", {"output": "cases", "r0": -1}, "'r0'"),
         ("scenario", {"output": "cases", "r0": float("nan")}, "'r0'"),
         ("scenario", {"output": "cases", "factor": 0, "layers": ["pub"]}, "no layer 'pub'"),
-        ("scenario", {"output": "cases", "factor": 0, "first": "2030-13-01"}, "expected an ISO date"),
+        ("scenario", {"output": "cases", "factor": 0, "first": "2030-13-01"}, "expected year-month-day"),
         ("scenario", {"output": "cases", "parameter": "ascertainment_tests", "value": 3}, "outside its range"),
         ("scenario", {"output": "cases", "name": "masks"}, "no scenarios"),
         ("allocate", {"budget": 1, "first": "2030-04-01", "last": "2030-04-20", "until": "2030-05-25"}, "measures"),

@@ -57,7 +57,7 @@ def test_fans_show_data_bands_and_dates(rng, weeks):
     assert (1.0, 2.0, 4.0) in points
     assert (9.0,) in points
     labels = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert "figure, left out" in labels
+    assert "reported, excluded" in labels
     assert "forecast starts" in labels
 
 

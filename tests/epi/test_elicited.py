@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import epi
-from behaviour import AnswerTable, Archetypes, Question, interpolate
+from behaviour import AnswerTable, Archetypes, Question
 from epi.model import prepare
-from epi.model.elicited import context_of, savage_dickey
+from epi.model.elicited import context_of, interpolate, savage_dickey
 from tests.epi.conftest import build
 from tests.made_up.study import study as known
 

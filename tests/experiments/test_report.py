@@ -253,7 +253,7 @@ def test_content_counts_parameters_not_sites(run_folder):
 
 def scored(scores):
     """What sentences about scores read of a run."""
-    return SimpleNamespace(study=nz.study, scores=scores, cases="cases_district")
+    return SimpleNamespace(study=nz.study, scores=scores, cases="cases_district", headline="cases_district")
 
 
 def test_words():

@@ -348,7 +348,7 @@ def test_the_command_answers(folder, tmp_path):
         assert (out / name).stat().st_size > 0, name
     page = (out / "what_if.html").read_text()
     assert "Nobody works" in page
-    assert "Deaths averted" in page
+    assert "Change in deaths" in page
     assert "In hospital on a day of the worst week" in page
     assert "http" not in page.split("<body>")[1]
     second = run_command("--from", folder, "--output", out, "--question", "faster-test")
