@@ -173,7 +173,11 @@ def sensitivity(
     rows = table[
         (table["output"] == found[0]) & (table["measure"] == "derivative_share") & (table["level"] == "parameter")
     ]
-    rows = rows.sort_values("rank").head(top)
+    rows = rows.dropna(subset=["index", "low", "high"]).sort_values("rank").head(top)
+    if rows.empty:
+        raise CannotAnswer(
+            f"The run ranked no parameters for {found[0]!r}: no draw has a derivative other than zero under both seeds."
+        )
     values = tuple(
         Value(
             f"{run.files.label(str(r.parameter))}, share of what drives {found[0]}", 100 * float(r.index_), "%",

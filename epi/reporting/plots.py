@@ -292,9 +292,15 @@ def _second_output(run: RunFiles) -> str:
 
 
 def sensitivity_ranking(run: RunFiles, output: str | None = None) -> Figure:
-    """The leading parameters of an output by their share of the derivative measure."""
+    """The leading parameters of an output by their share of the derivative measure.
+
+    Raises:
+        NotKept: no share is known, as in a run so small that the outbreak died out in nearly every draw.
+    """
     output = output or headline_output(run)
-    top = rows_of(run, output, "derivative_share").head(SHOWN)
+    top = rows_of(run, output, "derivative_share").dropna(subset=["index", "low", "high"]).head(SHOWN)
+    if top.empty:
+        raise NotKept(f"No derivative of {output} differs from zero under both seeds: there is nothing to rank.")
     return plot_ranking(
         [run.label(name) for name in top.parameter],
         top["index"],
@@ -337,8 +343,10 @@ def sensitivity_over_time(run: RunFiles) -> Figure:
     shares, counted = {}, headline_output(run).split()[0]
     for week in run.weeks:
         rows = rows_of(run, week_name(counted, week), "derivative_share", "group")
-        if len(rows):
+        if rows["index"].notna().any():
             shares[week] = rows.set_index("parameter")["index"]
+    if not shares:
+        raise NotKept(f"No week's {counted} have a derivative that differs from zero under both seeds.")
     table = pd.DataFrame(shares)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:SHOWN]]
     order = table.to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal

@@ -112,6 +112,12 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
         top = leading(run, output, "derivative_share")
         if top.empty:
             continue
+        if top["index"].isna().any():
+            sentences.append(
+                f"The parameters cannot be ranked for {output}: no draw has a derivative other than zero under both seeds. "
+                "Simulate more agents."
+            )
+            continue
         shares = listed([f"{run.label(row.parameter)} ({percent(row['index'])})" for _, row in top.iterrows()])
         swing = leading(run, output, "prior_swing", 1).iloc[0]
         narrow = run.sensitivity[
@@ -132,7 +138,7 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
         )
     known = set(run.sensitivity["output"])
     stable = leading(run, next((h for h in HEADLINES if h in known), HEADLINES[0]), "derivative_share", 5)
-    if not stable.empty:
+    if not stable.empty and stable["index"].notna().all():
         least = float(stable.top_five.min())
         dropped = int(stable.dropped.iloc[0])
         sentences.append(

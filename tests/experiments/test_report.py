@@ -289,3 +289,17 @@ def test_the_baseline_scores_what_the_documentation_says():
     wis = weighted_interval_score(quantiles, later).wis.mean(axis=1)
     assert wis[:4].mean() == pytest.approx(1582, abs=6)
     assert wis[4:].mean() == pytest.approx(2362, abs=10)
+
+
+def test_a_run_whose_derivatives_are_zero_under_one_seed_has_no_ranking_and_a_report(copy):
+    """A small smoke run: the outbreak dies out under one seed or the other in every draw, so that no share is known."""
+    table = pd.read_csv(copy / "sensitivity.csv")
+    table.loc[table.measure == "derivative_share", ["index", "low", "high"]] = np.nan
+    table.to_csv(copy / "sensitivity.csv", index=False)
+    shutil.rmtree(copy / "figures")
+    drawn = {path.stem for path in draw_all(copy)}
+    assert not {"sensitivity_ranking", "sensitivity_ranking_admissions", "sensitivity_over_time"} & drawn
+    assert "sensitivity_tornado" in drawn
+    page = write_report(copy).read_text(encoding="utf-8")
+    assert "The parameters cannot be ranked for cases in the forecast weeks" in page
+    assert "nan" not in re.sub(r"data:image[^\"]*", "", page).lower().split()
