@@ -111,5 +111,6 @@ def _of_flow(found: Calibration, empty: Verdict) -> Verdict:
     if found.chains is not None:
         threshold = "good with R-hat below 1.01, 400 effective draws, and 1 divergent transition in 1,000 at most"
     value = float("nan") if own.evidence.k_hat is None else own.evidence.k_hat
-    text = f"{own.state}: {' '.join(own.reasons)}"
-    return replace(empty, word=GRADES[own.state], value=value, threshold=threshold, text=text, advice=own.advice)  # type: ignore[arg-type]
+    text = f"{own.state}: {' '.join(own.reasons)}".removesuffix(".")  # the page ends its sentences itself
+    advice = own.advice.removesuffix(".")
+    return replace(empty, word=GRADES[own.state], value=value, threshold=threshold, text=text, advice=advice)  # type: ignore[arg-type]

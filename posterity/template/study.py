@@ -1,4 +1,4 @@
-"""A made-up study: two counties, three age bands, a plain SEIR disease, cases and admissions. The common fixture of the tests."""
+"""A made-up study: two counties, three age bands, a plain SEIR disease, cases and admissions. Change it into yours."""
 
 from datetime import date
 from pathlib import Path

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from posterity._app import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
@@ -104,6 +106,40 @@ def test_the_command_reference_is_that_of_the_commands():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page()
+
+
+def named_commands():
+    """`(page, kind, name)` of each `python -m X`, and of each `posterity Y` in code, of the pages and tutorials."""
+    for path in sorted({*PAGES, *(DOCS / "tutorials").glob("*.md")}):
+        text, page = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
+        yield from ((page, "module", name) for name in re.findall(r"python3? -m ((?:\w+\.)*\w+)", text))
+        code = re.findall(r"`([^`\n]+)`|^ {4}(.+)$", text, re.MULTILINE)
+        for line in (a or b for a, b in code):
+            found = re.findall(r"(?:^|&& )posterity ([a-z][a-z-]*)", line.strip())
+            yield from ((page, "command", name) for name in found)
+
+
+def resolves(kind, name):
+    if kind == "command":
+        return name in COMMANDS
+    folder = ROOT / name.replace(".", "/")
+    if (ROOT / name.partition(".")[0]).is_dir():  # ours: a module, or a package that can be run; nothing is imported
+        return folder.with_suffix(".py").is_file() or (folder / "__main__.py").is_file()
+    return importlib.util.find_spec(name) is not None
+
+
+def test_every_command_of_the_pages_exists():
+    found = list(named_commands())
+    assert {"calibrate", "check", "ask"} <= {name for _, kind, name in found if kind == "command"}
+    assert {"experiments.coverage", "posterity.mcp"} <= {name for _, kind, name in found if kind == "module"}
+    assert not [row for row in found if not resolves(*row[1:])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("command", "calibrates"), ("module", "experiments.no_such"), ("module", "no_such_package")]
+)
+def test_a_command_that_does_not_exist_is_found(kind, name):
+    assert not resolves(kind, name)
 
 
 @pytest.mark.slow
