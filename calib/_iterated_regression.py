@@ -208,7 +208,9 @@ def in_rounds(
         outputs = torch.cat([outputs.reshape(-1, made.shape[1]), made[good]])
         tried += count
         if len(z) < LEAST_RUNS:
-            advice = "raise the budget" if len(z) == tried else "check the simulator and the priors, or raise the budget"
+            advice = (
+                "raise the budget" if len(z) == tried else "check the simulator and the priors, or raise the budget"
+            )
             raise FitError(
                 f"{len(z)} of {tried} simulations were finite, expected at least {LEAST_RUNS} by round {turn + 1} of {number}: {advice}."
             )

@@ -71,7 +71,7 @@ class Rows:
         self.calls += rows
         store = None if self.store is None or _differentiated(theta) else self.store
         if self.workers is not None:
-            return self._joined(*self._shared(theta, seed, rows, store), rows)
+            return self._joined(*self._shared(theta, seed, rows, store), rows, theta)
         kept = None if store is None else store.get(theta, seed)
         if kept is not None:
             self.failures.update(kept[1])
@@ -79,20 +79,20 @@ class Rows:
             self._report(rows)
             return kept[0]["outputs"]
         before = self.failures.copy()
-        outputs = self._joined(*self._parts(theta, seed, rows), rows)
+        outputs = self._joined(*self._parts(theta, seed, rows), rows, theta)
         self._report(rows)
         if store is not None:
             store.put(theta, seed, {"outputs": outputs}, self.failures - before)
         return outputs
 
-    def _joined(self, parts: list[Tensor | int], error: Exception | None, rows: int) -> Tensor:
+    def _joined(self, parts: list[Tensor | int], error: Exception | None, rows: int, theta: Theta) -> Tensor:
         """Parts in one, NaN where rows failed."""
         widths = {part.shape[1] for part in parts if isinstance(part, Tensor)}
         if error is not None and not widths:
             if not self.succeeded:
                 raise FitError(
                     f"the simulator raised {_text(error)!r} at each of {rows} draws of the prior: look at the simulator, "
-                    "which is called as model(theta, seed)."
+                    f"which is called as model(theta, seed) with theta of the keys {', '.join(map(repr, theta))}."
                 ) from error
             widths = {self.width}
         if len(widths) > 1:

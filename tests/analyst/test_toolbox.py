@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from epi.analyst import CACHE, TOOLS, Source, Toolbox
@@ -144,3 +146,13 @@ def test_every_tool_has_a_description_and_a_schema_that_forbids_other_arguments(
     for tool in TOOLS.values():
         assert len(tool.description) > 10
         assert tool.schema["additionalProperties"] is False
+
+
+def test_a_ranking_without_a_share_is_refused(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    table = pd.read_csv(folder / "sensitivity.csv")
+    table.loc[table.measure == "derivative_share", ["index", "low", "high"]] = float("nan")
+    table.to_csv(folder / "sensitivity.csv", index=False)
+    result = Toolbox(Source(folder, draws=4, apart=False)).call("sensitivity", {"output": "cases"})
+    assert not result.values
+    assert "no draw has a derivative other than zero" in result.text

@@ -1,0 +1,49 @@
+"""What a newcomer does wrong is answered in one sentence that says what was wrong."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Independent, LogNormal, Poisson
+
+from calib import FitError, calibrate
+
+PRIOR = {"beta": LogNormal(-1.0, 0.5), "gamma": LogNormal(-1.6, 0.4)}
+
+
+def epidemic(theta, seed):
+    """New infections by day, `[draw, day]`, in a town of 1,000."""
+    random = np.random.default_rng(seed)
+    beta, gamma = theta["beta"].numpy(), theta["gamma"].numpy()
+    susceptible, infectious, days = np.full(len(beta), 980), np.full(len(beta), 20), []
+    for _ in range(20):
+        new = random.binomial(susceptible, 1 - np.exp(-beta * infectious / 1000))
+        recovered = random.binomial(infectious, 1 - np.exp(-gamma))
+        susceptible, infectious = susceptible - new, infectious + new - recovered
+        days.append(new)
+    return np.stack(days, 1)
+
+
+def reported(new):
+    return Independent(Poisson(0.3 * new + 0.01), 1)
+
+
+CASES = (0.3 * epidemic({"beta": torch.tensor([0.45]), "gamma": torch.tensor([0.2])}, 99)[0]).round()
+
+
+def test_a_misspelt_prior_is_shown_beside_the_name_that_the_simulator_asked_for():
+    with pytest.raises(FitError, match=r"KeyError: 'beta'.*theta of the keys 'bta', 'gamma'\.$"):
+        calibrate(
+            epidemic, {"bta": PRIOR["beta"], "gamma": PRIOR["gamma"]}, CASES, likelihood=reported, budget=200, seed=0
+        )
+
+
+def test_too_small_a_budget_is_not_blamed_on_the_simulator():
+    with pytest.raises(FitError, match=r"expected at least 40 by round 1 of \d+: raise the budget\.$"):
+        calibrate(epidemic, PRIOR, CASES, likelihood=reported, budget=200, seed=0)
+
+
+def test_sentences_of_the_page_of_checks_end_once():
+    found = calibrate(epidemic, PRIOR, CASES, likelihood=reported, budget=600, method="abc-regression", seed=0)
+    assert not re.search(r"\.\.(\s|$)", found.check(epidemic, reported).text())
