@@ -1,7 +1,7 @@
 """Draws from a density that is cheap to evaluate: Hamiltonian Monte Carlo in the coordinates of a fitted flow.
 
 A flow is an approximation, and in tens of dimensions a small mistake in each adds up. Where the likelihood costs no simulation
-(a local mean) there is no need to stop there: in the flow's base noise the posterior is nearly N(0, I), where Hamiltonian
+(an emulator) there is no need to stop there: in the flow's base noise the posterior is nearly N(0, I), where Hamiltonian
 dynamics mix in a few steps (Parno & Marzouk 2018; "NeuTra", Hoffman et al. 2019, arXiv:1903.03704). What the flow misses of the covariance a
 metric makes up for, learnt while the chains warm up. Many chains run side by side as rows of one tensor, all with one step size and metric.
 """

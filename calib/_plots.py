@@ -243,7 +243,7 @@ def _apart(one: Sequence[float], other: Sequence[float], nearest: float = 0.1) -
 
 @styled
 def plot_scores(scores: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> Figure:
-    """For every target: WIS by horizon beside the baseline's, and coverage of the central 50 % and 95 % intervals.
+    """For every target: WIS by horizon compared with the baseline's, and coverage of the central 50 % and 95 % intervals.
 
     Args:
         scores: The content of `scores.json`.

@@ -104,7 +104,7 @@ def plot_forest(
     title: str = "",
     truth: ArrayLike | None = None,
 ) -> Figure:
-    """Posterior beside prior intervals, one parameter a row, each on the scale of its own prior.
+    """Posterior compared with prior intervals, one parameter a row, each on the scale of its own prior.
 
     The grey bar is the prior's central 90 %, drawn from 0 to 1; the blue line is the posterior's central 90 % (thin)
     and 50 % (thick) on the same linear scale (an arrow where

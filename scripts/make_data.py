@@ -92,7 +92,7 @@ def wastewater(source: Source) -> pd.DataFrame:
 
 
 def border_cohort(source: Source) -> pd.DataFrame:
-    """New infections per 1,000 tested border workers beside reported cases per 1,000 people."""
+    """New infections per 1,000 tested border workers compared with reported cases per 1,000 people."""
     table = source["border_worker_incidence_weekly"]
     return table[table["week_ending"] <= LAST_WEEK].reset_index(drop=True)
 

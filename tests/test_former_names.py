@@ -1,4 +1,4 @@
-"""Names of earlier versions: files are read, options replaced, arguments refused, each with the name of now."""
+"""Names of earlier versions: files are read, options replaced, arguments refused, each with the current name."""
 
 import json
 import subprocess

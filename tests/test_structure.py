@@ -100,7 +100,7 @@ def test_epi_names_no_region_date_or_variant(path):
 AXIS_FREE = (
     "study/region.py", "study/study.py", "study/printed_names.py", "outputs/former_names.py", "analyst/vocabulary.py",
 )  # fmt: skip
-"""Files whose documentation says what an axis of regions may be called, that read files of before, or list ordinary English words."""
+"""Files whose documentation says what an axis of regions may be called, that read files of earlier versions, or list ordinary English words."""
 
 
 @pytest.mark.parametrize("path", [*EPI, *TEMPLATES], ids=lambda p: str(p.relative_to(ROOT)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ Over = Literal["all", "each"]
 
 
 @dataclass(frozen=True, eq=False)
-class FromBasis(Summable):
+class FromBasis(Summable, ABC):
     """`sd * basis @ weights` along the knots, weights N(0, 1).
 
     Attributes:
@@ -29,9 +30,9 @@ class FromBasis(Summable):
     sd: Sd
     over: Over
 
+    @abstractmethod
     def basis(self, setting: Setting) -> Tensor:
         """`[knot, weight]`."""
-        raise NotImplementedError
 
     def build(self, setting: Setting) -> Function:
         """See `Family`."""

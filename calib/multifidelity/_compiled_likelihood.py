@@ -1,4 +1,4 @@
-"""The likelihood of observations given their mean outputs by a bent local mean (an emulator), compiled.
+"""The likelihood of observations given their mean outputs by an emulator with a quadratic term, compiled.
 
 Fits and chains ask for it tens of thousands of times, for dozens of points at once. `Emulator`, `SharedError` and `_densities` remain
 the definition: tests hold this equal to them. Its threads do not survive a fork: a process that is to ask for it must be spawned.
@@ -29,7 +29,7 @@ POINTS_PER_CALL = 64
 
 @dataclass(frozen=True, eq=False)
 class CompiledLikelihood:
-    """Log likelihood of observations seen, `[P]`, by a bent local mean, errors that they share, and distributions of counts and levels.
+    """Log likelihood of observations seen, `[P]`, by an emulator with a quadratic term, shared errors, and distributions of counts and levels.
 
     Attributes:
         local: mean of the observations; a call takes z along its feature_map.
@@ -86,12 +86,12 @@ def compile_likelihood(
         smallest: mean below which a figure is not told from zero.
 
     Raises:
-        ValueError: the local mean is not bent.
+        ValueError: the emulator has no quadratic term.
     """
     quadratic = local.quadratic
     if not isinstance(quadratic, QuadraticTerm):
         raise ValueError(
-            "a likelihood is compiled for bent local means alone, and this one is not bent; quadratic it first."
+            "a likelihood is compiled for emulators with a quadratic term alone, and this one has none; fit it with one first."
         )
     if errors is None:
         none = torch.zeros_like(quadratic.noise)

@@ -25,7 +25,7 @@ class Config(BaseModel):
         study: where the study is, as `epi.load_study` finds it.
         scale: agents per person, (0, 1].
         jacobian_scale: agents per person of the sample on which Jacobians are taken; None for `scale`.
-        level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the local mean and
+        level_scale: agents per person of the population whose runs, without Jacobians, set level and curvature of the emulator and
             make the forecast.
         level_runs: how many of them the warm start makes; 0 takes level, curvature and forecast from the sample itself.
         rounds: how often such runs are made at draws of the fit, which then goes on.
@@ -45,7 +45,7 @@ class Config(BaseModel):
         warm_start: Gauss-Newton steps before the fit.
         average: compare the data with the mean over random streams (True) or with single runs.
         max_steps, max_seconds: limits of the fit.
-        chain_draws: kept of each of the 64 chains that draw from the posterior of the local mean.
+        chain_draws: kept of each of the 64 chains that draw from the posterior of the emulator.
         draws: posterior draws simulated to the end of the forecast.
         jacobian_draws: how many of them with their Jacobian under two random streams, on the sample, for the sensitivity ranking.
         replicates: observations drawn for each of them.
@@ -162,6 +162,6 @@ def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Con
         )
     if config.gradient == "local" and not (config.average and config.warm_start):
         raise StudyError(
-            "Gradient 'local' fits to the local mean of the warm start, which was turned off; choose --gradient reverse or forward."
+            "Gradient 'local' fits to the emulator of the warm start, which was turned off; choose --gradient reverse or forward."
         )
     return config

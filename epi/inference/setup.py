@@ -323,7 +323,7 @@ def hierarchy(space: ParameterSpace, roles: Roles) -> list[tuple[int, int, int, 
 
 
 def fit_settings(config: Config, *, local: bool) -> FitConfig:
-    """Of a fit to the local mean (many cheap steps of many particles), or of one with fresh simulations in every step."""
+    """Of a fit to the emulator (many cheap steps of many particles), or of one with fresh simulations in every step."""
     settings = FitConfig(
         seed=config.seed,
         learning_rate=config.learning_rate,

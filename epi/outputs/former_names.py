@@ -1,4 +1,4 @@
-"""Names that files of earlier versions use, and what they are called now: a run of before is read as one of now."""
+"""Names that files of earlier versions use, and what they are called now: a run of an earlier version is read as a current one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 CONFIGURATION = {"signals": "streams", "figures": "data"}
 """Settings in `manifest.json`."""
 FILES = {"stream_information.csv": "signals.csv"}
-"""Files of a run, by their names of now."""
+"""Files of a run, by their current names."""
 COLUMNS = {"signal": "stream", "law": "distribution", "strays": "residual_ratio"}
 """Columns of tables."""
 STOPPED = {"settled": "converged"}
@@ -24,7 +24,7 @@ _PREFIX, _NEW_PREFIX = "seen_", "in_likelihood_"
 
 
 def manifest_of_now(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with settings and reasons under their names of now."""
+    """A manifest with settings and reasons under their current names."""
     new = dict(manifest)
     if isinstance(new.get("configuration"), Mapping):
         new["configuration"] = {CONFIGURATION.get(key, key): value for key, value in new["configuration"].items()}
@@ -35,7 +35,7 @@ def manifest_of_now(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def dataset_of_now(data: xr.Dataset) -> xr.Dataset:
-    """Variables and coordinates under their names of now."""
+    """Variables and coordinates under their current names."""
     new = {name: _VARIABLES[str(name)] for name in data.variables if str(name) in _VARIABLES}
     new |= {
         name: _NEW_PREFIX + str(name).removeprefix(_PREFIX) for name in data.variables if str(name).startswith(_PREFIX)
@@ -44,12 +44,12 @@ def dataset_of_now(data: xr.Dataset) -> xr.Dataset:
 
 
 def table_of_now(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns under their names of now."""
+    """Columns under their current names."""
     return table.rename(columns={old: new for old, new in COLUMNS.items() if new not in table})
 
 
 def existing(folder: Path, name: str) -> Path:
-    """A file of a run, under its name of now or, if only that one is there, of before."""
+    """A file of a run, under its current name or, if only that one is there, its former one."""
     file = folder / name
     former = folder / FILES.get(name, name)
     return former if former.is_file() and not file.is_file() else file

@@ -193,12 +193,12 @@ def stream_information(run: RunFiles) -> Figure:
 
 
 def parameters_forest(run: RunFiles) -> Figure:
-    """Posterior beside prior of the scalar parameters."""
+    """Posterior compared with prior of the scalar parameters."""
     return _forest(run, lambda name: "[" not in name, "Parameters: posterior (blue) on the scale of the prior (grey)")
 
 
 def parameters_forest_elements(run: RunFiles) -> Figure:
-    """Posterior beside prior of parameters by region, age, ..."""
+    """Posterior compared with prior of parameters by region, age, ..."""
     return _forest(
         run,
         lambda name: "[" in name,
@@ -260,7 +260,7 @@ def fit_elbo(run: RunFiles) -> Figure:
 
 
 def scores(run: RunFiles) -> Figure:
-    """WIS beside the baseline's, and coverage, by horizon, of the streams with counts in the forecast weeks."""
+    """WIS compared with the baseline's, and coverage, by horizon, of the streams with counts in the forecast weeks."""
     scored = [name for name in run.streams if any(row["wis"] is not None for row in run.scores[name]["by_horizon"])]
     return plot_scores(run.scores, {name: titles(run.study)[name] for name in scored})
 

@@ -41,7 +41,7 @@ QUESTIONS = {
     "converged": "Had the fit come to rest when it stopped?",
     "k_hat": "Is the fitted distribution near the true posterior?",
     "mixing": "Have the chains that drew from the posterior mixed?",
-    "emulator": "Is the local mean that the posterior rests on the model's?",
+    "emulator": "Is the emulator that the posterior rests on the model's?",
     "fitted_streams": "Does the fitted model reproduce the weeks it was fitted to?",
     "fitted_places": "Does it in every region?",
     "fitted_weeks": "Does it in every week?",
@@ -57,7 +57,7 @@ MIXED, UNMIXED = 1.05, 1.1
 
 
 RESIDUAL_HIGH, LOST = 1.5, 2.5
-"""Largest residual of a posterior draw's run from the local mean, over the residual that it is said to have, that passes and that warns."""
+"""Largest residual of a posterior draw's run from the emulator, over the residual that it is said to have, that passes and that warns."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _mixing(manifest: dict[str, Any]) -> Verdict:
 def _emulator(manifest: dict[str, Any]) -> Verdict:
     found = manifest.get("held_out")
     if not found:
-        return not_run("emulator", "the posterior rests on no local mean that was learnt from rounds of runs")
+        return not_run("emulator", "the posterior rests on no emulator that was learnt from rounds of runs")
     largest, followed = float(found["largest"]), int(manifest.get("beyond_runs", {}).get("followed", 0))
     word: Word = "pass" if largest <= RESIDUAL_HIGH else "warn" if largest <= LOST else "fail"
     text = (

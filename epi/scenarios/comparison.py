@@ -1,4 +1,4 @@
-"""Policies beside each other, on draws and seeds that no search saw."""
+"""Policies compared with one another, on draws and seeds that no search saw."""
 
 from __future__ import annotations
 
@@ -137,6 +137,6 @@ def told(table: pd.DataFrame, counted: str = "admissions") -> Iterator[str]:
         )
         yield (
             f"{row.policy:14s} {counted} {row.admissions:8,.0f}, averted {row.averted:7,.0f} ({row.averted_low:,.0f} to "
-            f"{row.averted_high:,.0f}), {row.more_than_gradient:+,.0f} ± {row.se_against_gradient:,.0f} beside the gradient's, spent "
+            f"{row.averted_high:,.0f}), {row.more_than_gradient:+,.0f} ± {row.se_against_gradient:,.0f} compared with the gradient's, spent "
             f"{row.spent:,.10g}, simulations {row.simulations:,.0f}{after}"
         )

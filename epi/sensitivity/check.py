@@ -1,4 +1,4 @@
-"""Derivatives beside central differences with common random numbers: is the gradient biased, and by how much?"""
+"""Derivatives compared with central differences with common random numbers: is the gradient biased, and by how much?"""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def agreement(dear: pd.DataFrame, wide: pd.DataFrame) -> Figure:
 
 @styled
 def checked(table: pd.DataFrame) -> Figure:
-    """Gradients beside differences with common random numbers."""
+    """Gradients compared with differences with common random numbers."""
     kinds = list(table["kind"].unique())
     figure = blank(8.6, 3.4)
     grid = figure.subplots(1, len(kinds), squeeze=False)[0]

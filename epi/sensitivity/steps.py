@@ -254,7 +254,7 @@ def index_table(s: SobolIndices, names: list[str], output: Output) -> pd.DataFra
 
 
 def check(a: Analysis, prior: level_three.Global | None) -> None:
-    """Differences beside the derivatives of the ten largest."""
+    """Differences compared with the derivatives of the ten largest."""
     streams, lead = a.config.check, a.outputs[0]
     if prior is not None:
         top = [int(i) for i in np.argsort(prior.results[0].share.rank[: prior.calibrated])[:10]]

@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmark_posteriors`: C2ST on known posteriors, beside sbi and published numbers."""
+"""`python -m experiments.benchmark_posteriors`: C2ST on known posteriors, compared with sbi and published numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to the table of the page: medians and ranges beside what was published."""
+"""From rows to the table of the page: medians and ranges compared with what was published."""
 
 from __future__ import annotations
 

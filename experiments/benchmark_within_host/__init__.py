@@ -1,1 +1,1 @@
-"""What the within-host model costs beside an epidemic."""
+"""What the within-host model costs compared with an epidemic."""

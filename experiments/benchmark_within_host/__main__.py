@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmark_within_host`: all archetypes of a particle batch, beside an epidemic run of the same particles."""
+"""`python -m experiments.benchmark_within_host`: all archetypes of a particle batch, compared with an epidemic run of the same particles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds and operations of the host tables, beside the epidemic of the same particles."""
+"""Seconds and operations of the host tables, compared with the epidemic of the same particles."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def run_epidemic(folder: Path, seed: int, settings: Settings, stop: threading.Ev
 
     Returns:
         What was kept: `seed`, `seconds`, and either `parameters` with the ranks of the truth, `draws`, `fit`, `k_hat`, `sampler`,
-        `followed` (times that runs followed the chains), `residual_ratio` (of the forecast's runs about the local mean, over its predicted size
+        `followed` (times that runs followed the chains), `residual_ratio` (of the forecast's runs about the emulator, over its predicted size
         ), `forecast`, or `failed` with the reason.
     """
     run, began = folder / "runs" / f"{seed:04d}", time.monotonic()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calib import atomic_write_csv
+from experiments._chosen import chosen
 from experiments.ili._data import HERE, read
 from experiments.ili._models import MODELS
 from experiments.ili._protocol import rows, run, score, validate
@@ -30,11 +31,7 @@ def main(
 ) -> None:
     """Forecast influenza-like illness of Massachusetts in 2017-18, and score the forecasts."""
     console = Console(file=sys.stderr)
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
-    for name in names:
-        if name not in MODELS:
-            console.print(f"There is no model {name!r}; choose among {', '.join(MODELS)}.")
-            raise typer.Exit(2)
+    names = chosen(models, MODELS, console)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     whole = read()

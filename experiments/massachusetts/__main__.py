@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calib import atomic_write_csv
+from experiments._chosen import chosen
 from experiments.massachusetts._data import HERE, read
 from experiments.massachusetts._protocol import ALL, rows, run, score
 
@@ -41,11 +42,7 @@ def main(
 ) -> None:
     """Forecast deaths of ten Massachusetts counties, and score the forecasts."""
     console = Console(file=sys.stderr)
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
-    for name in names:
-        if name not in ALL:
-            console.print(f"There is no model {name!r}; choose among {', '.join(ALL)}.")
-            raise typer.Exit(2)
+    names = chosen(models, ALL, console)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     whole = read()

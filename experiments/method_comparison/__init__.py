@@ -1,1 +1,1 @@
-"""The New Zealand study calibrated by other methods with as many simulations, and their forecasts scored beside the study's."""
+"""The New Zealand study calibrated by other methods with as many simulations, and their forecasts scored compared with the study's."""

@@ -49,7 +49,7 @@ def main(
         bool, typer.Option("--resume", help="Keep what the output folder has, and run what it lacks.")
     ] = False,
 ) -> None:
-    """Calibrate the New Zealand study with other methods at the same number of simulations, and score their forecasts beside its own."""
+    """Calibrate the New Zealand study with other methods at the same number of simulations, and score their forecasts compared with its own."""
     console = Console(file=sys.stderr)  # this stream, also while sbi's messages are kept off it
     try:
         chosen = [name.strip() for name in methods.split(",") if name.strip()]

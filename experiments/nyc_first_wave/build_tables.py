@@ -6,16 +6,13 @@ table stand in `data/README.md`.
 
 from __future__ import annotations
 
-import argparse
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from epi.data import odds_of_ages
 from epi.population import household_types_from_sizes
+from experiments._tables import write_tables
 from experiments.nyc_first_wave.study import COUNTED_ON, GROUPS, study
 
 BOROUGHS, BANDS = study.region.names, study.ages.names
@@ -172,21 +169,5 @@ MAKERS = (
 )
 
 
-def main() -> None:
-    """Read the source folder and write every table atomically."""
-    parser = argparse.ArgumentParser(description="Write the compact tables of the study of the first wave.")
-    parser.add_argument("source", type=Path, help="folder with the source tables")
-    parser.add_argument("--output", type=Path, default=study.data, help="folder to write to")
-    arguments = parser.parse_args()
-    source = {path.stem: pd.read_csv(path) for path in sorted(arguments.source.glob("*.csv"))}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for make in MAKERS:
-        path = arguments.output / f"{make.__name__}.csv"
-        partial = path.with_suffix(".partial")
-        make(source).to_csv(partial, index=False, lineterminator="\n")
-        os.replace(partial, path)
-        print(f"{path.name:22s} {path.stat().st_size / 1000:7.1f} kB")
-
-
 if __name__ == "__main__":
-    main()
+    write_tables(MAKERS, "Write the compact tables of the study of the first wave.", study.data)

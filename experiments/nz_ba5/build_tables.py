@@ -8,14 +8,11 @@ how they are made: `vaccination` and `prior_infections`.
 
 from __future__ import annotations
 
-import argparse
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments._tables import write_tables
 from experiments.nz_ba5.study import COUNTED_ON, DOSES_ON, study
 
 DISTRICTS, BANDS = study.region.names, study.ages.names
@@ -175,21 +172,5 @@ def vaccination(source: Source) -> pd.DataFrame:
 MAKERS = (cases_district, cases_age, border_cohort, importations, prior_infections, population, ages, vaccination)
 
 
-def main() -> None:
-    """Read the source folder and write every table atomically."""
-    parser = argparse.ArgumentParser(description="Write the compact tables of the BA.5 study.")
-    parser.add_argument("source", type=Path, help="folder with the source tables")
-    parser.add_argument("--output", type=Path, default=study.data, help="folder to write to")
-    arguments = parser.parse_args()
-    source = {path.stem: pd.read_csv(path) for path in sorted(arguments.source.glob("*.csv"))}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for make in MAKERS:
-        path = arguments.output / f"{make.__name__}.csv"
-        partial = path.with_suffix(".partial")
-        make(source).to_csv(partial, index=False, lineterminator="\n")
-        os.replace(partial, path)
-        print(f"{path.name:22s} {path.stat().st_size / 1000:7.1f} kB")
-
-
 if __name__ == "__main__":
-    main()
+    write_tables(MAKERS, "Write the compact tables of the BA.5 study.", study.data)

@@ -227,7 +227,7 @@ study = epi.Study(
     "10.1098/rsos.240550). Wastewater: ESR, CC BY 4.0. Schools and workplaces: Syspop (MIT). Plots and tables on this page that show the "
     "Ministry's data are shared under CC BY-SA 4.0 as well.",
     development="they were scored at many stages of development. That the forecast wave fell too fast led to asking what had been known on "
-    "the forecast date and left out: BA.2 and waning were added, with priors from sources of before that date. Read the scores as those of a "
+    "the forecast date and left out: BA.2 and waning were added, with priors from sources before that date. Read the scores as those of a "
     "model built with hindsight about what to look for.",
     data=Path(__file__).parent / "data",
     region=epi.Region("district", DISTRICTS, areas={area: districts for area, (districts, _) in AREAS.items()}),

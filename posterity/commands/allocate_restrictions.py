@@ -79,7 +79,7 @@ def main(
     scale: Annotated[float, typer.Option(help="Agents per person, up to 1.")] = 0.01,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    check: Annotated[int, typer.Option(help="Print the gradient beside differences over so many seeds, and stop.")] = 0,
+    check: Annotated[int, typer.Option(help="Compare the gradient with differences over so many seeds, and stop.")] = 0,
 ) -> None:
     """Search for the weekly stringency at school, at work and elsewhere that minimises expected admissions."""
     with one_sentence(console):

@@ -1,4 +1,4 @@
-"""Options of earlier versions: replaced by those of now, with a sentence that says so."""
+"""Options of earlier versions: replaced by the current ones, with a sentence that says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {
 
 
 def options_of_now(arguments: Sequence[str]) -> list[str]:
-    """The arguments with options under their names of now; what was replaced is said on standard error."""
+    """The arguments with options under their current names; what was replaced is said on standard error."""
     new = []
     for given in arguments:
         name, equals, value = given.partition("=")

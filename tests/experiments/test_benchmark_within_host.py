@@ -1,4 +1,4 @@
-"""The benchmark of the within-host model beside an epidemic."""
+"""The benchmark of the within-host model compared with an epidemic."""
 
 import json
 

@@ -308,7 +308,7 @@ def test_the_finished_run_says_what_was_asked(finished):
     assert manifest["error"] is None
     assert manifest["simulations"]["forecast"] == 10
     assert manifest["sensitivity_simulations"] == 0
-    assert manifest["simulations"]["fit"] == 0  # by the local mean: what the warm start simulated is all
+    assert manifest["simulations"]["fit"] == 0  # by the emulator: what the warm start simulated is all
     assert manifest["simulations"]["warm_start"] > 0
     names = [
         "posterior.nc",

@@ -1,4 +1,4 @@
-"""Other methods beside the study: what they are given, what is counted, and how their draws are scored."""
+"""Other methods compared with the study: what they are given, what is counted, and how their draws are scored."""
 
 import importlib.util
 import json

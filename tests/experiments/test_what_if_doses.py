@@ -146,7 +146,7 @@ def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
     torch.testing.assert_close(got[0], n * step)
 
 
-def test_the_gradient_beside_discrete_differences(problem):
+def test_the_gradient_compared_with_discrete_differences(problem):
     cells = [x for x in directions(nz.study) if x[0] in ("ages 10-19", "ages 70+", "outside Auckland")]
     found = check_doses(problem, base=0.3, size=0.3, draws=8, seeds=3, seed=0, cells=cells)
     rows = {row.cells: row for row in found}

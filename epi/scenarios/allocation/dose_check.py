@@ -1,4 +1,4 @@
-"""The gradient of doses beside differences of discrete allocations with common random numbers."""
+"""The gradient of doses compared with differences of discrete allocations with common random numbers."""
 
 from __future__ import annotations
 

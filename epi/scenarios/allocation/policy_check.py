@@ -1,4 +1,4 @@
-"""The gradient of a policy beside differences with common random numbers."""
+"""The gradient of a policy compared with differences with common random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled likelihood is the likelihood by local mean, common errors and distributions."""
+"""The compiled likelihood is the likelihood by emulator, common errors and distributions."""
 
 import numba
 import pytest
@@ -18,7 +18,7 @@ SMALLEST = 0.01
 
 @pytest.fixture(scope="module")
 def world():
-    """A bent local mean of observations of every size, counts (some in outbreaks) and levels, that scatter by three parameters."""
+    """An emulator with a quadratic term of observations of every size, counts (some in outbreaks) and levels, scattered by three parameters."""
     g = torch.Generator().manual_seed(3)
     kinds = {"generator": g, "dtype": torch.float64}
     slope = 0.1 * torch.randn(OBSERVATIONS, DIM, **kinds)
@@ -108,7 +108,7 @@ def test_a_point_that_ran_away_is_nan_and_the_others_are_not(world):
 def test_a_straight_mean_is_refused(world):
     local, errors, families, _ = world
     straight = Emulator(local.centre, local.intercept, local.slope, local.residual, identity)
-    with pytest.raises(ValueError, match="quadratic it first"):
+    with pytest.raises(ValueError, match="fit it with one first"):
         compile_likelihood(straight, errors, *families, SMALLEST)
 
 

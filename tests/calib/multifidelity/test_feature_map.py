@@ -1,4 +1,4 @@
-"""A guide that bends with a hierarchy, and local means along coordinates that straighten it, against closed forms."""
+"""A guide that bends with a hierarchy, and emulators along coordinates that straighten it, against closed forms."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Where a local mean is least known, and which points to run next."""
+"""Where an emulator is least known, and which points to run next."""
 
 import pytest
 import torch

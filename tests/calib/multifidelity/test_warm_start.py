@@ -1,4 +1,4 @@
-"""Gauss-Newton on local means against closed forms, with and without simulator noise."""
+"""Gauss-Newton on emulators against closed forms, with and without simulator noise."""
 
 import pytest
 import torch
