@@ -160,7 +160,7 @@ def plot_shares_over_time(
     """Heat map of shares: parameters down, weeks across.
 
     Args:
-        values: `[parameter, week]`, shares of 1.
+        values: `[parameter, week]`, shares of 1; grey where they are NaN.
         names: `[parameter]`.
         weeks: `[week]`, ISO dates.
         forecast_from: First forecast week; a line is drawn before it.
@@ -170,6 +170,7 @@ def plot_shares_over_time(
     figure = blank(8.6, _rows(len(names), 2.4) + 0.2)
     axes = figure.add_subplot()
     shading = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#9cc3dc", ACCENT, "#0b2f47"])
+    shading.set_bad("#e4e7ea")
     top = max(float(np.nanmax(shares)), 1e-6)
     image = axes.imshow(shares, aspect="auto", cmap=shading, vmin=0, vmax=top, interpolation="nearest")
     for (row, column), share in np.ndenumerate(shares):

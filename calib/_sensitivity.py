@@ -174,6 +174,12 @@ def _measures(gradient: Array, second: Array, z: Array, width: Array, weights: A
         }
 
 
+def _told_from_noise(nu: Array) -> bool:
+    """Whether the sum over parameters, of which shares are taken, is above zero in 97.5 % of the bootstrap: `nu [1 + replicate, parameter]`."""
+    total = nu.sum(-1)
+    return bool(total[0] > 0 and (len(total) == 1 or np.quantile(total[1:], 0.025) > 0))
+
+
 def _check(
     names: Sequence[str], jacobian: Array, second: Array | None, z: Array, weights: Array | None, expected: Array | None
 ) -> tuple[NDArray[np.bool_], Array]:
@@ -239,7 +245,8 @@ def sensitivity(
 
     * `nu_d = E[g_d^2]` and `derivative_share`, its share of the sum: what a unit of prior knowledge about d
     is
-      worth where the draws lie. See `derivative_measure` about noise.
+      worth where the draws lie. See `derivative_measure` about noise. With `second` it is NaN where the sum cannot be told from
+      chance: where it is not above zero in 97.5 % of the bootstrap.
     * `prior_share = m_d^2 / sum m^2`: share of the linearised variance if every parameter were as uncertain
     as its
       prior and independent of the others.
@@ -317,6 +324,8 @@ def sensitivity(
                 "zero); leave it out, or check its weights."
             )
         samples = _measures(gradient, twin, draws, width, rows)
+        if other is not None and not _told_from_noise(samples["nu"]):
+            samples["derivative_share"] = np.full_like(samples["derivative_share"], np.nan)
         if values is not None:
             f = values[finite] @ combination
             f = f - base @ f

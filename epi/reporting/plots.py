@@ -343,20 +343,19 @@ def sensitivity_over_time(run: RunFiles) -> Figure:
     shares, counted = {}, headline_output(run).split()[0]
     for week in run.weeks:
         rows = rows_of(run, week_name(counted, week), "derivative_share", "group")
-        if rows["index"].notna().any():
-            shares[week] = rows.set_index("parameter")["index"]
-    if not shares:
+        shares[week] = rows.set_index("parameter")["index"]
+    if not any(column.notna().any() for column in shares.values()):
         raise NotKept(f"No week's {counted} have a derivative that differs from zero under both seeds.")
     table = pd.DataFrame(shares)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:SHOWN]]
-    order = table.to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal
+    order = table.fillna(-1.0).to_numpy().argmax(axis=1)  # early parameters on top: the picture reads as a diagonal
     table = table.iloc[np.argsort(order, kind="stable")]
     return plot_shares_over_time(
         table.to_numpy(),
         [run.label(name) for name in table.index],
         list(table.columns),
         run.forecast_from,
-        f"What each week's national {counted} depend on (share of the mean squared derivative, %)",
+        f"What each week's national {counted} depend on (share of the mean squared derivative, %; grey: chance alone)",
     )
 
 

@@ -107,6 +107,25 @@ def test_two_seeds_remove_the_noise_that_one_adds(rng):
     np.testing.assert_allclose(result.measures["nu"].value, derivative_measure(first, second))
 
 
+def test_shares_of_noise_alone_have_no_value():
+    """Where derivatives are chance, a product of two seeds is about zero, and shares of it would be any number."""
+
+    def known(seed, signal):
+        rng = np.random.default_rng(seed)
+        z = rng.standard_normal((24, 4))
+        first, second = (signal * linear(z) + 5 * rng.standard_normal((24, 2, 4)) for _ in range(2))
+        f = Functional("f", np.array([0.0, 1.0]))
+        (result,) = sensitivity(first, z, NAMES, [f], rng, second=second, replicates=200)
+        share, groups = result.measures["derivative_share"], result.group_measures["derivative_share"]
+        assert np.isfinite(result.measures["nu"].value).all()
+        assert np.isfinite(result.measures["prior_share"].value).all()
+        assert np.isfinite(share.value).all() == np.isfinite(share.low).all() == np.isfinite(groups.value).all()
+        return bool(np.isfinite(share.value).all())
+
+    assert sum(known(seed, 0.0) for seed in range(40)) <= 4  # one in forty by the test's level
+    assert all(known(seed, 3.0) for seed in range(10))
+
+
 def test_bound_exceeds_the_total_index_of_prior_draws(rng):
     # f = z1 + z1 z2: Var = 2, S_T = (1, 1/2); nu = (E(1 + z2)^2, E z1^2) = (2, 1)
     z = rng.normal(size=(100_000, 2))
