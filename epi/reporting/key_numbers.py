@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +111,9 @@ def forecast_rows(run: RunFiles) -> tuple[list[str], list[list[str]]]:
         heads += [_title(s), "then reported"]
         columns.append([_rounded(drawn[:, w]) for w in ahead])
         columns.append([number(observed[w]) for w in ahead])
-    return heads, [[day(run.weeks[w]), *(column[i] for column in columns)] for i, w in enumerate(ahead)]
+    return heads, [
+        [day(run.weeks[w]).replace(" ", "\u00a0"), *(column[i] for column in columns)] for i, w in enumerate(ahead)
+    ]
 
 
 def _title(stream: Stream) -> str:
@@ -128,7 +131,8 @@ def sampler_sentence(run: RunFiles) -> str:
     found = run.manifest.get("sampler")
     if not found:
         return "The draws are those of a fitted distribution, not of chains: read the section on the computation before using intervals."
-    r_hat, effective = float(found["r_hat"]), float(found["effective"])
+    r_hat = math.inf if found["r_hat"] is None else float(found["r_hat"])  # not finite where chains never moved
+    effective = float(found["effective"])
     numbers = f"{found['chains']} chains, R-hat {r_hat:.2f}, at least {effective:,.0f} effective draws"
     emulator = run.manifest.get("emulator")
     tail = f"; emulator error {emulator['error_median']:.0%} in the median count" if emulator else ""

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from calib._idata import datasets_of, load_inference_data
 from epi.outputs.run_files import RunFiles
+from epi.reporting.key_numbers import sampler_sentence
 from epi.reporting.verdicts import QUESTIONS, judge_run
 from experiments.nz_calibration.check import main
 from tests.experiments import nz
@@ -104,6 +105,7 @@ def test_what_is_wrong_is_said(copy):
     assert second["k_hat"].word == "warn"  # the draws are not those of the fitted distribution
     manifest(copy, sampler=stuck | {"r_hat": None, "r_hat_median": None, "effective": 0.0})  # chains that never moved
     assert judge_run(RunFiles(copy)).page["mixing"].word == "fail"
+    assert "did not pass" in sampler_sentence(RunFiles(copy))
 
 
 def test_impossible_data_fail(copy):
