@@ -15,6 +15,7 @@ from sim._before import in_front, periods_before, with_days, with_days_before, w
 from sim._columns import Columns
 from sim._estimators import AUTO, LOCAL_SCORE
 from sim._reference import Epidemic, Start
+from sim._removed import MOST
 from sim.rates import Rates
 
 STEPS = 500
@@ -86,7 +87,8 @@ class Cheaper:
         return self._choose(rates, epidemic).jvp(c, rates, tangents, epidemic)
 
     def _choose(self, rates: Rates, epidemic: Epidemic) -> Kernels:
-        price = STEPS * float(epidemic.incidence.sum()) / (epidemic.infected_on.numel() * rates.days)
+        removed = epidemic.incidence.sum((1, 2)).clamp(max=MOST).sum()
+        price = STEPS * float(removed) / (epidemic.infected_on.numel() * rates.days)
         removals = price <= WORTH and not bool((rates.reinfection > 1).any())
         _LOG.info(
             "estimator auto: %s (all removals at about %.2g times the price of the local score)",
