@@ -41,6 +41,13 @@ LIBRARIES = (
 )
 
 
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "study": str, "seed": int, "configuration": dict, "status": str, "timings": dict, "simulations": dict, "notices": list,
+    "resumed": list, "skipped": dict, "parameters": list, "versions": dict, "peak_memory_gib": (int, float),
+}  # fmt: skip
+"""Types of entries of a manifest, where they are there."""
+
+
 class RunFolderError(ValueError):
     """A folder cannot hold, or does not hold, the run that was asked for."""
 
@@ -221,14 +228,22 @@ class RunFolder:
             raise RunFolderError(f"{folder} holds no {MANIFEST}, so no run; name the folder of a run.")
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(manifest, dict):
+                raise TypeError(f"it holds a {type(manifest).__name__}, where an object was expected")
             missing = {"format", "study", "seed", "configuration", "status", "timings", "simulations"} - set(manifest)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError, OSError) as error:
             raise RunFolderError(
                 f"{file} is damaged ({error}); restore it, or start the run anew in another folder."
             ) from error
         if missing or manifest["format"] != FORMAT:
             found = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {manifest['format']}"
             raise RunFolderError(f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew.")
+        wrong = [key for key, kind in TYPES.items() if key in manifest and not isinstance(manifest[key], kind)]
+        if wrong or not all(isinstance(entry, dict) and "name" in entry for entry in manifest.get("parameters", [])):
+            key = wrong[0] if wrong else "parameters"
+            raise RunFolderError(
+                f"{file}: entry {key!r} is a {type(manifest[key]).__name__} of another kind than a run writes; restore the file, or start anew."
+            )
         return cls(folder, manifest)
 
     def _take(self) -> str | None:

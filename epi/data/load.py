@@ -103,6 +103,7 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
             _compare_tested(s, series[s.name], tested[s.name], column)
     _compare_totals(study, series)
     population = _population(folder, study)
+    _compare_people(study, series, population)
     types, counts = _households(folder, study)
     community = study.need(Community, "The model")
     schools, work, imported = study.part(Schools), study.part(Workplaces), study.part(Importations)
@@ -157,6 +158,22 @@ def _compare_totals(study: Study, series: dict[str, pd.DataFrame]) -> None:
             raise DataError(
                 f"{first.table} counts {a:,} cases in the weeks {common[0].date()} to {common[-1].date()} and {other.table} {b:,}, "
                 f"expected to agree within {within:.0%}; check both for missing or repeated counts."
+            )
+
+
+def _compare_people(study: Study, series: dict[str, pd.DataFrame], population: NDArray[np.int64]) -> None:
+    """Nobody dies or is admitted twice in a week: a week's count of cases, admissions or deaths is at most the people of all regions."""
+    people = int(population.sum())
+    for s in study.observed:
+        table = series[s.name]
+        if s.kind not in ("cases", "admissions", "deaths"):
+            continue
+        bad = (table > people).stack()
+        if bad.any():
+            week, place = bad.index[int(np.flatnonzero(bad.to_numpy())[0])]
+            raise DataError(
+                f"{s.table} has {table.loc[week, place]:,.0f} {s.column} for {place!r} in the week ending {week.date()}, expected at most the "
+                f"{people:,} people of population.csv; correct the row."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from epi.data.bounds import LARGEST_AMOUNT, LARGEST_COUNT, check_header, outside
 from epi.errors import DataError
 
 __all__ = ["by_week", "fractions", "has_column", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
@@ -30,8 +32,9 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
     if not path.is_file():
         raise DataError(f"{path} was not found; the folder of data must hold {name} with columns {', '.join(columns)}.")
     try:
+        check_header(path)
         table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"), keep_default_na=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8.") from error
     for column in columns:
         if column not in table.columns:
@@ -71,8 +74,10 @@ def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float =
     out = table.copy()
     for column in columns:
         value = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        expected = "a number that is not negative" if low == 0.0 else f"a number of at least {low:g}"
-        _reject(~np.isfinite(value) | (value < low), table, name, column, expected)
+        bad, bounds = outside(value.to_numpy(), column, low, LARGEST_AMOUNT)
+        if low == 0.0:
+            _reject(~np.isfinite(value) | (value < 0), table, name, column, "a number that is not negative")
+        _reject(pd.Series(bad), table, name, column, f"a number {bounds}")
         out[column] = value
     return out
 
@@ -86,8 +91,12 @@ def whole_numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.
     out = table.copy()
     for column in columns:
         value = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        bad = ~np.isfinite(value) | (value < 0) | (value != np.floor(value))
-        _reject(bad, table, name, column, "a whole number that is not negative")
+        _reject(
+            ~np.isfinite(value) | (value < 0) | (value != np.floor(value)),
+            table, name, column, "a whole number that is not negative",
+        )  # fmt: skip
+        bad, bounds = outside(value.to_numpy(), column, 0.0, LARGEST_COUNT)
+        _reject(pd.Series(bad), table, name, column, f"a whole number {bounds}")
         out[column] = value.astype("int64")
     return out
 

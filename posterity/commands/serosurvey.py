@@ -75,7 +75,7 @@ def main(
         groups, more = parse_ages(ages), parse_ages(whole_ages)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
-        files = RunFiles(run)
+        files = RunFiles(run).finished()
         study = files.study
         until = week_end(study.calendar, end)
         chosen = scale or max(float(files.manifest["configuration"][k]) for k in ("scale", "level_scale"))

@@ -1,0 +1,1 @@
+"""Faults on purpose: what the project refuses, what it accepts, and what goes wrong."""
