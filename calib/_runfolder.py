@@ -328,7 +328,7 @@ class RunFolder:
     def running(self, refused: tuple[type[BaseException], ...] = ()) -> Iterator[RunFolder]:
         """Status `complete` after the block, `interrupted` after SIGINT or SIGTERM, `failed` with the error's text if it raises.
 
-        The folder's lock is let go at the end.
+        A run that was sealed in the block stays complete whatever comes after. The folder's lock is let go at the end.
 
         Args:
             refused: errors that say that the run cannot be resumed (a damaged checkpoint, one of another run): a run that was
@@ -340,11 +340,11 @@ class RunFolder:
         try:
             with _signals():
                 yield self
-            self.manifest["sha256"] = checksums(self.path)
-            self.update(status="complete", error=None)
+            self.seal()
         except KeyboardInterrupt as error:
             with suppress(OSError):
-                self.update(status="interrupted", error=str(error) or "interrupted")
+                if self.manifest["status"] != "complete":
+                    self.update(status="interrupted", error=str(error) or "interrupted")
             if isinstance(error, RunInterrupted):
                 raise
             raise RunInterrupted("interrupted") from error
@@ -353,8 +353,36 @@ class RunFolder:
                 atomic_write_text(self.path / MANIFEST, self._held)
                 raise
             with suppress(OSError):  # a full disk must not hide the error that ended the run
-                self.update(status="failed", error=f"{type(error).__name__}: {error}")
+                if self.manifest["status"] != "complete":
+                    self.update(status="failed", error=f"{type(error).__name__}: {error}")
             raise
+        finally:
+            self._lock.release()
+
+    def seal(self) -> None:
+        """Say that the run is complete, and record the checksums of its files as they are now."""
+        self.manifest["sha256"] = checksums(self.path)
+        self.update(status="complete", error=None)
+
+    @contextmanager
+    def redrawing(self, *parts: str) -> Iterator[None]:
+        """Hold the folder of a finished run while the block writes some of its files anew; their checksums are recorded after it.
+
+        Args:
+            *parts: names of files and folders in the run's folder; all other files keep the checksums they had.
+
+        Raises:
+            RunFolderError: another process is writing to the folder.
+        """
+        self._take()
+        try:
+            try:
+                yield
+            finally:  # also of those files that were written before an error
+                recorded = self.manifest.get("sha256")
+                if isinstance(recorded, dict):
+                    new = {n: h for n, h in checksums(self.path).items() if n.split("/")[0] in parts}
+                    self.update(sha256=recorded | new)
         finally:
             self._lock.release()
 

@@ -76,7 +76,7 @@ def _main(
 ) -> None:
     """Calibration and sensitivity analysis for agent-based models.
 
-    Exit codes: 0 done, 1 a check failed (--strict), 2 wrong use or data, 3 interrupted and resumable, 4 broken installation.
+    Exit codes: 0 done, 1 a check failed (--strict) or a plot, 2 wrong use or data, 3 interrupted and resumable, 4 broken installation.
     """
 
 

@@ -144,8 +144,8 @@ class Rates:
         def top(x: Tensor) -> Tensor:
             return x.detach().flatten(1).amax(1) if x.numel() else x.new_ones(len(x))
 
-        again = top(self.reinfection).clamp_min(1.0)
-        sigma = top(self.susceptibility) * (top(self.waning) if self.waning.numel() else 1.0) * again
+        reinfected = top(self.reinfection).clamp_min(1.0)
+        sigma = top(self.susceptibility) * (top(self.waning) if self.waning.numel() else 1.0) * reinfected
         from_agents = top(self.infectiousness) * sigma * top(self.transmission) * top(self.mixing).clamp_min(1.0)
         return {
             "infectiousness, susceptibility, transmission and mixing": from_agents,

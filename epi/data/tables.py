@@ -62,7 +62,16 @@ def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expecte
         row = int(np.flatnonzero(bad.to_numpy())[0])
         value = table[column].iloc[row]
         found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+        found = found if len(found) <= 80 else f"{found[:40]}... ({len(found):,} characters)"
         raise DataError(f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it.")
+
+
+def _floats(cells: pd.Series) -> pd.Series:
+    """A column as float64; what is no number, or has hundreds of digits, is NaN."""
+    try:
+        return pd.to_numeric(cells, errors="coerce").astype("float64")
+    except OverflowError:  # whole numbers of more than 308 digits
+        return cells.map(lambda cell: float(str(cell)) if len(str(cell)) <= 300 else np.nan).astype("float64")
 
 
 def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float = 0.0) -> pd.DataFrame:
@@ -73,7 +82,7 @@ def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float =
     """
     out = table.copy()
     for column in columns:
-        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        value = _floats(table[column])
         bad, bounds = outside(value.to_numpy(), column, low, LARGEST_AMOUNT)
         if low == 0.0:
             _reject(~np.isfinite(value) | (value < 0), table, name, column, "a number that is not negative")
@@ -90,7 +99,7 @@ def whole_numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.
     """
     out = table.copy()
     for column in columns:
-        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        value = _floats(table[column])
         _reject(
             ~np.isfinite(value) | (value < 0) | (value != np.floor(value)),
             table, name, column, "a whole number that is not negative",

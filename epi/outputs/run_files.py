@@ -57,9 +57,11 @@ def _refuse_draws(file: Path, group: str, parameter: Parameter, values: NDArray[
                 f"{parameter.shape}; calibrate again with this version."
             ) from error
     if bad.any():
+        shown = draws[bad].flatten()
+        worst = shown[~torch.isfinite(shown)] if bool((~torch.isfinite(shown)).any()) else shown.sort().values
         raise StudyError(
-            f"{file}: {int(bad.sum())} of {bad.numel()} draws of {parameter.name} in {group} cannot be used, the first is "
-            f"{float(draws[bad].flatten()[0]):g}, expected finite values in the range of its prior; calibrate again."
+            f"{file}: {int(bad.sum())} of {bad.numel()} draws of {parameter.name} in {group} cannot be used, such as "
+            f"{float(worst[0]):g}, expected finite values in the range of its prior; calibrate again."
         )
 
 
@@ -103,18 +105,7 @@ class RunFiles:
             raise StudyError(
                 f"{self.folder} holds a run with status {status!r}, expected 'complete'; run the study to its end first."
             )
-        try:
-            Config(**self.manifest["configuration"])
-        except (ValidationError, TypeError) as error:
-            said = (
-                error.errors()[0]
-                if isinstance(error, ValidationError)
-                else {"loc": ("configuration",), "msg": str(error)}
-            )
-            raise StudyError(
-                f"{self.folder / 'manifest.json'}: setting {'.'.join(map(str, said['loc']))} cannot be used ({said['msg'].lower()}); restore the "
-                "file, or calibrate again with this version."
-            ) from error
+        self._check_settings()
         file = self.folder / "posterior.nc"
         missing = [name for name in GROUPS if name not in self.groups]
         if missing:
@@ -125,6 +116,17 @@ class RunFiles:
                 if p.name in self.groups[group]:
                     _refuse_draws(file, group, p, self.groups[group][p.name].values)
         return self
+
+    def _check_settings(self) -> None:
+        """Raise where the manifest's settings are none of this version."""
+        try:
+            Config(**self.manifest["configuration"])
+        except (ValidationError, TypeError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            where, why = ".".join(("configuration", *map(str, first["loc"]))), str(first["msg"]).lower()
+            raise StudyError(
+                f"{self.folder / 'manifest.json'}: {where} cannot be used ({why}); restore the file, or calibrate again with this version."
+            ) from error
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

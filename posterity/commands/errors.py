@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from calib import CheckpointError, FitError, RankLost, RunFolderError, RunInterrupted, SensitivityError, WriteError
-from epi.errors import StudyError
+from epi.errors import PlotsFailed, StudyError
 
 USER_ERRORS = (
     StudyError,
@@ -22,12 +22,15 @@ USER_ERRORS = (
     FileNotFoundError,
     PermissionError,
 )
-WRONG_USE, INTERRUPTED = 2, 3
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 3
 
 
 @contextmanager
 def one_sentence(console: Console) -> Iterator[None]:
-    """End with a sentence and exit code 2 for wrong use or data, 3 for a run that was interrupted and can be resumed."""
+    """End with a sentence and an exit code.
+
+    1 for a finished run without its plots, 2 for wrong use or data, 3 for a run that was interrupted and can be resumed.
+    """
     try:
         yield
     except USER_ERRORS as error:
@@ -35,7 +38,7 @@ def one_sentence(console: Console) -> Iterator[None]:
             raise typer.Exit(WRONG_USE) from None  # the same as rank 0 says
         # one line however long, so that paths in it can be copied
         console.print(sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(WRONG_USE) from None
+        raise typer.Exit(FAILED if isinstance(error, PlotsFailed) else WRONG_USE) from None
     except RunInterrupted as error:
         console.print(
             f"The run was {error}. Run the same command with --resume to go on from where it was.",

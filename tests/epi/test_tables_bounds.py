@@ -6,7 +6,7 @@ import pytest
 
 from epi.data import load_data
 from epi.errors import DataError
-from tests.made_up import study
+from tests.made_up.study import study
 
 
 def cell(table, line, column, value):

@@ -37,12 +37,12 @@ def test_the_loader_refuses(whole, name):
 
 
 COMMANDS = {
-    "scenario": lambda folder, out: ("scenario", "--from", folder, "--output", out),
+    "scenario": lambda folder, out: ("scenario", folder, "--output", out),
     "ask": lambda folder, out: ("ask", "How many cases in week 2?", "--from", folder, "--plain"),
     "serosurvey": lambda folder, out: ("serosurvey", folder, "--first", "2030-05-01", "--last", "2030-05-07"),
-    "sensitivity": lambda folder, out: ("sensitivity", "--from", folder, "--output", out),
-    "allocate-restrictions": lambda folder, out: ("allocate-restrictions", "--from", folder, "--output", out),
-    "allocate-doses": lambda folder, out: ("allocate-doses", "--from", folder, "--output", out),
+    "sensitivity": lambda folder, out: ("sensitivity", folder, "--output", out),
+    "allocate-restrictions": lambda folder, out: ("allocate-restrictions", folder, "--output", out),
+    "allocate-doses": lambda folder, out: ("allocate-doses", folder, "--output", out),
 }
 
 
@@ -70,5 +70,5 @@ def test_what_is_damaged_is_told(whole):
     groups = datasets_of(load_inference_data(whole / "posterior.nc"))
     assert any(np.isnan(x.values).any() for x in groups[FORECAST_DRAWS].data_vars.values())
     assert json.loads((whole / "manifest.json").read_text())["status"] == "complete"
-    with pytest.raises(StudyError, match="nan, expected finite values"):
+    with pytest.raises(StudyError, match="such as nan, expected finite values"):
         RunFiles(whole).finished()
