@@ -67,7 +67,9 @@ def calibrate_study(
         expected = foretell(config, declared, int(data.population.sum()), cores_here())
         if dry_run:
             console.print(expected.sentence(cores_here()), highlight=False, soft_wrap=True)
-        refuse_too_large(expected, available_gib(config.device))
+        doubt = refuse_too_large(expected, available_gib(config.device))
+        if doubt:
+            console.print(doubt, style="yellow", highlight=False, soft_wrap=True)
     if dry_run:
         return None
     team = Team.join(config.device)

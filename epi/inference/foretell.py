@@ -24,7 +24,7 @@ LIBRARIES_GIB = 1.25
 """Of torch, the plots, and kernels while they are compiled."""
 CUDA_GIB = 0.6
 """Of a CUDA context and its kernels, on the GPU and again in the process."""
-AGENT = 190.0
+AGENT = 150.0
 """Bytes of an agent of a population, its building and its simulation on the CPU included."""
 AGENT_ON_GPU, PARTICLE_ON_GPU = 60.0, 14.0
 """Bytes of an agent on the GPU, and of an agent in each simulation at once."""
@@ -34,6 +34,8 @@ VALUE, SLOPE, SLOPE_FIXED = 10.5e-9, 1.3e-9, 0.77e-6
 """Core-seconds of a simulation by agent and day; of its derivatives by agent, day and parameter; by group, day and parameter."""
 GPU_VALUE, GPU_SLOPE = 0.012e-9, 27e-9
 """Seconds of the same on a GPU: by agent and day; of derivatives by group, day and parameter."""
+CERTAIN = 0.65
+"""Share of the foretold memory that measured runs took at least."""
 CHAINS, LEARNING, REST = 0.35, 0.10, 25.0
 """Seconds by parameter of the last chains (at 150 draws of each) and of a round's emulator; of files, plots and report."""
 
@@ -146,8 +148,8 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def refuse_too_large(expected: Foretold, have: tuple[float | None, float | None]) -> None:
-    """Refuse a run that does not fit.
+def refuse_too_large(expected: Foretold, have: tuple[float | None, float | None]) -> str | None:
+    """Refuse a run that does not fit, by more than the formula can be wrong; a sentence where it is doubtful.
 
     Args:
         expected: of `foretell`.
@@ -158,13 +160,20 @@ def refuse_too_large(expected: Foretold, have: tuple[float | None, float | None]
 
     Examples:
         >>> refuse_too_large(Foretold(10, 60.0, 3.0, 0.0), (16.0, None))
+        >>> refuse_too_large(Foretold(10, 60.0, 3.0, 0.0), (2.8, None))
+        'The run may take 3.0 GiB of memory, and 2.8 GiB are free: it may end early for want of memory.'
     """
+    doubtful = None
     for needs, has, where in (
         (expected.ram_gib, have[0], "of memory"),
         (expected.gpu_gib, have[1], "of memory on the GPU"),
     ):
-        if has is not None and needs > has:
+        if has is None or needs <= has:
+            continue
+        if CERTAIN * needs > has:
             raise TooLarge(
                 f"The run would take about {needs:.1f} GiB {where}, and {has:.1f} GiB are free: give fewer agents (--scale, --level-scale) or "
                 "fewer simulations at once (--particles), or free memory."
             )
+        doubtful = f"The run may take {needs:.1f} GiB {where}, and {has:.1f} GiB are free: it may end early for want of memory."
+    return doubtful

@@ -50,8 +50,9 @@ def test_more_agents_take_more_memory_and_time():
 
 def test_what_cannot_fit_is_refused():
     expected = Foretold(10, 60.0, 8.0, 40.0)
-    refuse_too_large(expected, (16.0, None))
-    refuse_too_large(expected, (None, 80.0))
+    assert refuse_too_large(expected, (16.0, None)) is None
+    assert refuse_too_large(expected, (None, 80.0)) is None
+    assert "8.0 GiB of memory, and 7.0 GiB" in str(refuse_too_large(expected, (7.0, 80.0)))
     for have, where in (
         ((4.0, 80.0), "8.0 GiB of memory, and 4.0"),
         ((16.0, 24.0), "40.0 GiB of memory on the GPU, and 24.0"),
