@@ -22,14 +22,15 @@ __all__ = ["Foretold", "available_gib", "foretell", "refuse_too_large"]
 GIB = 2.0**30
 LIBRARIES_GIB = 1.25
 """Of torch, the plots, and kernels while they are compiled."""
-CUDA_GIB = 0.6
-"""Of a CUDA context and its kernels, on the GPU and again in the process."""
+CUDA_GIB, CUDA_RAM_GIB = 0.75, 1.0
+"""Of a CUDA context and its kernels on the GPU, and in the process."""
 AGENT = 150.0
 """Bytes of an agent of a population, its building and its simulation on the CPU included."""
 AGENT_ON_GPU, PARTICLE_ON_GPU = 60.0, 14.0
 """Bytes of an agent on the GPU, and of an agent in each simulation at once."""
-COPIES = 12
-"""Tensors as large as the derivatives of all days and groups by all parameters that are held at once."""
+COPIES, COPIES_ON_GPU = 12, 50
+"""Tensors as large as the derivatives of all days and groups by all parameters that are held at once; more on a GPU, whose allocator keeps
+what it had."""
 VALUE, SLOPE, SLOPE_FIXED = 10.5e-9, 1.3e-9, 0.77e-6
 """Core-seconds of a simulation by agent and day; of its derivatives by agent, day and parameter; by group, day and parameter."""
 GPU_VALUE, GPU_SLOPE = 0.012e-9, 27e-9
@@ -106,15 +107,15 @@ def foretell(config: Config, study: Study, people: int, cores: int = 1) -> Foret
     emulated = dim * (LEARNING * c.rounds + CHAINS * c.chain_draws / 150)
     agents = sum({own, sample, country, slope})
     batch = max(c.warm_particles * fitted, 0 if c.scores_only else c.particles * whole)
-    derivatives = COPIES * batch * groups * dim
+    derivatives = batch * groups * dim
     ram = LIBRARIES_GIB + agents * AGENT / GIB
     on_gpu = 0.0
     if gpu:
-        ram += CUDA_GIB
+        ram += CUDA_RAM_GIB
         on_gpu = CUDA_GIB + (agents * AGENT_ON_GPU + max(own, country) * c.particles * PARTICLE_ON_GPU) / GIB
-        on_gpu += derivatives * 4 / GIB
+        on_gpu += COPIES_ON_GPU * derivatives * 4 / GIB
     else:
-        ram += derivatives * 8 / GIB
+        ram += COPIES * derivatives * 8 / GIB
     number = sum(n for n, _, _ in values) + sum(n for n, _, _ in slopes)
     return Foretold(number, work + emulated + REST, ram, on_gpu)
 
