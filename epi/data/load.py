@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from epi.data import tables
+from epi.data import compare, tables
 from epi.data.prior_infection import PriorCases, read_prior_cases
 from epi.data.series import read_series
 from epi.errors import DataError
@@ -21,7 +21,6 @@ from epi.study import (
     Importations,
     PriorInfection,
     Schools,
-    Stream,
     Study,
     Vaccination,
     Workplaces,
@@ -100,16 +99,20 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         if isinstance(s.family, BetaBinomial):
             column = getattr(s, "tested_column", "tested")
             tested[s.name] = read_series(folder, study, s, column)
-            _compare_tested(s, series[s.name], tested[s.name], column)
-    _compare_totals(study, series)
+            compare.tested(s, series[s.name], tested[s.name], column)
+    compare.totals(study, series)
     population = _population(folder, study)
-    _compare_people(study, series, population)
+    compare.people(study, series, population)
     types, counts = _households(folder, study)
     community = study.need(Community, "The model")
     schools, work, imported = study.part(Schools), study.part(Workplaces), study.part(Importations)
     vaccination, before = study.part(Vaccination), study.part(PriorInfection)
     campaign = None if vaccination is None else vaccination.campaign
     own = {type(part).__name__: part.read(folder, study) for part in study.parts if hasattr(part, "read")}
+    schools_of = None if schools is None else _schools(folder, study, schools)
+    work_of = None if work is None else _work(folder, study, work)
+    doses = None if campaign is None else _campaign(folder, study, campaign)
+    compare.venues(study, schools_of, work_of, doses, population)
     return EpidemicData(
         study=study,
         folder=folder,
@@ -119,62 +122,16 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         ages=_ages(folder, study, population),
         household_types=types,
         household_counts=counts,
-        schools=None if schools is None else _schools(folder, study, schools),
-        work=None if work is None else _work(folder, study, work),
+        schools=schools_of,
+        work=work_of,
         vaccination=_vaccination(folder, study, vaccination, population),
-        campaign_doses=None if campaign is None else _campaign(folder, study, campaign),
+        campaign_doses=doses,
         places=read_places(folder, study) if community.coupling is not None else None,
         contacts=None if community.contacts is None else _contacts(folder, study, community.contacts),
         importations=None if imported is None else _importations(folder, study, imported),
         prior_cases=None if before is None else read_prior_cases(folder, study, before, population),
         own=own,
     )
-
-
-def _compare_tested(stream: Stream, positive: pd.DataFrame, tested: pd.DataFrame, column: str) -> None:
-    """Nobody is positive who was not tested."""
-    bad = (positive > tested).stack()
-    if bad.any():
-        week, place = bad.index[int(np.flatnonzero(bad.to_numpy())[0])]
-        raise DataError(
-            f"{stream.table} has {positive.loc[week, place]:,.0f} {stream.column} of {tested.loc[week, place]:,.0f} {column} for {place!r} "
-            f"in the week ending {week.date()}, expected no more positive than tested; correct the row."
-        )
-
-
-def _compare_totals(study: Study, series: dict[str, pd.DataFrame]) -> None:
-    """Cases by region and by age must tell of one epidemic: totals over the common weeks agree."""
-    cases = [s for s in study.observed if s.kind == "cases"]
-    for other in cases[1:]:
-        first, within = cases[0], getattr(other, "agree_within", 0.05)
-        one, two = series[first.name], series[other.name]
-        common = one.index.intersection(two.index)
-        if not len(common):
-            raise DataError(
-                f"{first.table} and {other.table} have no week in common; both must cover the study's weeks."
-            )
-        a, b = int(one.loc[common].to_numpy().sum()), int(two.loc[common].to_numpy().sum())
-        if abs(a - b) > within * max(a, 1):
-            raise DataError(
-                f"{first.table} counts {a:,} cases in the weeks {common[0].date()} to {common[-1].date()} and {other.table} {b:,}, "
-                f"expected to agree within {within:.0%}; check both for missing or repeated counts."
-            )
-
-
-def _compare_people(study: Study, series: dict[str, pd.DataFrame], population: NDArray[np.int64]) -> None:
-    """Nobody dies or is admitted twice in a week: a week's count of cases, admissions or deaths is at most the people of all regions."""
-    people = int(population.sum())
-    for s in study.observed:
-        table = series[s.name]
-        if s.kind not in ("cases", "admissions", "deaths"):
-            continue
-        bad = (table > people).stack()
-        if bad.any():
-            week, place = bad.index[int(np.flatnonzero(bad.to_numpy())[0])]
-            raise DataError(
-                f"{s.table} has {table.loc[week, place]:,.0f} {s.column} for {place!r} in the week ending {week.date()}, expected at most the "
-                f"{people:,} people of population.csv; correct the row."
-            )
 
 
 def _population(folder: Path, study: Study) -> NDArray[np.int64]:

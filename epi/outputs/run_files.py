@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,6 +129,23 @@ class RunFiles:
                 f"{self.folder / 'manifest.json'}: {where} cannot be used ({why}); restore the file, or calibrate again with this version."
             ) from error
 
+    def _intact(self, file: Path) -> Path:
+        """The file, unless the run wrote another one under this name.
+
+        Raises:
+            StudyError: its checksum is not that in the manifest.
+        """
+        recorded = self.manifest.get("sha256")
+        name = file.relative_to(self.folder).as_posix()
+        if isinstance(recorded, dict) and name in recorded and file.is_file():
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != recorded[name]:
+                    raise StudyError(
+                        f"{file} is not the file that the run wrote (its checksum is another); restore it, or calibrate again. "
+                        f"posterity verify {self.folder} lists all such files."
+                    )
+        return file
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """`manifest.json`."""
@@ -151,7 +169,7 @@ class RunFiles:
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
         try:
-            tree = load_inference_data(self.folder / "posterior.nc")
+            tree = load_inference_data(self._intact(self.folder / "posterior.nc"))
         except ValueError as error:
             raise StudyError(" ".join(str(error).split())) from error
         groups = {name: dataset_of_now(data) for name, data in datasets_of(tree).items()}
@@ -165,7 +183,7 @@ class RunFiles:
     def jacobian(self) -> xr.Dataset:
         """`jacobian.nc`."""
         try:
-            return dataset_of_now(load_jacobian(self.folder / "jacobian.nc"))
+            return dataset_of_now(load_jacobian(self._intact(self.folder / "jacobian.nc")))
         except ValueError as error:
             raise StudyError(" ".join(str(error).split())) from error
 
@@ -210,7 +228,7 @@ class RunFiles:
         file = self.folder / "derived.nc"
         if not file.is_file():
             raise NotKept(f"{self.folder} has no draws of derived quantities; calibrate again with this version.")
-        with xr.open_dataset(file, engine="h5netcdf") as opened:
+        with xr.open_dataset(self._intact(file), engine="h5netcdf") as opened:
             return opened.load()
 
     @cached_property
@@ -228,7 +246,7 @@ class RunFiles:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """`scores.json`."""
-        file = self.folder / "scores.json"
+        file = self._intact(self.folder / "scores.json")
         try:
             content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -243,6 +261,7 @@ class RunFiles:
         file = existing(self.folder, name)
         if not file.is_file():
             raise StudyError(f"There is no {file}; run the study to its end before drawing.")
+        self._intact(file)
         try:
             table = table_of_now(pd.read_csv(file))
         except (ValueError, pd.errors.ParserError) as error:
@@ -343,7 +362,7 @@ class RunFiles:
         file = self.folder / "recovery.json"
         if not file.is_file():
             return {}
-        rows = json.loads(file.read_text(encoding="utf-8"))["parameters"]
+        rows = json.loads(self._intact(file).read_text(encoding="utf-8"))["parameters"]
         space = parameter_space(self.study)
         z = {str(row["name"]): float(row["truth"]) for row in rows}
         theta = space.flatten(space.to_theta(torch.tensor([z[name] for name in space.names], dtype=torch.float64)))

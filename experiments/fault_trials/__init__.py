@@ -1,1 +1,1 @@
-"""Faults on purpose: what the project refuses, what it accepts, and what goes wrong."""
+"""Faults of tables, folders, files, processes and places, tried with a seed: what each ends in."""

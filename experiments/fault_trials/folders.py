@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +65,13 @@ def _draws(group: str, value: float) -> Damage:
 
 
 def _save(folder: Path, groups: dict[str, xr.Dataset]) -> None:
-    file = folder / "posterior.nc"
+    """Write the groups and the checksum of their file, so that only what they hold is wrong."""
+    file, manifest = folder / "posterior.nc", folder / "manifest.json"
     file.unlink()
     xr.DataTree.from_dict(groups).to_netcdf(file, engine="h5netcdf")
+    held = json.loads(manifest.read_text(encoding="utf-8"))
+    held["sha256"]["posterior.nc"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(held), encoding="utf-8")
 
 
 def _cut(share: float) -> Damage:

@@ -88,12 +88,12 @@ def main(
             table = _value(cells, cells_of(study, infections, people_of, [(0, None)]), designs[0])
         else:
             table = survey_table(cells, designs, half_life=prior, selection_sd=selection_sd, seed=seed)
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_csv(output, table)
+            console.print(f"{len(table):,} rows in {output}", highlight=False, soft_wrap=True)
     if output is None:
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_csv(output, table)
-        console.print(f"{len(table):,} rows in {output}", highlight=False, soft_wrap=True)
 
 
 def _value(strata: Cells, whole: Cells, design: SurveyDesign) -> pd.DataFrame:
