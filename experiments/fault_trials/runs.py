@@ -118,7 +118,8 @@ def ended_early(study: Path, wanted: Path, seconds: float, name: str, seed: int,
     found = _finish(process, PATIENCE)
     if found is None:
         return Outcome("hang", f"it did not end within {PATIENCE:g} s of {name}")
-    if began and name != "SIGKILL" and found[0] != 0:
+    unborn = found[0] == -SIGNALS[name] and not folder.exists()
+    if began and name != "SIGKILL" and found[0] != 0 and not unborn:
         if found[0] != INTERRUPTED or "Traceback" in found[1]:
             return Outcome("traceback", f"exit code {found[0]}: {found[1][-300:]}")
         if (folder / "manifest.json").exists():

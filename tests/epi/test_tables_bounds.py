@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from epi.data import load_data
+from epi.data import compare, load_data
 from epi.errors import DataError
+from experiments.nz_calibration.study import study as nz
 from tests.made_up.study import study
 
 
@@ -44,11 +45,13 @@ def row_twice(table):
 CHANGES = {
     "count wraps": (cell("cases_county.csv", 2, "cases", "1e19"), "cases_county.csv, line 2, column 'cases'"),
     "people wrap": (cell("population.csv", 2, "0-19", "1e19"), "population.csv, line 2"),
-    "cases over people": (cell("cases_county.csv", 2, "cases", "10000000"), "expected at most the 18,000 people"),
+    "cases over people": (cell("cases_county.csv", 2, "cases", "10000000"), "expected at most the 11,000 people"),
     "admissions over people": (
         cell("admissions_age.csv", 2, "admissions", "20000"),
-        "expected at most the 18,000 people",
+        "expected at most the 4,100 people",
     ),
+    "pupils over people": (cell("schools.csv", 2, "size", "9000"), "expected at most the 11,000 people"),
+    "employees over people": (cell("work.csv", 2, "employees", "11001"), "expected at most the 11,000 people"),
     "school of ages 150": (cell("schools.csv", 2, "age_max", "150"), "from 0 to 120"),
     "header twice": (repeated_header("cases_county.csv", "cases"), "has the column 'cases' more than once"),
     "population header twice": (repeated_header("population.csv", "0-19"), "has the column '0-19' more than once"),
@@ -68,3 +71,11 @@ def test_refused_in_one_sentence(tmp_path, name):
         load_data(study, folder)
     assert message in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_doses_over_people_are_refused():
+    """Of a campaign by age: a fifth over the people of an age is what registers and censuses differ by."""
+    data = load_data(nz)
+    compare.venues(nz, data.schools, data.work, data.campaign_doses, data.population)
+    with pytest.raises(DataError, match=r"third_doses.csv has .* doses for '.*', expected at most 1.2 times the"):
+        compare.venues(nz, None, None, data.campaign_doses * 10, data.population)
