@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Any
 
 from calib._atomic import atomic_write_json, atomic_write_text
 from calib._runlock import LOCK, OWNER, FolderInUse, RunLock
-from calib._verify import Verification, checksums, verify_files
+from calib._verify import Verification, checksums, sha256_of, verify_files
 
 MANIFEST = "manifest.json"
+SEAL = ".manifest.sha256"
+"""Beside the manifest of a complete run: its own checksum."""
 FORMAT = 1
 LIBRARIES = (
     "posterity",
@@ -177,11 +180,12 @@ class RunFolder:
                 run.manifest["notices"].append(before)
             run._held = (folder / MANIFEST).read_text(encoding="utf-8")
             run.manifest["resumed"].append(_now())
+            run.manifest.pop("sha256", None)  # of files that are written anew
             run.manifest["configuration"] = _plain(configuration)
             run.manifest.update(status="running", error=None, versions=versions(), device=device)
             run.flush()
             return run
-        if folder.exists() and any(entry.name not in (".gitignore", LOCK, OWNER) for entry in folder.iterdir()):
+        if folder.exists() and any(entry.name not in (".gitignore", LOCK, OWNER, SEAL) for entry in folder.iterdir()):
             raise RunFolderError(
                 f"{folder} holds files but no {MANIFEST}, so it is not the folder of a run; "
                 "name an empty or a new folder."
@@ -272,7 +276,17 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} (a run with status {self.manifest['status']}) has no checksums; run it to its end first."
             )
-        return verify_files(self.path, recorded)
+        found = verify_files(self.path, recorded)
+        return found if self.intact() else replace(found, changed=(MANIFEST, *found.changed))
+
+    def intact(self) -> bool:
+        """Whether the manifest is as the run wrote it; yes where nothing says otherwise."""
+        try:
+            return (self.path / SEAL).read_text(encoding="ascii").strip() == sha256_of(self.path / MANIFEST)
+        except FileNotFoundError:
+            return True
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def file(self, name: str) -> Path:
         """Path of a file in the folder; its parent folders exist afterwards."""
@@ -350,6 +364,7 @@ class RunFolder:
             raise RunInterrupted("interrupted") from error
         except BaseException as error:
             if isinstance(error, refused) and self._held is not None:
+                (self.path / SEAL).unlink(missing_ok=True)
                 atomic_write_text(self.path / MANIFEST, self._held)
                 raise
             with suppress(OSError):  # a full disk must not hide the error that ended the run
@@ -390,7 +405,11 @@ class RunFolder:
         """Write the manifest now."""
         self.manifest["updated"] = _now()
         self.manifest["peak_memory_gib"] = round(max(self.manifest["peak_memory_gib"], peak_memory_gib()), 3)
+        # first away, then anew: a kill between leaves a manifest without a seal, never one with the seal of another
+        (self.path / SEAL).unlink(missing_ok=True)
         atomic_write_json(self.path / MANIFEST, self.manifest)
+        if self.manifest["status"] == "complete" and "sha256" in self.manifest:
+            atomic_write_text(self.path / SEAL, sha256_of(self.path / MANIFEST) + "\n")
         self._written = time.monotonic()
 
 

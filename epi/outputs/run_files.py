@@ -116,6 +116,11 @@ class RunFiles:
             for p in space.parameters:
                 if p.name in self.groups[group]:
                     _refuse_draws(file, group, p, self.groups[group][p.name].values)
+        if not RunFolder.open(self.folder).intact():
+            raise StudyError(
+                f"{self.folder / 'manifest.json'} was changed after the run wrote it; restore it, or remove {self.folder / '.manifest.sha256'} "
+                "if the change is meant."
+            )
         return self
 
     def _check_settings(self) -> None:
