@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from epi.study import (
 from epi.study.families import BetaBinomial
 
 __all__ = ["EpidemicData", "load_data", "read_places"]
+
+LARGEST_HOUSEHOLD = 10_000
+"""People of one household; homes and barracks are households too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +180,13 @@ def _households(folder: Path, study: Study) -> tuple[NDArray[np.int64], NDArray[
     counted = regions if by_region else ("households",)
     table = tables.whole_numbers(tables.read_table(folder, name, (*bands, *counted)), name, (*bands, *counted))
     types = table[list(bands)].to_numpy(np.int64)
+    large = types.sum(1) > LARGEST_HOUSEHOLD
+    if large.any():
+        line = int(np.flatnonzero(large)[0])
+        raise DataError(
+            f"{name}, line {line + 2}: found a household of {int(types.sum(1)[line]):,} people, expected at most {LARGEST_HOUSEHOLD:,}; "
+            "correct it."
+        )
     empty, twice = types.sum(1) == 0, table.duplicated(list(bands)).to_numpy()
     if empty.any() or twice.any():
         line = int(np.flatnonzero(empty | twice)[0]) + 2
@@ -243,6 +254,13 @@ def _campaign(folder: Path, study: Study, part: Campaign) -> pd.DataFrame:
     if wide.isna().any(axis=None) or (wide.diff().iloc[1:] < 0).any(axis=None):
         raise DataError(
             f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows."
+        )
+    week, counted_on = timedelta(days=7), study.need(Vaccination, "The campaign").counted_on
+    first, last = wide.index[0].date(), wide.index[-1].date()
+    if first > counted_on + week or last < part.known_until - week:
+        raise DataError(
+            f"{name}: found the days {first} to {last}, expected the register from {counted_on} to {part.known_until}; add rows, or correct "
+            "the years."
         )
     return wide.astype(np.int64)
 

@@ -54,6 +54,9 @@ def _finish(process: subprocess.Popen[str], seconds: float = LONGEST) -> tuple[i
         process.kill()
         process.communicate()
         return None
+    except BaseException:  # the trials themselves are ended
+        process.kill()
+        raise
     return process.returncode, said
 
 

@@ -27,13 +27,8 @@ COUNTS = {
     "work.csv": ("employees",),
 }  # fmt: skip
 """Columns of counts by table."""
-NAMES = {
-    "cases_county.csv": "county",
-    "admissions_age.csv": "age_band",
-    "population.csv": "county",
-    "schools.csv": "county",
-    "work.csv": "county",
-}
+NAMES = dict.fromkeys(COUNTS, "county") | {"admissions_age.csv": "age_band"}
+"""Columns of names by table; that of households has none."""
 WEEKLY = ("cases_county.csv", "admissions_age.csv")
 
 
@@ -156,6 +151,7 @@ MUTATIONS = (
     Mutation("school for nobody", _only(("schools.csv",), lambda rows, rng, _: _at(rows, rng, "size", "0"))),
     Mutation("a school of a million", _only(("schools.csv",), lambda rows, rng, _: _at(rows, rng, "size", "1000000"))),
     Mutation("ages turned round", _only(("schools.csv",), lambda rows, rng, _: _at(rows, rng, "age_min", "90"))),
+    Mutation("a household of a million", _only(("households.csv",), lambda rows, rng, _: _at(rows, rng, "20-59", "1000000"))),
     Mutation("nobody in an age", _only(("population.csv",), _cell("0"))),
     Mutation("a misspelt name", _name(lambda name: name[:-1] + "x")),
     Mutation("a name in capitals", _name(lambda name: name.upper() + "_")),

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from epi.data import compare, load_data
@@ -52,6 +53,10 @@ CHANGES = {
     ),
     "pupils over people": (cell("schools.csv", 2, "size", "9000"), "expected at most the 11,000 people"),
     "employees over people": (cell("work.csv", 2, "employees", "11001"), "expected at most the 11,000 people"),
+    "household of a million": (
+        cell("households.csv", 5, "0-19", "1000000"),
+        "households.csv, line 5: found a household of",
+    ),
     "school of ages 150": (cell("schools.csv", 2, "age_max", "150"), "from 0 to 120"),
     "header twice": (repeated_header("cases_county.csv", "cases"), "has the column 'cases' more than once"),
     "population header twice": (repeated_header("population.csv", "0-19"), "has the column '0-19' more than once"),
@@ -79,3 +84,13 @@ def test_doses_over_people_are_refused():
     compare.venues(nz, data.schools, data.work, data.campaign_doses, data.population)
     with pytest.raises(DataError, match=r"third_doses.csv has .* doses for '.*', expected at most 1.2 times the"):
         compare.venues(nz, None, None, data.campaign_doses * 10, data.population)
+
+
+@pytest.mark.parametrize("years", [-1, 1])
+def test_doses_of_another_year_are_refused(tmp_path, years):
+    folder = shutil.copytree(nz.data, tmp_path / "data")
+    table = pd.read_csv(folder / "third_doses.csv")
+    day = pd.to_datetime(table["date"]) + pd.DateOffset(years=years)
+    table.assign(date=day.dt.strftime("%Y-%m-%d")).to_csv(folder / "third_doses.csv", index=False)
+    with pytest.raises(DataError, match="expected the register from 2022-02-08 to 2022-03-08"):
+        load_data(nz, folder)

@@ -13,7 +13,7 @@ from experiments.fault_trials.folders import DAMAGES
 @pytest.mark.parametrize("mutation", tables.MUTATIONS, ids=lambda m: m.name)
 def test_mutants_of_tables(tmp_path, mutation):
     tried = 0
-    for table in ("cases_county.csv", "schools.csv"):
+    for table in ("cases_county.csv", "schools.csv", "households.csv"):
         (tmp_path / table).mkdir()
         found = tables.judge(mutation, table, 3, tmp_path / table)
         if found is not None:
