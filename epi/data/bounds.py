@@ -11,7 +11,7 @@ import numpy as np
 
 from epi.errors import DataError
 
-__all__ = ["LARGEST_COUNT", "Bound", "bound_of", "check_header"]
+__all__ = ["LARGEST_COUNT", "Bound", "bound_of", "check_header", "header_of", "outside"]
 
 LARGEST_COUNT = 1e12
 """No table counts more people or events than this; float64 holds every whole number up to 9e15."""
@@ -45,16 +45,23 @@ def bound_of(column: str, low: float = 0.0, high: float = LARGEST_COUNT) -> Boun
     return BOUNDS.get(column, Bound(low, high))
 
 
+def header_of(path: Path) -> list[str]:
+    """Names of the columns of a table, read without its rows."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader([file.readline()]), [])
+
+
 def check_header(path: Path) -> None:
-    """Refuse a header that names a column twice or has thousands of columns.
+    """Refuse a header that names a column twice, has thousands of columns or is no text.
 
     Raises:
         DataError: it does.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader([file.readline()]), [])
+    header = header_of(path)
     if len(header) > MOST_COLUMNS:
         raise DataError(f"{path.name} has {len(header):,} columns, expected at most {MOST_COLUMNS:,}; check the file.")
+    if any("\0" in name for name in header):
+        raise DataError(f"{path.name} begins with bytes that are no text; write it as comma-separated UTF-8.")
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise DataError(f"{path.name} has the column {twice[0]!r} more than once, expected once; remove or rename one.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epi.data.bounds import LARGEST_AMOUNT, LARGEST_COUNT, check_header, outside
+from epi.data.bounds import LARGEST_AMOUNT, LARGEST_COUNT, check_header, header_of, outside
 from epi.errors import DataError
 
 __all__ = ["by_week", "fractions", "has_column", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
@@ -51,8 +51,8 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
 def has_column(folder: Path, name: str, column: str) -> bool:
     """Whether a table has a column; no where it cannot be read, which `read_table` says."""
     try:
-        return column in pd.read_csv(folder / name, nrows=0).columns
-    except (OSError, ValueError):
+        return column in header_of(folder / name)
+    except (OSError, ValueError, csv.Error):
         return False
 
 
