@@ -35,6 +35,11 @@ VALUE, SLOPE, SLOPE_FIXED = 10.5e-9, 1.3e-9, 0.77e-6
 """Core-seconds of a simulation by agent and day; of its derivatives by agent, day and parameter; by group, day and parameter."""
 GPU_VALUE, GPU_SLOPE = 0.012e-9, 27e-9
 """Seconds of the same on a GPU: by agent and day; of derivatives by group, day and parameter."""
+CONTROL_GROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Files of a limit of memory, of what is used, and of the cached files among it, which the kernel gives back."""
 CERTAIN = 0.65
 """Share of the foretold memory that measured runs took at least."""
 CHAINS, LEARNING, REST = 0.35, 0.10, 25.0
@@ -131,14 +136,12 @@ def available_gib(device: str = "cpu") -> tuple[float | None, float | None]:
         return None, gpu
     rows = dict(line.split(":", 1) for line in file.read_text(encoding="ascii").splitlines() if ":" in line)
     least = float(rows["MemAvailable"].split()[0]) / 2**20 if "MemAvailable" in rows else None
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    for place, limit, used, cache in CONTROL_GROUPS:
         try:
-            texts = [(Path("/sys/fs/cgroup") / name).read_text(encoding="ascii").strip() for name in (limit, used)]
-            left = (int(texts[0]) - int(texts[1])) / GIB
-        except (OSError, ValueError):  # no control group, or no limit
+            texts = [(place / name).read_text(encoding="ascii") for name in (limit, used, "memory.stat")]
+            given_back = dict(line.split() for line in texts[2].splitlines())[cache]
+            left = (int(texts[0]) - int(texts[1]) + int(given_back)) / GIB
+        except (OSError, ValueError, KeyError):  # no control group, or no limit
             continue
         least = left if least is None else min(least, left)
     return least, gpu

@@ -7,6 +7,7 @@ from click import unstyle
 
 from epi import calibration
 from epi.errors import TooLarge
+from epi.inference import foretell as foretell_module
 from epi.inference.foretell import Foretold, available_gib, foretell, refuse_too_large
 from epi.inference.settings import make_config
 from tests.conftest import NEW_STUDY, ROOT
@@ -62,6 +63,22 @@ def test_what_cannot_fit_is_refused():
     ram, gpu = available_gib()
     assert ram is None or 0 < ram < 1e5
     assert gpu is None
+
+
+def test_the_limit_of_a_control_group_counts_without_cached_files(tmp_path, monkeypatch):
+    for name, text in (
+        ("memory.max", "3221225472\n"),
+        ("memory.current", "2147483648\n"),
+        ("memory.stat", "anon 1\ninactive_file 1073741824\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    group = (tmp_path, "memory.max", "memory.current", "inactive_file")
+    monkeypatch.setattr(foretell_module, "CONTROL_GROUPS", (group,))
+    found = available_gib()[0]
+    assert found is None or found <= 2.0
+    (tmp_path / "memory.max").write_text("max\n")
+    without = available_gib()[0]
+    assert without is None or found is None or without >= found
 
 
 def test_the_command_says_it_and_makes_nothing(new_study, tmp_path, monkeypatch):
