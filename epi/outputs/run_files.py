@@ -90,8 +90,11 @@ class RunFiles:
                 f"{self.folder} (a run with status {status}) lacks {', '.join(missing)}; run the study to its end before drawing."
             )
 
-    def finished(self) -> RunFiles:
+    def finished(self, needed: tuple[str, ...] = GROUPS) -> RunFiles:
         """Check that the run ended and that its posterior can be used, before anything is made of it; returns itself.
+
+        Args:
+            needed: groups of `posterior.nc` that must be there.
 
         Raises:
             RunFolderError: the folder holds no run, or its manifest is damaged.
@@ -108,13 +111,13 @@ class RunFiles:
             )
         self._check_settings()
         file = self.folder / "posterior.nc"
-        missing = [name for name in GROUPS if name not in self.groups]
+        missing = [name for name in needed if name not in self.groups]
         if missing:
             raise StudyError(f"{file} lacks the group {missing[0]}, which a finished run has; calibrate again.")
         space = parameter_space(self.study)
         for group in ("posterior", FORECAST_DRAWS):
             for p in space.parameters:
-                if p.name in self.groups[group]:
+                if p.name in self.groups.get(group, ()):
                     _refuse_draws(file, group, p, self.groups[group][p.name].values)
         if not RunFolder.open(self.folder).intact():
             raise StudyError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def plain(source: Path, command: str, place: Path) -> str:
     """What a command prints of a run without a fault."""
     folder = Path(shutil.copytree(source, place / "run"))
     main, arguments = COMMANDS[command](folder)
-    return run(main, *arguments).out
+    return run(main, *arguments).out.replace(str(place), "")
 
 
 def judge(source: Path, command: str, wanted: str, seed: int, place: Path) -> tuple[str, Outcome]:
@@ -84,7 +85,9 @@ def judge(source: Path, command: str, wanted: str, seed: int, place: Path) -> tu
     else:
         chosen.write_bytes(content)
     main, arguments = COMMANDS[command](folder)
-    return f"{chosen.relative_to(folder)}, {way}", refusal(run(main, *arguments), wanted)
+    ended = run(main, *arguments)
+    outcome = refusal(replace(ended, out=ended.out.replace(str(place), "")), wanted)
+    return f"{chosen.relative_to(folder)}, {way}", outcome
 
 
 def judge_named(source: Path, command: str, name: str, seed: int, place: Path) -> Outcome:
