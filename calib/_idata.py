@@ -239,7 +239,7 @@ def load_inference_data(path: str | os.PathLike[str]) -> Tree:
         with h5netcdf.File(file, "r") as root:
             names = [name for name in root.groups if name in GROUPS]
         datasets = {name: xr.load_dataset(file, group=name, engine="h5netcdf") for name in names}
-    except OSError as error:
+    except Exception as error:  # damaged bytes end in an error of any kind inside the library
         raise ValueError(
             f"{file} cannot be read as netCDF-4 ({error}); it is damaged or another kind of file: write it anew."
         ) from error

@@ -76,7 +76,7 @@ def load_jacobian(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FileNotFoundError(f"There is no file {file}; run the study that writes it first.")
     try:
         dataset = xr.load_dataset(file, engine="h5netcdf")
-    except OSError as error:
+    except Exception as error:  # damaged bytes end in an error of any kind inside the library
         raise ValueError(f"{file} cannot be read as netCDF-4 ({error}); it is damaged: write it anew.") from error
     missing = {"jacobian", "expected", "z", "parameter"} - set(dataset.variables)
     if missing:

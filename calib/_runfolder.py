@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Any
 
 from calib._atomic import atomic_write_json, atomic_write_text
 from calib._runlock import LOCK, OWNER, FolderInUse, RunLock
-from calib._verify import Verification, checksums, verify_files
+from calib._verify import Verification, checksums, sha256_of, verify_files
 
 MANIFEST = "manifest.json"
+SEAL = ".manifest.sha256"
+"""Beside the manifest of a complete run: its own checksum."""
 FORMAT = 1
 LIBRARIES = (
     "posterity",
@@ -39,6 +42,13 @@ LIBRARIES = (
     "scoringrules",
     "matplotlib",
 )
+
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "study": str, "seed": int, "configuration": dict, "status": str, "timings": dict, "simulations": dict, "notices": list,
+    "resumed": list, "skipped": dict, "parameters": list, "versions": dict, "peak_memory_gib": (int, float),
+}  # fmt: skip
+"""Types of entries of a manifest, where they are there."""
 
 
 class RunFolderError(ValueError):
@@ -170,11 +180,12 @@ class RunFolder:
                 run.manifest["notices"].append(before)
             run._held = (folder / MANIFEST).read_text(encoding="utf-8")
             run.manifest["resumed"].append(_now())
+            run.manifest.pop("sha256", None)  # of files that are written anew
             run.manifest["configuration"] = _plain(configuration)
             run.manifest.update(status="running", error=None, versions=versions(), device=device)
             run.flush()
             return run
-        if folder.exists() and any(entry.name not in (".gitignore", LOCK, OWNER) for entry in folder.iterdir()):
+        if folder.exists() and any(entry.name not in (".gitignore", LOCK, OWNER, SEAL) for entry in folder.iterdir()):
             raise RunFolderError(
                 f"{folder} holds files but no {MANIFEST}, so it is not the folder of a run; "
                 "name an empty or a new folder."
@@ -221,14 +232,22 @@ class RunFolder:
             raise RunFolderError(f"{folder} holds no {MANIFEST}, so no run; name the folder of a run.")
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(manifest, dict):
+                raise TypeError(f"it holds a {type(manifest).__name__}, where an object was expected")
             missing = {"format", "study", "seed", "configuration", "status", "timings", "simulations"} - set(manifest)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError, OSError) as error:
             raise RunFolderError(
                 f"{file} is damaged ({error}); restore it, or start the run anew in another folder."
             ) from error
         if missing or manifest["format"] != FORMAT:
             found = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {manifest['format']}"
             raise RunFolderError(f"{file} {found}, where a manifest of format {FORMAT} was expected; start anew.")
+        wrong = [key for key, kind in TYPES.items() if key in manifest and not isinstance(manifest[key], kind)]
+        if wrong or not all(isinstance(entry, dict) and "name" in entry for entry in manifest.get("parameters", [])):
+            key = wrong[0] if wrong else "parameters"
+            raise RunFolderError(
+                f"{file}: entry {key!r} is a {type(manifest[key]).__name__} of another kind than a run writes; restore the file, or start anew."
+            )
         return cls(folder, manifest)
 
     def _take(self) -> str | None:
@@ -257,7 +276,17 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} (a run with status {self.manifest['status']}) has no checksums; run it to its end first."
             )
-        return verify_files(self.path, recorded)
+        found = verify_files(self.path, recorded)
+        return found if self.intact() else replace(found, changed=(MANIFEST, *found.changed))
+
+    def intact(self) -> bool:
+        """Whether the manifest is as the run wrote it; yes where nothing says otherwise."""
+        try:
+            return (self.path / SEAL).read_text(encoding="ascii").strip() == sha256_of(self.path / MANIFEST)
+        except FileNotFoundError:
+            return True
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def file(self, name: str) -> Path:
         """Path of a file in the folder; its parent folders exist afterwards."""
@@ -313,7 +342,7 @@ class RunFolder:
     def running(self, refused: tuple[type[BaseException], ...] = ()) -> Iterator[RunFolder]:
         """Status `complete` after the block, `interrupted` after SIGINT or SIGTERM, `failed` with the error's text if it raises.
 
-        The folder's lock is let go at the end.
+        A run that was sealed in the block stays complete whatever comes after. The folder's lock is let go at the end.
 
         Args:
             refused: errors that say that the run cannot be resumed (a damaged checkpoint, one of another run): a run that was
@@ -325,21 +354,50 @@ class RunFolder:
         try:
             with _signals():
                 yield self
-            self.manifest["sha256"] = checksums(self.path)
-            self.update(status="complete", error=None)
+            self.seal()
         except KeyboardInterrupt as error:
             with suppress(OSError):
-                self.update(status="interrupted", error=str(error) or "interrupted")
+                if self.manifest["status"] != "complete":
+                    self.update(status="interrupted", error=str(error) or "interrupted")
             if isinstance(error, RunInterrupted):
                 raise
             raise RunInterrupted("interrupted") from error
         except BaseException as error:
             if isinstance(error, refused) and self._held is not None:
+                (self.path / SEAL).unlink(missing_ok=True)
                 atomic_write_text(self.path / MANIFEST, self._held)
                 raise
             with suppress(OSError):  # a full disk must not hide the error that ended the run
-                self.update(status="failed", error=f"{type(error).__name__}: {error}")
+                if self.manifest["status"] != "complete":
+                    self.update(status="failed", error=f"{type(error).__name__}: {error}")
             raise
+        finally:
+            self._lock.release()
+
+    def seal(self) -> None:
+        """Say that the run is complete, and record the checksums of its files as they are now."""
+        self.manifest["sha256"] = checksums(self.path)
+        self.update(status="complete", error=None)
+
+    @contextmanager
+    def redrawing(self, *parts: str) -> Iterator[None]:
+        """Hold the folder of a finished run while the block writes some of its files anew; their checksums are recorded after it.
+
+        Args:
+            *parts: names of files and folders in the run's folder; all other files keep the checksums they had.
+
+        Raises:
+            RunFolderError: another process is writing to the folder.
+        """
+        self._take()
+        try:
+            try:
+                yield
+            finally:  # also of those files that were written before an error
+                recorded = self.manifest.get("sha256")
+                if isinstance(recorded, dict):
+                    new = {n: h for n, h in checksums(self.path).items() if n.split("/")[0] in parts}
+                    self.update(sha256=recorded | new)
         finally:
             self._lock.release()
 
@@ -347,7 +405,11 @@ class RunFolder:
         """Write the manifest now."""
         self.manifest["updated"] = _now()
         self.manifest["peak_memory_gib"] = round(max(self.manifest["peak_memory_gib"], peak_memory_gib()), 3)
+        # first away, then anew: a kill between leaves a manifest without a seal, never one with the seal of another
+        (self.path / SEAL).unlink(missing_ok=True)
         atomic_write_json(self.path / MANIFEST, self.manifest)
+        if self.manifest["status"] == "complete" and "sha256" in self.manifest:
+            atomic_write_text(self.path / SEAL, sha256_of(self.path / MANIFEST) + "\n")
         self._written = time.monotonic()
 
 

@@ -35,7 +35,7 @@ def checksums(folder: Path) -> dict[str, str]:
     files = sorted(
         p for p in folder.rglob("*") if p.is_file() and not any(q.startswith(".") for q in p.relative_to(folder).parts)
     )
-    return {p.relative_to(folder).as_posix(): _sha256(p) for p in files if p.name not in SKIPPED}
+    return {p.relative_to(folder).as_posix(): sha256_of(p) for p in files if p.name not in SKIPPED}
 
 
 def verify_files(folder: Path, recorded: Mapping[str, str]) -> Verification:
@@ -54,7 +54,8 @@ def verify_files(folder: Path, recorded: Mapping[str, str]) -> Verification:
     )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

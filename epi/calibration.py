@@ -15,10 +15,10 @@ from calib import CheckpointError, RunFolder, RunFolderError, Team
 from calib.multifidelity import allowed_threads
 from epi.data import EpidemicData
 from epi.inference import distribute, setup
+from epi.inference.foretell import available_gib, cores_here, foretell, refuse_too_large
 from epi.inference.settings import FREE, Config, make_config
 from epi.outputs import write
-from epi.reporting.plots import draw_all
-from epi.reporting.report import write_report
+from epi.reporting.draw import draw_run
 from epi.study import load_study
 
 
@@ -29,6 +29,7 @@ def calibrate_study(
     smoke: bool = False,
     device: str = "auto",
     resume: bool = False,
+    dry_run: bool = False,
     settings: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Path | None:
@@ -40,15 +41,18 @@ def calibrate_study(
         smoke: touch everything and fit nothing well.
         device: "auto", "cpu" or "cuda".
         resume: resume the run that the folder holds.
+        dry_run: read the tables, say what the run would take, and stop.
         settings: other settings of `Config` by name; None for a default.
         console: for progress; a new one on standard error if None.
 
     Returns:
-        The folder; None on a rank of torchrun that only simulates.
+        The folder; None of a dry run, and on a rank of torchrun that only simulates.
 
     Raises:
         StudyError: the study or its tables cannot be used, or a setting is out of range.
+        TooLarge: the memory of this machine cannot hold the run.
         RunFolderError: the folder holds something else.
+        PlotsFailed: the run is complete, and its plots could not be drawn.
         CheckpointError, FitError, WriteError, RunInterrupted: the run could not be resumed, failed, or was ended by a signal.
     """
     console = console or Console(stderr=True)
@@ -59,6 +63,15 @@ def calibrate_study(
     torch.set_default_dtype(torch.float64)
     # before the folder is made: a run with tables that must be corrected leaves nothing behind
     data = setup.read_data(config)
+    if os.environ.get("RANK", "0") == "0":
+        expected = foretell(config, declared, int(data.population.sum()), cores_here())
+        if dry_run:
+            console.print(expected.sentence(cores_here()), highlight=False, soft_wrap=True)
+        doubt = refuse_too_large(expected, available_gib(config.device))
+        if doubt:
+            console.print(doubt, style="yellow", highlight=False, soft_wrap=True)
+    if dry_run:
+        return None
     team = Team.join(config.device)
     try:
         if team is not None:
@@ -117,13 +130,13 @@ def _run(
         centre = result.flow.sample(256, torch.Generator().manual_seed(config.seed)).mean(0)
     setup.simulator_noise(study, centre, run)
     scores = write.conclude(study, result, inference, prior, run, console)
-    if not config.scores_only:
-        run.update(status="drawing")
-        with run.phase("figures"):
-            draw_all(run.path)
-            write_report(run.path)
+    run.seal()  # the results stand, whatever becomes of their plots
     declared = load_study(config.study)
     _say(config, run, scores, declared.observed[0].name, declared.observed[0].title, console)
+    if not config.scores_only:
+        with run.phase("figures"):
+            page = draw_run(run.path)
+        console.print(f"report in {page}", highlight=False, soft_wrap=True)
 
 
 def _say(config: Config, run: RunFolder, scores: dict[str, Any], name: str, title: str, console: Console) -> None:
@@ -140,5 +153,5 @@ def _say(config: Config, run: RunFolder, scores: dict[str, Any], name: str, titl
     after = sum(n for purpose, n in run.manifest["simulations"].items() if purpose.startswith("forecast"))
     console.print(
         f"simulations after the fit: {after} for the forecast, {run.manifest['sensitivity_simulations']} for the "
-        f"sensitivity ranking; report in {run.path / 'report.html'}", highlight=False,
+        "sensitivity ranking", highlight=False,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError", "NotKept", "StudyError"]
+__all__ = ["DataError", "NotKept", "PlotsFailed", "StudyError", "TooLarge"]
 
 
 class StudyError(ValueError):
@@ -15,3 +15,19 @@ class NotKept(StudyError):
 
 class DataError(StudyError):
     """A table that is missing, damaged or inconsistent with the others."""
+
+
+class PlotsFailed(StudyError):
+    """A run is complete, but its plots could not be drawn; they can be drawn later.
+
+    Attributes:
+        names: of the plots.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
+
+
+class TooLarge(StudyError):
+    """A run that the memory of this machine cannot hold."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -12,8 +15,8 @@ import typer
 from posterity._packages import claim_packages
 from posterity.commands.former_options import options_of_now
 
-BROKEN = 4
-"""Exit code of an installation in which another project has overwritten a package of ours."""
+INTERRUPTED, BROKEN = 3, 4
+"""Exit codes: ended by a signal; an installation in which another project has overwritten a package of ours."""
 
 COMMANDS = {
     "studies": "List the studies that come with posterity.",
@@ -76,16 +79,40 @@ def _main(
 ) -> None:
     """Calibration and sensitivity analysis for agent-based models.
 
-    Exit codes: 0 done, 1 a check failed (--strict), 2 wrong use or data, 3 interrupted and resumable, 4 broken installation.
+    Exit codes: 0 done, 1 a check failed (--strict) or a plot, 2 wrong use or data, 3 interrupted and resumable, 4 broken installation.
     """
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end with a sentence and exit code 3 from the first import on; a run that works has its own handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        del frame
+        print(
+            f"Ended by {signal.Signals(number).name}. Run the same command once more, with --resume if its folder holds a run.",
+            file=sys.stderr,
+        )
+        raise SystemExit(INTERRUPTED)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    given = options_of_now(sys.argv[1:] if arguments is None else arguments)
-    try:
-        app = build(given)
-    except ImportError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(BROKEN) from None
-    app(args=given)
+    with _signals():
+        given = options_of_now(sys.argv[1:] if arguments is None else arguments)
+        try:
+            app = build(given)
+        except ImportError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(BROKEN) from None
+        app(args=given)

@@ -13,6 +13,8 @@ from sim.population import Population
 __all__ = ["COMMUNITY", "HOUSEHOLD", "PERIOD", "VENUES", "Rates"]
 
 LONGEST = 32_000
+LARGEST = 1e8
+"""Largest rate, and largest product of rates that make a hazard, per day: gradients of larger ones drown in the rounding of sums."""
 HOUSEHOLD = 0
 """Row of `Rates.transmission` for households."""
 COMMUNITY = 1
@@ -136,11 +138,42 @@ class Rates:
         """Apply a function to each tensor."""
         return Rates(*(function(x) for x in self.tensors()))
 
+    def hazards(self) -> dict[str, Tensor]:
+        """`{names: [P]}` largest products of rates that make a hazard of one infectious agent, or from outside (per day)."""
+
+        def top(x: Tensor) -> Tensor:
+            return x.detach().flatten(1).amax(1) if x.numel() else x.new_ones(len(x))
+
+        reinfected = top(self.reinfection).clamp_min(1.0)
+        sigma = top(self.susceptibility) * (top(self.waning) if self.waning.numel() else 1.0) * reinfected
+        from_agents = top(self.infectiousness) * sigma * top(self.transmission) * top(self.mixing).clamp_min(1.0)
+        return {
+            "infectiousness, susceptibility, transmission and mixing": from_agents,
+            "susceptibility and importation": sigma * top(self.importation),
+        }
+
+    def in_range(self) -> Tensor:
+        """`[P]` bool: particles whose rates and hazards are finite, not negative and at most `LARGEST`.
+
+        Examples:
+            >>> one = torch.ones(2, 1, 1)
+            >>> rates = Rates(one, one[:, 0], one.expand(2, 2, 1), one, one, one[:, 0, 0], one[:, 0, 0])
+            >>> replace(rates, importation=torch.tensor([1.0, 1e10])[:, None, None]).in_range().tolist()
+            [True, False]
+        """
+        good = torch.ones(self.particles, dtype=torch.bool, device=self.mixing.device)
+        for x in self.tensors():
+            good &= (torch.isfinite(x) & (x >= 0) & (x <= LARGEST)).reshape(len(good), -1).all(1)
+        for hazard in self.hazards().values():
+            good &= hazard <= LARGEST
+        return good
+
     def check(self, population: Population) -> None:
-        """Compare shapes with a population and refuse rates that are negative or not finite.
+        """Compare shapes with a population and refuse rates that are negative, not finite or absurdly large.
 
         Raises:
-            ValueError: a shape does not fit, or a rate is negative, not finite, or a share outside 0..1.
+            ValueError: a shape does not fit, a rate is negative, not finite, above `LARGEST` or a share outside 0..1, or rates multiply to a
+                hazard above `LARGEST`.
         """
         p, days, groups = self.particles, self.days, population.groups
         wanted = {
@@ -175,16 +208,22 @@ class Rates:
                     f"rates.{name} is {tensor.dtype} on {tensor.device}; every rate must be floating point and on one device, "
                     f"here {device}."
                 )
-            bad = ~(torch.isfinite(tensor) & (tensor >= 0))
+            bad = ~(torch.isfinite(tensor) & (tensor >= 0) & (tensor <= LARGEST))
             if bad.any():
                 where = tuple(int(i) for i in bad.nonzero()[0])
                 raise ValueError(
-                    f"rates.{name}{list(where)} is {float(tensor.detach()[where]):g}; rates must be finite and not negative."
+                    f"rates.{name}{list(where)} is {float(tensor.detach()[where]):g}; rates must be finite, not negative and at most "
+                    f"{LARGEST:g} per day: check its unit."
                 )
         if min(p, days, self.infectious_days) < 1:
             raise ValueError(
                 f"rates cover {p} particles, {days} days and {self.infectious_days} infectious days; give at least one of each."
             )
+        for names, hazard in self.hazards().items():
+            if bool((hazard > LARGEST).any()):
+                raise ValueError(
+                    f"rates.{names} multiply to a hazard of {float(hazard.max()):g} per day, expected at most {LARGEST:g}: check their units."
+                )
         if bool((self.forgetting > 1).any()):
             raise ValueError(
                 f"rates.forgetting reaches {float(self.forgetting.max()):g}; it is a share and lies in 0..1."

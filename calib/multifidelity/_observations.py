@@ -126,7 +126,11 @@ class StreamObservations:
         scale = self.scales(z.index_select(-1, self.at))
         over = torch.where(self.overdispersed, scale[:, :1].clamp_min(1.0), 1.0)
         over = torch.nn.functional.pad(over, (0, len(self.data) - self.counts))  # none of log-normal observations
-        return mean**2 / (over * mean + scale[:, 1:] ** 2 @ self.by * mean**2)
+        relative = scale[:, 1:] ** 2 @ self.by
+        weight = mean**2 / (over * mean + relative * mean**2)
+        # the square of a mean that an emulator extrapolates leaves the range of numbers before the weight does
+        limit = 1.0 / (over / mean.clamp_min(torch.finfo(mean.dtype).tiny) + relative)
+        return torch.where(torch.isfinite(weight), weight, limit)
 
     def compiled(self, emulator: Emulator, errors: SharedError | None) -> CompiledStreams | None:
         """See `Observations`; there is one for an emulator with a quadratic term."""

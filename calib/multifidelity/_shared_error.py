@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calib._config import FitError
 from calib._flows import Flow
 from calib._layers import Back
 from calib.multifidelity._emulator import Emulator, Link
@@ -68,7 +69,15 @@ def shared_error(emulator: Emulator, weight: Tensor, share: Tensor, count: int) 
 
     Returns:
         The errors.
+
+    Raises:
+        FitError: the emulator has no finite mean where the weight was taken.
     """
+    if not torch.isfinite(weight).all():
+        raise FitError(
+            f"The emulator has no finite mean for {int((~torch.isfinite(weight)).sum())} of {len(weight)} observations at the centre of the "
+            "fit: too few runs lie near it; give more runs or steps, or another seed."
+        )
     rows = emulator.scaled_residual / emulator.runs**0.5
     left, _, _ = torch.linalg.svd(rows * weight.sqrt(), full_matrices=False)
     loading = rows.mT @ left[:, :count]

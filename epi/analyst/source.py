@@ -101,11 +101,9 @@ class Source:
         Raises:
             CannotAnswer: the run kept none.
         """
-        file = self.file("derived.nc")
-        if not file.is_file():
+        if not self.file("derived.nc").is_file():
             raise CannotAnswer("The run kept no derived quantities; calibrate again with this version.")
-        with xr.open_dataset(file, engine="h5netcdf") as data:
-            return data.load()
+        return self.files.derived_draws
 
     def file(self, name: str) -> Path:
         """A file of the run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from epi.data import tables
+from epi.data import compare, tables
 from epi.data.prior_infection import PriorCases, read_prior_cases
 from epi.data.series import read_series
 from epi.errors import DataError
@@ -21,7 +22,6 @@ from epi.study import (
     Importations,
     PriorInfection,
     Schools,
-    Stream,
     Study,
     Vaccination,
     Workplaces,
@@ -29,6 +29,9 @@ from epi.study import (
 from epi.study.families import BetaBinomial
 
 __all__ = ["EpidemicData", "load_data", "read_places"]
+
+LARGEST_HOUSEHOLD = 10_000
+"""People of one household; homes and barracks are households too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +103,20 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         if isinstance(s.family, BetaBinomial):
             column = getattr(s, "tested_column", "tested")
             tested[s.name] = read_series(folder, study, s, column)
-            _compare_tested(s, series[s.name], tested[s.name], column)
-    _compare_totals(study, series)
+            compare.tested(s, series[s.name], tested[s.name], column)
+    compare.totals(study, series)
     population = _population(folder, study)
+    compare.people(study, series, population)
     types, counts = _households(folder, study)
     community = study.need(Community, "The model")
     schools, work, imported = study.part(Schools), study.part(Workplaces), study.part(Importations)
     vaccination, before = study.part(Vaccination), study.part(PriorInfection)
     campaign = None if vaccination is None else vaccination.campaign
     own = {type(part).__name__: part.read(folder, study) for part in study.parts if hasattr(part, "read")}
+    schools_of = None if schools is None else _schools(folder, study, schools)
+    work_of = None if work is None else _work(folder, study, work)
+    doses = None if campaign is None else _campaign(folder, study, campaign)
+    compare.venues(study, schools_of, work_of, doses, population)
     return EpidemicData(
         study=study,
         folder=folder,
@@ -118,46 +126,16 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         ages=_ages(folder, study, population),
         household_types=types,
         household_counts=counts,
-        schools=None if schools is None else _schools(folder, study, schools),
-        work=None if work is None else _work(folder, study, work),
+        schools=schools_of,
+        work=work_of,
         vaccination=_vaccination(folder, study, vaccination, population),
-        campaign_doses=None if campaign is None else _campaign(folder, study, campaign),
+        campaign_doses=doses,
         places=read_places(folder, study) if community.coupling is not None else None,
         contacts=None if community.contacts is None else _contacts(folder, study, community.contacts),
         importations=None if imported is None else _importations(folder, study, imported),
         prior_cases=None if before is None else read_prior_cases(folder, study, before, population),
         own=own,
     )
-
-
-def _compare_tested(stream: Stream, positive: pd.DataFrame, tested: pd.DataFrame, column: str) -> None:
-    """Nobody is positive who was not tested."""
-    bad = (positive > tested).stack()
-    if bad.any():
-        week, place = bad.index[int(np.flatnonzero(bad.to_numpy())[0])]
-        raise DataError(
-            f"{stream.table} has {positive.loc[week, place]:,.0f} {stream.column} of {tested.loc[week, place]:,.0f} {column} for {place!r} "
-            f"in the week ending {week.date()}, expected no more positive than tested; correct the row."
-        )
-
-
-def _compare_totals(study: Study, series: dict[str, pd.DataFrame]) -> None:
-    """Cases by region and by age must tell of one epidemic: totals over the common weeks agree."""
-    cases = [s for s in study.observed if s.kind == "cases"]
-    for other in cases[1:]:
-        first, within = cases[0], getattr(other, "agree_within", 0.05)
-        one, two = series[first.name], series[other.name]
-        common = one.index.intersection(two.index)
-        if not len(common):
-            raise DataError(
-                f"{first.table} and {other.table} have no week in common; both must cover the study's weeks."
-            )
-        a, b = int(one.loc[common].to_numpy().sum()), int(two.loc[common].to_numpy().sum())
-        if abs(a - b) > within * max(a, 1):
-            raise DataError(
-                f"{first.table} counts {a:,} cases in the weeks {common[0].date()} to {common[-1].date()} and {other.table} {b:,}, "
-                f"expected to agree within {within:.0%}; check both for missing or repeated counts."
-            )
 
 
 def _population(folder: Path, study: Study) -> NDArray[np.int64]:
@@ -202,6 +180,13 @@ def _households(folder: Path, study: Study) -> tuple[NDArray[np.int64], NDArray[
     counted = regions if by_region else ("households",)
     table = tables.whole_numbers(tables.read_table(folder, name, (*bands, *counted)), name, (*bands, *counted))
     types = table[list(bands)].to_numpy(np.int64)
+    large = types.sum(1) > LARGEST_HOUSEHOLD
+    if large.any():
+        line = int(np.flatnonzero(large)[0])
+        raise DataError(
+            f"{name}, line {line + 2}: found a household of {int(types.sum(1)[line]):,} people, expected at most {LARGEST_HOUSEHOLD:,}; "
+            "correct it."
+        )
     empty, twice = types.sum(1) == 0, table.duplicated(list(bands)).to_numpy()
     if empty.any() or twice.any():
         line = int(np.flatnonzero(empty | twice)[0]) + 2
@@ -269,6 +254,13 @@ def _campaign(folder: Path, study: Study, part: Campaign) -> pd.DataFrame:
     if wide.isna().any(axis=None) or (wide.diff().iloc[1:] < 0).any(axis=None):
         raise DataError(
             f"{name}: expected every age band on every day, and doses given that never fall; add or correct rows."
+        )
+    week, counted_on = timedelta(days=7), study.need(Vaccination, "The campaign").counted_on
+    first, last = wide.index[0].date(), wide.index[-1].date()
+    if first > counted_on + week or last < part.known_until - week:
+        raise DataError(
+            f"{name}: found the days {first} to {last}, expected the register from {counted_on} to {part.known_until}; add rows, or correct "
+            "the years."
         )
     return wide.astype(np.int64)
 

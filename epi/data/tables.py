@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from epi.data.bounds import LARGEST_AMOUNT, LARGEST_COUNT, check_header, header_of, outside
 from epi.errors import DataError
 
 __all__ = ["by_week", "fractions", "has_column", "known", "numbers", "ordered", "read_table", "weeks", "whole_numbers"]
@@ -30,8 +32,9 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
     if not path.is_file():
         raise DataError(f"{path} was not found; the folder of data must hold {name} with columns {', '.join(columns)}.")
     try:
+        check_header(path)
         table = pd.read_csv(path, dtype=dict.fromkeys(text, "string"), keep_default_na=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable CSV table ({error}); write it as comma-separated UTF-8.") from error
     for column in columns:
         if column not in table.columns:
@@ -48,8 +51,8 @@ def read_table(folder: Path, name: str, columns: Sequence[str], text: Sequence[s
 def has_column(folder: Path, name: str, column: str) -> bool:
     """Whether a table has a column; no where it cannot be read, which `read_table` says."""
     try:
-        return column in pd.read_csv(folder / name, nrows=0).columns
-    except (OSError, ValueError):
+        return column in header_of(folder / name)
+    except (OSError, ValueError, csv.Error):
         return False
 
 
@@ -59,7 +62,16 @@ def _reject(bad: pd.Series, table: pd.DataFrame, name: str, column: str, expecte
         row = int(np.flatnonzero(bad.to_numpy())[0])
         value = table[column].iloc[row]
         found = "nothing" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+        found = found if len(found) <= 80 else f"{found[:40]}... ({len(found):,} characters)"
         raise DataError(f"{name}, line {row + 2}, column {column!r}: found {found}, expected {expected}; correct it.")
+
+
+def _floats(cells: pd.Series) -> pd.Series:
+    """A column as float64; what is no number, or has hundreds of digits, is NaN."""
+    try:
+        return pd.to_numeric(cells, errors="coerce").astype("float64")
+    except OverflowError:  # whole numbers of more than 308 digits
+        return cells.map(lambda cell: float(str(cell)) if len(str(cell)) <= 300 else np.nan).astype("float64")
 
 
 def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float = 0.0) -> pd.DataFrame:
@@ -70,9 +82,11 @@ def numbers(table: pd.DataFrame, name: str, columns: Sequence[str], low: float =
     """
     out = table.copy()
     for column in columns:
-        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        expected = "a number that is not negative" if low == 0.0 else f"a number of at least {low:g}"
-        _reject(~np.isfinite(value) | (value < low), table, name, column, expected)
+        value = _floats(table[column])
+        bad, bounds = outside(value.to_numpy(), column, low, LARGEST_AMOUNT)
+        if low == 0.0:
+            _reject(~np.isfinite(value) | (value < 0), table, name, column, "a number that is not negative")
+        _reject(pd.Series(bad), table, name, column, f"a number {bounds}")
         out[column] = value
     return out
 
@@ -85,9 +99,13 @@ def whole_numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.
     """
     out = table.copy()
     for column in columns:
-        value = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        bad = ~np.isfinite(value) | (value < 0) | (value != np.floor(value))
-        _reject(bad, table, name, column, "a whole number that is not negative")
+        value = _floats(table[column])
+        _reject(
+            ~np.isfinite(value) | (value < 0) | (value != np.floor(value)),
+            table, name, column, "a whole number that is not negative",
+        )  # fmt: skip
+        bad, bounds = outside(value.to_numpy(), column, 0.0, LARGEST_COUNT)
+        _reject(pd.Series(bad), table, name, column, f"a whole number {bounds}")
         out[column] = value.astype("int64")
     return out
 

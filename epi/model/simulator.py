@@ -271,9 +271,7 @@ def _like(good: Tensor, x: Tensor) -> Tensor:
 
 def usable(rates: Rates, hosts: HostTables) -> tuple[Rates, Tensor]:
     """Rates with those of failed particles set to zero, and which particles `[P]` did not fail."""
-    good = hosts.finite.clone()
-    for x in rates.tensors():
-        good &= (torch.isfinite(x) & (x >= 0)).reshape(len(good), -1).all(1)
+    good = hosts.finite & rates.in_range()
     if bool(good.all()):
         return rates, good
     return rates.map(lambda x: torch.where(_like(good, x), x, torch.zeros_like(x))), good

@@ -65,6 +65,7 @@ def rebuild(folder: Path, *, scale: float | None = None, device: str = "cpu", la
         raise StudyError(
             f"{folder} holds a run of {manifest['study']!r}, and a run of {study.name!r} was expected; name its folder."
         )
+    files.finished((FORECAST_DRAWS,))
     changes = {"device": device, **({} if scale is None else {"scale": scale})}
     try:
         config = Config(**{**manifest["configuration"], **changes})

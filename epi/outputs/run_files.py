@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,12 @@ import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from calib import RunFolder
+from calib import Parameter, ParameterSpace, RunFolder
 from calib.storage import FORECAST_DRAWS, datasets_of, load_inference_data, load_jacobian
 from epi.errors import NotKept, StudyError
+from epi.inference.settings import Config
 from epi.model import parameter_space
 from epi.outputs.former_names import dataset_of_now, existing, manifest_of_now, table_of_now
 from epi.study import Cases, Study, load_study
@@ -34,6 +37,33 @@ FILES = (
     "forecast.csv",
 )
 """What a run leaves beside its manifest."""
+FINISHED = ("complete", "drawing")
+"""Statuses of runs whose posterior is whole."""
+GROUPS = ("posterior", FORECAST_DRAWS, "posterior_predictive", "observed_data", "constant_data")
+"""Groups of `posterior.nc` that commands read."""
+
+
+def _refuse_draws(file: Path, group: str, parameter: Parameter, values: NDArray[Any]) -> None:
+    """Raise where draws are no numbers, not finite, or outside the range of their parameter."""
+    if values.dtype.kind not in "fiu":
+        raise StudyError(f"{file}: draws of {parameter.name} in {group} are no numbers; calibrate again.")
+    draws = torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float64)
+    bad = ~torch.isfinite(draws)
+    if not bad.any():
+        try:
+            bad = ~ParameterSpace((parameter,)).inside({parameter.name: draws})
+        except (ValueError, RuntimeError) as error:
+            raise StudyError(
+                f"{file} holds {parameter.name} in {group} in the shape {tuple(draws.shape)}, and this version of the model has "
+                f"{parameter.shape}; calibrate again with this version."
+            ) from error
+    if bad.any():
+        shown = draws[bad].flatten()
+        worst = shown[~torch.isfinite(shown)] if bool((~torch.isfinite(shown)).any()) else shown.sort().values
+        raise StudyError(
+            f"{file}: {int(bad.sum())} of {bad.numel()} draws of {parameter.name} in {group} cannot be used, such as "
+            f"{float(worst[0]):g}, expected finite values in the range of its prior; calibrate again."
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +90,70 @@ class RunFiles:
                 f"{self.folder} (a run with status {status}) lacks {', '.join(missing)}; run the study to its end before drawing."
             )
 
+    def finished(self, needed: tuple[str, ...] = GROUPS) -> RunFiles:
+        """Check that the run ended and that its posterior can be used, before anything is made of it; returns itself.
+
+        Args:
+            needed: groups of `posterior.nc` that must be there.
+
+        Raises:
+            RunFolderError: the folder holds no run, or its manifest is damaged.
+            StudyError: the run did not end, `posterior.nc` is damaged, or a draw is not finite or outside its parameter's range.
+        """
+        status = self.manifest["status"]
+        if not (self.folder / "posterior.nc").is_file():
+            raise StudyError(
+                f"{self.folder} (a run with status {status}) has no posterior.nc and so no posterior draws; run the study to its end first."
+            )
+        if status not in FINISHED:
+            raise StudyError(
+                f"{self.folder} holds a run with status {status!r}, expected 'complete'; run the study to its end first."
+            )
+        self._check_settings()
+        file = self.folder / "posterior.nc"
+        missing = [name for name in needed if name not in self.groups]
+        if missing:
+            raise StudyError(f"{file} lacks the group {missing[0]}, which a finished run has; calibrate again.")
+        space = parameter_space(self.study)
+        for group in ("posterior", FORECAST_DRAWS):
+            for p in space.parameters:
+                if p.name in self.groups.get(group, ()):
+                    _refuse_draws(file, group, p, self.groups[group][p.name].values)
+        if not RunFolder.open(self.folder).intact():
+            raise StudyError(
+                f"{self.folder / 'manifest.json'} was changed after the run wrote it; restore it, or remove {self.folder / '.manifest.sha256'} "
+                "if the change is meant."
+            )
+        return self
+
+    def _check_settings(self) -> None:
+        """Raise where the manifest's settings are none of this version."""
+        try:
+            Config(**self.manifest["configuration"])
+        except (ValidationError, TypeError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            where, why = ".".join(("configuration", *map(str, first["loc"]))), str(first["msg"]).lower()
+            raise StudyError(
+                f"{self.folder / 'manifest.json'}: {where} cannot be used ({why}); restore the file, or calibrate again with this version."
+            ) from error
+
+    def _intact(self, file: Path) -> Path:
+        """The file, unless the run wrote another one under this name.
+
+        Raises:
+            StudyError: its checksum is not that in the manifest.
+        """
+        recorded = self.manifest.get("sha256")
+        name = file.relative_to(self.folder).as_posix()
+        if isinstance(recorded, dict) and name in recorded and file.is_file():
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != recorded[name]:
+                    raise StudyError(
+                        f"{file} is not the file that the run wrote (its checksum is another); restore it, or calibrate again. "
+                        f"posterity verify {self.folder} lists all such files."
+                    )
+        return file
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """`manifest.json`."""
@@ -82,10 +176,11 @@ class RunFiles:
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
-        groups = {
-            name: dataset_of_now(data)
-            for name, data in datasets_of(load_inference_data(self.folder / "posterior.nc")).items()
-        }
+        try:
+            tree = load_inference_data(self._intact(self.folder / "posterior.nc"))
+        except ValueError as error:
+            raise StudyError(" ".join(str(error).split())) from error
+        groups = {name: dataset_of_now(data) for name, data in datasets_of(tree).items()}
         if FORECAST_DRAWS not in groups:
             raise StudyError(
                 f"{self.folder / 'posterior.nc'} is of an earlier version (no {FORECAST_DRAWS}); calibrate again."
@@ -95,7 +190,10 @@ class RunFiles:
     @cached_property
     def jacobian(self) -> xr.Dataset:
         """`jacobian.nc`."""
-        return dataset_of_now(load_jacobian(self.folder / "jacobian.nc"))
+        try:
+            return dataset_of_now(load_jacobian(self._intact(self.folder / "jacobian.nc")))
+        except ValueError as error:
+            raise StudyError(" ".join(str(error).split())) from error
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -138,7 +236,7 @@ class RunFiles:
         file = self.folder / "derived.nc"
         if not file.is_file():
             raise NotKept(f"{self.folder} has no draws of derived quantities; calibrate again with this version.")
-        with xr.open_dataset(file, engine="h5netcdf") as opened:
+        with xr.open_dataset(self._intact(file), engine="h5netcdf") as opened:
             return opened.load()
 
     @cached_property
@@ -156,20 +254,26 @@ class RunFiles:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """`scores.json`."""
-        file = self.folder / "scores.json"
+        file = self._intact(self.folder / "scores.json")
         try:
             content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise StudyError(f"There is no {file}; run the study to its end before drawing.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StudyError(f"{file} is damaged ({error}); run the study again.") from error
+        if not isinstance(content, dict):
+            raise StudyError(f"{file} is damaged (it holds a {type(content).__name__}); run the study again.")
         return content
 
     def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         file = existing(self.folder, name)
         if not file.is_file():
             raise StudyError(f"There is no {file}; run the study to its end before drawing.")
-        table = table_of_now(pd.read_csv(file))
+        self._intact(file)
+        try:
+            table = table_of_now(pd.read_csv(file))
+        except (ValueError, pd.errors.ParserError) as error:
+            raise StudyError(f"{file} is damaged ({' '.join(str(error).split())}); run the study again.") from error
         missing = [column for column in columns if column not in table.columns]
         if missing:
             raise StudyError(f"{file} lacks the column {missing[0]}; run the study again.")
@@ -266,7 +370,7 @@ class RunFiles:
         file = self.folder / "recovery.json"
         if not file.is_file():
             return {}
-        rows = json.loads(file.read_text(encoding="utf-8"))["parameters"]
+        rows = json.loads(self._intact(file).read_text(encoding="utf-8"))["parameters"]
         space = parameter_space(self.study)
         z = {str(row["name"]): float(row["truth"]) for row in rows}
         theta = space.flatten(space.to_theta(torch.tensor([z[name] for name in space.names], dtype=torch.float64)))

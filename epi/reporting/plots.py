@@ -28,7 +28,7 @@ from calib.plotting import (
     watermark,
 )
 from calib.storage import FORECAST_DRAWS
-from epi.errors import NotKept
+from epi.errors import NotKept, PlotsFailed, StudyError
 from epi.outputs.derivatives import HEADLINES, functionals, week_name
 from epi.outputs.run_files import RunFiles
 from epi.reporting.derived_plots import attack_rates, infections_and_cases, reproduction_numbers
@@ -427,18 +427,32 @@ def draw_all(folder: Path) -> list[Path]:
     Raises:
         RunFolderError: the folder holds no run.
         StudyError: a file of the run is missing or damaged.
+        PlotsFailed: some plots could not be drawn; all others were.
     """
     run = RunFiles(Path(folder))
     run.require()
-    paths = []
+    paths: list[Path] = []
+    failed: dict[str, str] = {}
     for name, draw in ALL.items():
         path = run.folder / PLOTS / f"{name}.png"
         try:
             figure = draw(run)
         except NotKept:  # the study has no such stream
             continue
+        except StudyError:
+            raise
+        except Exception as error:  # of any kind inside a library: one plot must not cost the others
+            failed[name] = f"{name} ({type(error).__name__}: {' '.join(str(error).split())})"
+            path.unlink(missing_ok=True)
+            continue
         if run.manifest.get("configuration", {}).get("smoke"):
             watermark(figure, "smoke run: not a result")
         save_figure(figure, path)
         paths.append(path)
+    if failed:
+        raise PlotsFailed(
+            f"{run.folder} holds a complete run, but {len(failed)} of its {len(failed) + len(paths)} plots could not be drawn: "
+            f"{'; '.join(failed.values())}; once the cause is gone, posterity report {run.folder} draws them.",
+            tuple(failed),
+        )
     return paths

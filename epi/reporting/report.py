@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ CONTENTS = (
 """Headings of the page by their anchors."""
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, without: Collection[str] = ()) -> Path:
     """Write `report.html` from the files of a run: one page, images inside, nothing loaded from elsewhere.
 
     Args:
         folder: a run whose plots have been drawn (`draw_all`); nothing is simulated.
+        without: plots that could not be drawn; the page says so.
 
     Returns:
         The page.
@@ -61,19 +63,19 @@ def write_report(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["above_one"] = _above_one
-    page = environment.get_template(TEMPLATE).render(**content(run))
+    page = environment.get_template(TEMPLATE).render(**content(run, without))
     path = run.folder / REPORT
     atomic_write_text(path, page)
     return path
 
 
-def content(run: RunFiles) -> dict[str, Any]:
+def content(run: RunFiles, without: Collection[str] = ()) -> dict[str, Any]:
     """Everything the template prints, as plain data."""
     manifest = run.manifest
     fitted = [week for week, fitted_week in zip(run.weeks, run.fitted & ~run.masked, strict=True) if fitted_week]
     later = [week for week in run.weeks if week >= run.forecast_from]
     configuration = manifest["configuration"]
-    drawn = [name for name in ALL if _drawn(run, name)]
+    drawn = [name for name in ALL if name not in without and _drawn(run, name)]
     ahead_heads, ahead_rows = forecast_rows(run)
     return {
         "style": (Path(__file__).parent / STYLE).read_text(encoding="utf-8"),
@@ -89,7 +91,7 @@ def content(run: RunFiles) -> dict[str, Any]:
         "venues": phrases.listed([str(v.layer) for v in run.study.venues]),
         "alt": {name: alt_text(run, name) for name in drawn},
         "manifest": manifest,
-        "notices": [*synthetic_sentences(run), *manifest.get("notices", [])],
+        "notices": [*synthetic_sentences(run), *_left_out(without), *manifest.get("notices", [])],
         "image": {name: _image(run, name) for name in drawn},
         "title": run.study.title,
         "country": run.study.country,
@@ -128,6 +130,11 @@ def content(run: RunFiles) -> dict[str, Any]:
         "shrunk": shrunk_sentence(run),
         "limits": limits(run),
     }
+
+
+def _left_out(names: Collection[str]) -> list[str]:
+    said = ", ".join(name.replace("_", " ") for name in names)
+    return [f"Plots that could not be drawn and are missing here: {said}."] if names else []
 
 
 def _drawn(run: RunFiles, name: str) -> bool:

@@ -15,7 +15,7 @@ import xarray as xr
 from rich.console import Console
 
 from calib import RunFolder, SobolIndices, sobol_design, sobol_indices
-from calib.storage import atomic_path, atomic_write_csv, atomic_write_json, load_jacobian
+from calib.storage import atomic_path, atomic_write_csv, atomic_write_json
 from epi.errors import StudyError
 from epi.inference.recorder import steps
 from epi.outputs.run_files import RunFiles
@@ -137,12 +137,8 @@ def read_source(folder: Path, config: Config) -> tuple[RunFiles, xr.Dataset, Lab
             f"{folder} holds a run of {manifest['study']!r}; expected one of {study.name!r}: name its folder."
         )
     source.require()
-    if manifest["status"] not in ("complete", "drawing"):
-        raise StudyError(f"{folder} holds a run with status {manifest['status']!r}; run the study to its end first.")
-    try:
-        jacobian = load_jacobian(folder / "jacobian.nc")
-    except ValueError as error:
-        raise StudyError(str(error)) from error
+    source.finished()
+    jacobian = source.jacobian
     names = [str(n) for n in jacobian["parameter"].values]
     held = [str(row["name"]) for row in manifest.get("parameters", [])]
     if names != held:

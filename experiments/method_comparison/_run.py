@@ -87,7 +87,7 @@ def prepare(source: Path) -> Ready:
         RunFolderError: the folder holds no run.
         StudyError: it is unfinished, of another study or version, or on synthetic data.
     """
-    files = RunFiles(source)
+    files = RunFiles(source).finished()
     study = study_of(source)
     _ = files.scores  # told now if they are not there
     target = target_of(files, study.short.weeks)

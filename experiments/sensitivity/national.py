@@ -42,7 +42,7 @@ def main(
     try:
         check_device(device)
         torch.set_default_dtype(torch.float64)
-        files = RunFiles(source)
+        files = RunFiles(source).finished()
         files.require()
         labels = level_one.kept_labels(files.jacobian, files.study, files.forecast_from)
         outputs = [make_output(text, labels) for text in Config(source=str(source)).outputs[:NUMBER]]

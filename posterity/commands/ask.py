@@ -49,7 +49,7 @@ def main(
             raise StudyError("Give either --plain or --model with the name of a model.")
         torch.set_num_threads(1)
         box = Toolbox(Source(source, seconds, draws, scale, _progress(console)))
-        _ = box.source.files.manifest, box.source.study  # a folder without a run is refused before anything is asked
+        box.source.files.finished()  # a run that cannot answer is refused before anything is asked
         if model is None:
             answer = ask_plainly(box, question)
         else:

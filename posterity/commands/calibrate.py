@@ -125,6 +125,14 @@ def main(
         Path | None,
         typer.Option("--settings", help="A TOML file of settings; options given here win.", rich_help_panel=OUTPUT),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what the run would take (seconds, GiB of memory and of the GPU), and stop.",
+            rich_help_panel=SIZE,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the scores as JSON on standard output.", rich_help_panel=OUTPUT)
     ] = False,
@@ -150,6 +158,7 @@ def main(
             smoke=smoke,
             device=device,
             resume=resume,
+            dry_run=dry_run,
             settings=values,
             console=quiet_console if quiet else console,
         )

@@ -29,7 +29,7 @@ def main(
     """Judge a finished calibration: prints one page of verdicts and writes it as check.html and check.json."""
     console = Console(stderr=True)
     with one_sentence(console):
-        judged = judge_run(RunFiles(run))
+        judged = judge_run(RunFiles(run).finished())
         pictures = {}
         for name, draw in judged.plots.items():
             buffer = io.BytesIO()

@@ -28,7 +28,7 @@ def main(
     """Compare two runs of one study: parameters whose posteriors differ, what is known of infections, and the scores of both."""
     console = Console(stderr=True)
     with one_sentence(console):
-        a, b = RunFiles(first), RunFiles(second)
+        a, b = RunFiles(first).finished(), RunFiles(second).finished()
         if a.manifest["study"] != b.manifest["study"]:
             raise StudyError(
                 f"{first} is a run of {a.manifest['study']!r} and {second} of {b.manifest['study']!r}; compare runs of one study."

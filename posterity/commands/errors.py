@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from calib import CheckpointError, FitError, RankLost, RunFolderError, RunInterrupted, SensitivityError, WriteError
-from epi.errors import StudyError
+from epi.errors import PlotsFailed, StudyError
 
 USER_ERRORS = (
     StudyError,
@@ -19,15 +20,17 @@ USER_ERRORS = (
     FitError,
     WriteError,
     SensitivityError,
-    FileNotFoundError,
-    PermissionError,
 )
-WRONG_USE, INTERRUPTED = 2, 3
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 3
 
 
 @contextmanager
 def one_sentence(console: Console) -> Iterator[None]:
-    """End with a sentence and exit code 2 for wrong use or data, 3 for a run that was interrupted and can be resumed."""
+    """End with a sentence and an exit code.
+
+    1 for a finished run without its plots, 2 for wrong use or data, 3 for a run that was interrupted and can be resumed.
+    """
     try:
         yield
     except USER_ERRORS as error:
@@ -35,6 +38,11 @@ def one_sentence(console: Console) -> Iterator[None]:
             raise typer.Exit(WRONG_USE) from None  # the same as rank 0 says
         # one line however long, so that paths in it can be copied
         console.print(sentence(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED if isinstance(error, PlotsFailed) else WRONG_USE) from None
+    except BrokenPipeError:  # who reads what is printed has gone
+        raise
+    except OSError as error:
+        console.print(of_system(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(WRONG_USE) from None
     except RunInterrupted as error:
         console.print(
@@ -42,6 +50,25 @@ def one_sentence(console: Console) -> Iterator[None]:
             style="yellow", highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         raise typer.Exit(INTERRUPTED) from None
+
+
+def of_system(error: OSError) -> str:
+    """What a file or folder could not do, in a sentence.
+
+    Examples:
+        >>> of_system(NotADirectoryError(20, "Not a directory", "results/run"))
+        'results/run cannot be used (not a directory): name another file or folder, or give the right to it.'
+    """
+    if error.errno is None:
+        return sentence(" ".join(str(error).split()))
+    what = error.filename2 or error.filename or "A file"
+    why = (error.strerror or "").lower()
+    advice = (
+        "free space or choose another disk"
+        if error.errno in FULL
+        else "name another file or folder, or give the right to it"
+    )
+    return f"{what} cannot be used ({why}): {advice}."
 
 
 def sentence(text: str) -> str:

@@ -26,7 +26,7 @@ def main(
     """Print median, 50 % and 95 % intervals of the forecast by week and place."""
     console = Console(stderr=True)
     with one_sentence(console):
-        rows = RunFiles(run).forecast
+        rows = RunFiles(run).finished().forecast
         targets = list(dict.fromkeys(rows["target"]))
         chosen = target or targets[0]
         if chosen not in targets:

@@ -24,13 +24,26 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder to make; its name b
             raise StudyError(f"{folder} exists and is not empty; name a new folder.")
         if not folder.name.isidentifier():
             raise StudyError(f"{folder.name!r} cannot name a study; use letters, digits and underscores.")
-        with resources.as_file(resources.files(TEMPLATE)) as template:
-            shutil.copytree(
-                template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__init__.py", "__pycache__")
-            )
-        file = folder / "study.py"
-        file.write_text(
-            file.read_text(encoding="utf-8").replace('name="made_up"', f'name="{folder.name}"'), encoding="utf-8"
-        )
+        there = folder.is_dir()
+        try:
+            _write(folder)
+        except OSError:
+            if not there:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         print(f"Written to {folder}: study.py, make_tables.py and data/.")
         print(f"Try it: posterity validate {folder} && posterity calibrate {folder} --smoke")
+
+
+def _write(folder: Path) -> None:
+    with resources.as_file(resources.files(TEMPLATE)) as template:
+        for source in sorted(
+            p for p in template.rglob("*") if p.is_file() and p.name != "__init__.py" and p.suffix != ".pyc"
+        ):
+            target = folder / source.relative_to(template)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    file = folder / "study.py"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('name="made_up"', f'name="{folder.name}"'), encoding="utf-8"
+    )

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from epi.reporting.plots import draw_all
-from epi.reporting.report import write_report
+from calib import RunFolder
+from epi.outputs.run_files import RunFiles
+from epi.reporting.draw import draw_run
+from epi.reporting.plots import PLOTS
+from epi.reporting.report import REPORT
 from posterity.commands.errors import one_sentence
 
 
@@ -17,5 +20,7 @@ def main(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")])
     """Make plots and report.html anew from the files of a run."""
     console = Console(stderr=True)
     with one_sentence(console):
-        draw_all(run)
-        print(write_report(run))
+        RunFiles(run).finished()
+        with RunFolder.open(run).redrawing(PLOTS, REPORT):
+            page = draw_run(run)
+        print(page)

@@ -75,7 +75,7 @@ def main(
         groups, more = parse_ages(ages), parse_ages(whole_ages)
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
-        files = RunFiles(run)
+        files = RunFiles(run).finished()
         study = files.study
         until = week_end(study.calendar, end)
         chosen = scale or max(float(files.manifest["configuration"][k]) for k in ("scale", "level_scale"))
@@ -88,12 +88,12 @@ def main(
             table = _value(cells, cells_of(study, infections, people_of, [(0, None)]), designs[0])
         else:
             table = survey_table(cells, designs, half_life=prior, selection_sd=selection_sd, seed=seed)
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_csv(output, table)
+            console.print(f"{len(table):,} rows in {output}", highlight=False, soft_wrap=True)
     if output is None:
         print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_csv(output, table)
-        console.print(f"{len(table):,} rows in {output}", highlight=False, soft_wrap=True)
 
 
 def _value(strata: Cells, whole: Cells, design: SurveyDesign) -> pd.DataFrame:

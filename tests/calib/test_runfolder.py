@@ -215,3 +215,27 @@ def test_files_are_verified_by_their_checksums(tmp_path):
     run.file("d.txt").write_text("new")
     found = RunFolder.open(run.path).verify()
     assert (found.changed, found.missing, found.added, found.intact) == (("a.csv",), ("c.txt",), ("d.txt",), False)
+
+
+def test_a_changed_manifest_is_told(tmp_path):
+    """Of a complete run; while a run works, and of one that is resumed, there is no seal."""
+    run = create(tmp_path / "run")
+    assert not (run.path / ".manifest.sha256").exists()
+    with run.running():
+        run.file("a.csv").write_text("a")
+        run.seal()
+        run.update(agents=5)  # after the seal, as the plots do
+    kept = RunFolder.open(run.path)
+    assert kept.intact()
+    assert kept.verify().intact
+    file = run.path / "manifest.json"
+    file.write_text(file.read_text().replace('"agents": 5', '"agents": 6'))
+    changed = RunFolder.open(run.path)
+    assert not changed.intact()
+    assert changed.verify().changed == ("manifest.json",)
+    second = create(run.path, resume=True)
+    assert second.intact()
+    assert not (run.path / ".manifest.sha256").exists()
+    with second.running():
+        pass
+    assert RunFolder.open(run.path).verify().intact

@@ -292,6 +292,17 @@ def test_tables_must_hold_every_region(tmp_path):
         load_data(study, tmp_path)
 
 
+@pytest.mark.parametrize("mean", [1e200, torch.inf, 1e-200, 0.0])
+def test_data_weigh_finitely_where_an_emulator_extrapolates(made_up, mean):
+    """The weight by a mean whose square leaves the range of numbers is that in the limit: 1 / relative variance, or nothing."""
+    observations = observations_of(made_up.space, made_up.observed, made_up.layout)
+    z = torch.zeros(1, made_up.space.dim)
+    count = len(observations.which)
+    found = observations.weight(z, torch.full((1, count), mean))
+    wanted = observations.weight(z, torch.full((1, count), 1e12 if mean > 1 else 1e-100))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-90)
+
+
 def test_the_likelihood_uses_weeks_up_to_the_forecast(made_up):
     data = made_up.observed
     assert data.streams == ("cases_county", "admissions_age")

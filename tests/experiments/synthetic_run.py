@@ -53,7 +53,8 @@ def parameter_draws(rng, count, narrowed):
     for i, (name, (median, sigma, _, _)) in enumerate(SCALARS.items()):
         groups[name] = (median * np.exp(sigma * z[:, i]))[None]
     for site, labels in VECTORS.items():
-        groups[site] = z[None, :, at : at + len(labels)]
+        own = z[None, :, at : at + len(labels)]
+        groups[site] = np.exp(0.2 * own) if site == "age_contact" else own
         at += len(labels)
     return z, groups
 
@@ -89,7 +90,10 @@ def make_run(folder: Path, draws: int = 300, kept: int = 60, notices: bool = Tru
     rng = np.random.default_rng(0)
     epidemic_data = nz.tables()
     run = RunFolder.create(
-        folder, "nz_calibration", {"study": nz.SOURCE, "scale": 0.02, "gradient": "reverse", "flow": "gaussian"}, 1
+        folder,
+        "nz_calibration",
+        {"study": nz.SOURCE, "scale": 0.02, "gradient": "reverse", "flow": "gaussian", "streams": ["cases"]},
+        1,
     )
     data = data_of(epidemic_data, WEEKS, ("cases", "admissions"))
     observed = {name: x.numpy() for name, x in data.counts.items()}

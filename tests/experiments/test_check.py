@@ -96,6 +96,15 @@ def test_what_is_wrong_is_said(copy):
     assert judge_run(RunFiles(copy)).page["failures"].word == "pass"  # points of the emulator are no simulations
     manifest(copy, held_out={"draws": 96, "median": 0.9, "largest": 3.1, "off_median": 0.12})
     assert judge_run(RunFiles(copy)).page["emulator"].word == "fail"
+    for off, word, said in (
+        (0.9, "warn", "by a factor of 2.5 in"),
+        (3.63, "fail", "by a factor of 38 in"),
+        (0.12, "pass", "by 13 % in"),
+    ):
+        # runs that lie where they were foretold, but foretold anywhere
+        manifest(copy, held_out={"draws": 96, "median": 0.5, "largest": 1.1, "off_median": off})
+        found = judge_run(RunFiles(copy)).page["emulator"]
+        assert (found.word, said in found.text) == (word, True)
     manifest(copy, held_out=None)
     assert judge_run(RunFiles(copy)).page["emulator"].word == "not run"
     stuck = {"chains": 64, "draws": 640, "r_hat": 1.6, "r_hat_median": 1.2, "effective": 70.0, "divergent": 4}

@@ -148,3 +148,43 @@ def test_memory_too_small_for_one_particle_and_other_errors_are_raised(world, mo
     monkeypatch.setattr(_primitive, "_backend", lambda *_: Cramped(0, RuntimeError("something else")))
     with pytest.raises(RuntimeError, match="something else"):
         sim.epidemic(population, rates, 3)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "compiled", "triton"])
+@pytest.mark.parametrize("level", [1e10, 1e12, 1e300])
+@pytest.mark.parametrize(
+    "name", ["transmission", "infectiousness", "susceptibility", "mixing", "importation", "aversion"]
+)
+def test_absurd_rates_are_refused_by_every_backend(world, backend, level, name):
+    population, rates = world
+    absurd = replace(rates, **{name: getattr(rates, name) * 0 + level})
+    assert not absurd.in_range().any()
+    for call in (
+        lambda: sim.epidemic(population, absurd, 3, backend=backend),
+        lambda: sim.jacobian(population, absurd, random_tangents(rates, 1), 3, backend=backend),
+        lambda: sim.state_after(population, absurd, 3, backend=backend),
+    ):
+        with pytest.raises(ValueError, match=f"rates.{name}.*at most 1e[+]08"):
+            call()
+
+
+@pytest.mark.parametrize("names", [("transmission", "infectiousness"), ("susceptibility", "importation")])
+def test_rates_that_multiply_to_an_absurd_hazard_are_refused(world, names):
+    population, rates = world
+    absurd = replace(rates, **{name: getattr(rates, name) * 0 + 1e6 for name in names})
+    with pytest.raises(ValueError, match="multiply to a hazard of"):
+        sim.epidemic(population, absurd, 3)
+
+
+def test_the_gradient_holds_up_to_the_bound(world):
+    """Just below the bound compiled kernels give the reference's gradient; the local score, whose sums lose digits first."""
+    population, rates = world
+    high = rates.transmission.clone()
+    high[:, sim.VENUES] *= 1e7
+    assert replace(rates, transmission=high).in_range().all()
+    found = []
+    for backend in ("reference", "compiled"):
+        leaves = replace(rates, transmission=high).map(lambda x: x.clone().requires_grad_())
+        total = sim.epidemic(population, leaves, 3, backend=backend, estimator="local-score").sum()
+        found.append(torch.autograd.grad(total, leaves.susceptibility)[0])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-6)

@@ -149,7 +149,7 @@ nobody = replace(rates, importation=0 * rates.importation)
 x, bar = gradient_of(population, nobody, 3, "triton")
 assert x.sum() == 0 and all(float(g.abs().sum()) == 0 for g in bar.tensors())
 # a probability of one has no slope, and expm1 overflows
-x, bar = gradient_of(population, replace(nobody, importation=nobody.importation + 1e10), 3, "triton")
+x, bar = gradient_of(population, replace(nobody, importation=nobody.importation + 1e7), 3, "triton")
 assert x[:, 0].sum() == 3 and all(float(g.abs().max()) == 0 for g in bar.tensors() if g.numel())
 two = rates.map(lambda x: torch.cat([x, 0 * x]))  # the second particle infects nobody
 weight = torch.ones(2, *x.shape[1:])
