@@ -11,6 +11,7 @@ import typer
 
 from posterity._packages import claim_packages
 from posterity.commands.former_options import options_of_now
+from posterity.commands.usage import run_app
 
 BROKEN = 4
 """Exit code of an installation in which another project has overwritten a package of ours."""
@@ -88,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         print(error, file=sys.stderr)
         raise SystemExit(BROKEN) from None
-    app(args=given)
+    run_app(app, given)
