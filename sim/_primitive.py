@@ -51,7 +51,7 @@ def epidemic(
         population: agents and their groups.
         rates: the rates; tensors on one device, `P` particles.
         seed: names all randomness together with the stream.
-        streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
+        streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their random numbers
             (common random numbers).
         start: infections before day 0; None for nobody. Not on GPU kernels, nor for estimators "for comparison".
         backend: one of `BACKENDS`.

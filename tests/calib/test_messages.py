@@ -42,7 +42,7 @@ def test_a_misspelt_prior_is_shown_beside_the_name_that_the_simulator_asked_for(
 def test_too_small_a_budget_is_not_blamed_on_the_simulator():
     with pytest.raises(
         ValueError,
-        match=r"a budget of 200 simulations was given, expected at least 250 for a simulator with noise; count on 1,000 a p",
+        match=r"a budget of 200 simulations was given, expected at least 250 for a simulator with noise; count on 1,000 to 2,000 a p",
     ):
         calibrate(epidemic, PRIOR, CASES, likelihood=reported, budget=200, seed=0)
 
