@@ -66,6 +66,23 @@ class Calibration:
         chains: the draws, if chains made them; `sample` then takes from these, and the flow only gives `log_prob`.
         density: the Pyro model; None for a simulator, and after `load`.
         origin: how it was made; None after `load`, and for a copy by pickle.
+
+    Examples:
+        >>> import torch
+        >>> from torch.distributions import Independent, Normal
+        >>> from calib import calibrate
+        >>> def noisy(theta, seed):
+        ...     noise = torch.randn(len(theta["x"]), 3, generator=torch.Generator().manual_seed(seed))
+        ...     return theta["x"][:, None] + 0.1 * noise
+        ...
+        >>> found = calibrate(
+        ...     noisy, {"x": Normal(0.0, 1.0)}, [1.0, 1.2, 0.9], likelihood=lambda out: Independent(Normal(out, 1.0), 1), budget=300)
+        >>> found
+        Calibration(abc-regression, 1 parameter, 300 simulations, usable)
+        >>> found.sample(5)['x'].shape
+        torch.Size([5])
+        >>> found.summary().columns.tolist()[:5]
+        ['mean', 'sd', '5 %', '50 %', '95 %']
     """
 
     space: ParameterSpace

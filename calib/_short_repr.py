@@ -45,7 +45,7 @@ def one_line(found: Calibration) -> str:
     report = found.report
     state = report["verdict"]["state"] if "verdict" in report else "not judged"
     return (
-        f"Calibration({report.get('method', 'unknown method')}, {found.space.dim} parameters, "
+        f"Calibration({report.get('method', 'unknown method')}, {found.space.dim} parameter{'s' if found.space.dim != 1 else ''}, "
         f"{report.get('simulations', 0):,} simulations, {state})"
     )
 

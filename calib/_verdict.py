@@ -45,6 +45,11 @@ class Evidence:
         corrected_share: effective share of draws corrected by the emulator; None without one.
         corrected_shift: as `shift`, of corrected draws.
         corrected_stretch: as `stretch`, of corrected draws.
+
+    Examples:
+        >>> from calib import Evidence
+        >>> Evidence("converged", 1.0, draws=100, finite=98).finite
+        98
     """
 
     stopped_because: str
@@ -75,6 +80,12 @@ class CalibrationVerdict:
         reasons: what was found, in sentences.
         advice: what to do, one sentence.
         evidence: the numbers it rests on.
+
+    Examples:
+        >>> from calib import CalibrationVerdict, Evidence
+        >>> verdict = CalibrationVerdict("good", ("All draws count.",), "Use the draws.", Evidence("converged", 1.0, 100, 100))
+        >>> print(verdict)
+        good: All draws count. Use the draws.
     """
 
     state: State

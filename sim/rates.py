@@ -43,6 +43,15 @@ class Rates:
         waning: `[P, K, S]` factor on the susceptibility of an archetype in each period of `PERIOD` days from day 0 on, as immunity given
             before wanes; S = ceil(T / PERIOD). Empty (S = 0, the default): susceptibility does not change. It holds for first infections
             and for those after; `reinfection` is relative to it.
+
+    Examples:
+        >>> import torch
+        >>> import sim
+        >>> rates = sim.Rates(
+        ...     infectiousness=torch.full((2, 1, 5), 0.2), susceptibility=torch.ones(2, 1), transmission=torch.ones(2, 3, 10),
+        ...     mixing=torch.ones(2, 1, 1), importation=torch.full((2, 10, 1), 0.01), aversion=torch.zeros(2), forgetting=torch.zeros(2))
+        >>> rates.particles, rates.days
+        (2, 10)
     """
 
     infectiousness: Tensor
