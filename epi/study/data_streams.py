@@ -132,8 +132,8 @@ class Cases(Stream):
 
     Examples:
         >>> import epi
-        >>> epi.Cases(by="county", delay=epi.Delay(6.0, 2.5), family=epi.NegativeBinomial(epi.LogNormal(0.15, 0.4))).name
-        'cases_county'
+        >>> epi.Cases(by="age", delay=epi.Delay(6.0, 2.5), family=epi.NegativeBinomial(epi.LogNormal(0.15, 0.4))).name
+        'cases_age'
     """
 
     kind: ClassVar[str] = "cases"
