@@ -102,6 +102,18 @@ def atomic_write_json(path: str | os.PathLike[str], content: Any) -> None:
 
     Raises:
         ValueError: The content holds NaN or an infinity, or something JSON cannot write.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from calib import atomic_write_json
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     atomic_write_json(Path(folder) / "a.json", {"x": 1})
+        ...     print((Path(folder) / "a.json").read_text().strip())
+        ...
+        {
+          "x": 1
+        }
     """
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

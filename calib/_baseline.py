@@ -37,6 +37,14 @@ def baseline_quantiles(
 
     Raises:
         ValueError: The history is too short, has the wrong shape, or holds a value that is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import baseline_quantiles
+        >>> history = np.array([[10.0], [12.0], [11.0], [13.0], [12.0]])  # week, place
+        >>> found = baseline_quantiles(history, 2, np.random.default_rng(0), levels=(0.05, 0.5, 0.95))
+        >>> found.shape
+        (2, 1, 3)
     """
     observed = np.asarray(history, dtype=np.float64)
     if observed.ndim != 2 or observed.shape[0] < 2:

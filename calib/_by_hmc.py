@@ -56,11 +56,11 @@ def by_hmc(task: Task) -> Fitted:
         log_posterior(log_likelihood), task.space.dim, budget=task.budget, seed=task.seed, leave_stuck=two_forms, deadline=task.deadline,
         progress=report,
     )  # fmt: skip
-    told, chains, spent, form = assess_chains(first, task.space.names), first.chains, first.spent, "own"
+    told, chains, spent, form = assess_chains(first, task.space.names, task.allowance), first.chains, first.spent, "own"
     if two_forms and told.state != "good" and not task.deadline.passed() and task.budget - spent >= task.budget // 4:
         assert task.density is not None
         second = _centred(task, task.density, chains, task.budget - spent)
-        repeated, spent = assess_chains(second, task.space.names), spent + second.spent
+        repeated, spent = assess_chains(second, task.space.names, task.allowance), spent + second.spent
         if ORDER.index(repeated.state) < ORDER.index(told.state):
             told, chains, form = repeated, second.chains, "centred"
     return _fitted(task, chains, told, spent, form)
@@ -95,10 +95,10 @@ def _further(task: Task, log_likelihood: Callable[[Tensor], Tensor]) -> Fitted:
             log_posterior(log_likelihood), task.space.dim, budget=task.budget, seed=task.seed, start=old.z.flatten(0, 1),
             number=old.z.shape[1], deadline=task.deadline, progress=_reporter(task.progress),
         )  # fmt: skip
-    chains, told = found.chains, assess_chains(found, task.space.names)
+    chains, told = found.chains, assess_chains(found, task.space.names, task.allowance)
     if old.z.shape[1] == chains.z.shape[1]:
         both = joined(old, chains)
-        of_both = assess_chains(replace(found, chains=both), task.space.names)
+        of_both = assess_chains(replace(found, chains=both), task.space.names, task.allowance)
         if ORDER.index(of_both.state) <= ORDER.index(told.state):
             chains, told = both, of_both
     return _fitted(task, chains, told, found.spent, form)

@@ -29,8 +29,9 @@ from calib._plan import Plan
 from calib._pyro_density import PyroDensity
 from calib._pyro_space import DependentSpace
 from calib._reuse import Source, posterior
+from calib._short_repr import one_line, one_screen
 from calib._space import ParameterSpace
-from calib._verdict import FAILED, CalibrationVerdict, corrected_passes, fit_passes
+from calib._verdict import BELIEVED, FAILED, CalibrationVerdict, corrected_passes, fit_passes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +66,23 @@ class Calibration:
         chains: the draws, if chains made them; `sample` then takes from these, and the flow only gives `log_prob`.
         density: the Pyro model; None for a simulator, and after `load`.
         origin: how it was made; None after `load`, and for a copy by pickle.
+
+    Examples:
+        >>> import torch
+        >>> from torch.distributions import Independent, Normal
+        >>> from calib import calibrate
+        >>> def noisy(theta, seed):
+        ...     noise = torch.randn(len(theta["x"]), 3, generator=torch.Generator().manual_seed(seed))
+        ...     return theta["x"][:, None] + 0.1 * noise
+        ...
+        >>> found = calibrate(
+        ...     noisy, {"x": Normal(0.0, 1.0)}, [1.0, 1.2, 0.9], likelihood=lambda out: Independent(Normal(out, 1.0), 1), budget=300)
+        >>> found
+        Calibration(abc-regression, 1 parameter, 300 simulations, usable)
+        >>> found.sample(5)['x'].shape
+        torch.Size([5])
+        >>> found.summary().columns.tolist()[:5]
+        ['mean', 'sd', '5 %', '50 %', '95 %']
     """
 
     space: ParameterSpace
@@ -77,6 +95,16 @@ class Calibration:
     chains: Chains | None = field(default=None, repr=False)
     density: PyroDensity | None = field(default=None, repr=False)
     origin: Origin | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def __str__(self) -> str:
+        return one_screen(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The table in a notebook, too."""
+        printer.text(repr(self) if cycle else str(self))
 
     @property
     def can_correct(self) -> bool:
@@ -194,23 +222,32 @@ class Calibration:
 
         Returns:
             One row a coordinate: mean, sd, 5 %, 50 % and 95 % quantiles, mean and sd of the prior, unit, and whether the data
-            moved it from its prior (missing where that was not told: `report["unmoved"]` is None).
+            moved it from its prior. The column `moved` is left out where that cannot be said; `.attrs["moved"]` then says why.
         """
         generator = torch.Generator().manual_seed(derive_seed(seed, 0, "summary-prior"))
         flat = self.space.flatten(self.sample(draws, seed=seed)).double()
         prior = self.space.flatten(self.space.sample_prior(draws, generator, dtype=torch.float64))
         low, median, high = flat.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), 0).tolist()
         still = self.report.get("unmoved")
-        moved = [pd.NA if still is None else name not in still for name in self.space.names]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "mean": flat.mean(0).tolist(), "sd": flat.std(0).tolist(), "5 %": low, "50 %": median, "95 %": high,
                 "prior mean": prior.mean(0).tolist(), "prior sd": prior.std(0).tolist(),
                 "unit": [p.unit for p in self.space.parameters for _ in range(p.size)],
-                "moved": pd.array(moved, dtype="boolean"),
             },
             index=pd.Index(self.space.names, name="parameter"),
         )  # fmt: skip
+        if still is None:
+            believed = self.verdict.state in BELIEVED
+            why = (
+                "its prior is no standard density, or draws are few"
+                if believed
+                else f"the verdict is {self.verdict.state}"
+            )
+            table.attrs["moved"] = f"Whether the data moved a parameter cannot be said: {why}."
+        else:
+            table["moved"] = [name not in still for name in self.space.names]
+        return table
 
     def plot(self, draws: int = 2000, *, seed: int = 0) -> Figure:
         """Posterior and prior of each coordinate and of pairs of them.

@@ -16,7 +16,7 @@ from calib._noisy import NOISY, check_noisy, fit_noisy
 from calib._plan import Plan
 from calib._replicates import log_mean_bias
 from calib._unmoved import MIN_EFFECTIVE, prior_distance
-from calib._verdict import CalibrationVerdict, judge
+from calib._verdict import BELIEVED, CalibrationVerdict, judge
 from calib.multifidelity import by_multifidelity
 
 WAYS = {"hmc": by_hmc, "emulated-smc": by_reuse, "linearised-vi": by_climb, "vi": by_direct}
@@ -38,22 +38,21 @@ def carry_out(plan: Plan, started: float) -> Calibration:
         FitError: the simulator failed too often, or no draw has a likelihood.
     """
     task, noise = plan.task, None
-    if plan.how in NOISY and plan.pilot is not None:
-        fit = fit_noisy(task, plan.how, plan.pilot, plan.likelihood, plan.data)
-        proof, verdict = check_noisy(task, fit, plan.pilot, plan.fresh)
-        found, noise = fit.fitted, proof.to_dict()
-    elif plan.how == "multifidelity":
-        found, verdict = by_multifidelity(task, plan.pilot)
-    else:
-        try:
-            found = (
-                by_baseline(task, plan.how, plan.likelihood, plan.data)
-                if plan.how in BASELINES
-                else WAYS[plan.how](task)
-            )
-        except BudgetError as error:
-            raise plan.enough(error) from error
-        verdict = assess(plan, found)
+    try:
+        if plan.how in NOISY and plan.pilot is not None:
+            fit = fit_noisy(task, plan.how, plan.pilot, plan.likelihood, plan.data)
+            proof, verdict = check_noisy(task, fit, plan.pilot, plan.fresh)
+            found, noise = fit.fitted, proof.to_dict()
+        elif plan.how == "multifidelity":
+            found, verdict = by_multifidelity(task, plan.pilot)
+        elif plan.how in BASELINES:
+            found = by_baseline(task, plan.how, plan.likelihood, plan.data)
+            verdict = assess(plan, found)
+        else:
+            found = WAYS[plan.how](task)
+            verdict = assess(plan, found)
+    except BudgetError as error:
+        raise plan.enough(error) from error
     return finish(plan, found, verdict, started, noise)
 
 
@@ -73,7 +72,7 @@ def assess(plan: Plan, found: Fitted) -> CalibrationVerdict:
         weight=told["weight"],
         stopped_because="new_mode" if told.get("found_higher") else told["stopped_because"],
     )
-    return judge(evidence, correctable=found.runs is not None)
+    return judge(evidence, correctable=found.runs is not None, allowance=task.allowance)
 
 
 def finish(
@@ -105,7 +104,7 @@ def finish(
 
 def unmoved(result: Calibration) -> list[str] | None:
     """Parameters whose posterior is their prior, within noise; None where the posterior is not believed or the prior is not N(0, I)."""
-    if result.verdict.state not in ("good", "usable") or (result.density is not None and not result.density.whitened):
+    if result.verdict.state not in BELIEVED or (result.density is not None and not result.density.whitened):
         return None
     worth = None if result.chains is None else result.chains.effective.clamp(max=COMPARED).numpy()
     if worth is not None and not (worth >= MIN_EFFECTIVE).all():

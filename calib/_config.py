@@ -72,6 +72,11 @@ class FitConfig:
         max_skipped: skipped steps in a row that end the run.
         max_skipped_fraction: fraction of the last 50 steps that, skipped, ends the run.
         checkpoint_seconds: time between checkpoints.
+
+    Examples:
+        >>> from calib import FitConfig
+        >>> FitConfig(particles=16).max_steps
+        2000
     """
 
     seed: int = 0

@@ -108,6 +108,13 @@ def gradient_design(count: int, dim: int, generator: np.random.Generator) -> Gra
 
     Raises:
         SensitivityError: fewer than 10 draws or no input.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import gradient_design
+        >>> design = gradient_design(10, 3, np.random.default_rng(0))
+        >>> design.z.shape, design.mixed.shape
+        ((10, 3), (10, 3))
     """
     if count < LEAST_DRAWS or dim < 1:
         raise SensitivityError(f"{count} draws of {dim} inputs were asked for; expected at least {LEAST_DRAWS} and 1.")

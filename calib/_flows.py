@@ -207,6 +207,13 @@ def make_flow(
 
     Raises:
         ValueError: if the name or direction is unknown, or dim or init_scale is not positive.
+
+    Examples:
+        >>> import torch
+        >>> from calib import make_flow
+        >>> flow = make_flow("gaussian", 2, seed=0)
+        >>> flow.sample(5, torch.Generator().manual_seed(0)).shape
+        torch.Size([5, 2])
     """
     if name not in FLOWS:
         raise ValueError(f"no flow is called {name!r}: choose one of {', '.join(FLOWS)}")

@@ -72,6 +72,14 @@ def forward_jacobian(f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, 
         ValueError: if the output carries no tangent (f is cut from its input, or leaves forward mode), or if
             f is not the same
             at each call.
+
+    Examples:
+        >>> import torch
+        >>> from calib import forward_jacobian
+        >>> value, slope = forward_jacobian(lambda z: z**2, torch.tensor([[1.0, 3.0]]))
+        >>> slope
+        tensor([[[2., 0.],
+                 [0., 6.]]])
     """
     point = z.detach()
     value: Tensor | None = None

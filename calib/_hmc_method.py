@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calib._config import BudgetError
 from calib._deadline import NEVER, Deadline
 from calib._density_start import find_start
 from calib._hamiltonian import Chains, sample_chains
+from calib._more_budget import Allowance
 from calib._noise import derive_seed
 from calib._verdict import CalibrationVerdict, Evidence, State
 
@@ -96,10 +98,11 @@ def sample_density(
         Chains in z, and evaluations spent.
 
     Raises:
-        ValueError: the budget is too small, or the density is finite nowhere.
+        ValueError: the density is finite nowhere.
+        BudgetError: the budget is too small.
     """
     if budget < LEAST_BUDGET:
-        raise ValueError(f"a budget of {budget} evaluations was given, expected at least {LEAST_BUDGET} for chains.")
+        raise BudgetError(budget, LEAST_BUDGET, "for chains")
     least, most = CHAINS
     chains = number or min(max(budget // GRADIENTS_OF_A_CHAIN, least), most)
     if start is None:
@@ -180,12 +183,13 @@ def summary(chains: Chains) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
+def assess_chains(found: Sampled, names: tuple[str, ...], allowance: Allowance) -> CalibrationVerdict:
     """Judge a posterior by its chains: R-hat, effective sample size, divergent transitions, energy.
 
     Args:
         found: chains from widely spread starts.
         names: of the coordinates.
+        allowance: what the call might spend.
 
     Returns:
         The verdict.
@@ -200,10 +204,13 @@ def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
     ]
     state: State = "good"
     advice = "Use the draws."
+    # the excess of R-hat falls, and effective draws grow, in proportion to the length of the chains
+    wanted = max(EFFECTIVE / max(effective, 1e-9), (r_hat - 1) / (CONVERGED - 1), 2.0)
+    more = allowance.more_time(wanted) if found.ended == "max_seconds" else allowance.more(wanted)
     if not r_hat < NEARLY or effective < FEW_EFFECTIVE:
         state = "poor" if found.ended == "converged" else "unfinished"
         reasons.append("The chains do not agree yet.")
-        advice = "Raise the budget; if they still do not agree, the posterior has several modes or a corner too narrow to enter."
+        advice = f"{more[:1].upper()}{more[1:]}; if they still do not agree, the posterior has several modes or a corner too narrow to enter."
     elif share > MANY_DIVERGENT:
         state = "poor"
         reasons.append("The posterior has corners that chains cannot enter.")
@@ -211,9 +218,9 @@ def assess_chains(found: Sampled, names: tuple[str, ...]) -> CalibrationVerdict:
     elif share > DIVERGENT or told["energy_information"] < ENERGY:
         state = "usable"
         reasons.append("A narrow corner of the posterior may be missed.")
-        advice = "Compare with another way to write the hierarchy, or raise the budget."
+        advice = f"Compare with another way to write the hierarchy, or {more}."
     elif not (r_hat < CONVERGED and effective >= EFFECTIVE):
-        state, advice = "usable", "Means and intervals are rough: raise the budget if much depends on them."
+        state, advice = "usable", f"Means and intervals are rough: if much depends on them, {more}."
     ended = "converged" if state == "good" else found.ended
     draws = chains.diverging.numel()
     evidence = Evidence(ended, 1.0, draws, draws, effective_share=min(1.0, effective / draws), shift=0.0, stretch=1.0)

@@ -43,6 +43,13 @@ def quantile_table(draws: ArrayLike, levels: Sequence[float] = HUB_LEVELS) -> ND
 
     Raises:
         ValueError: There is no draw, or a draw is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import quantile_table
+        >>> draws = np.arange(101.0)[:, None]  # draws of one forecast
+        >>> quantile_table(draws, levels=(0.05, 0.5, 0.95))
+        array([[ 5., 50., 95.]])
     """
     values = np.asarray(draws, dtype=np.float64)
     if values.ndim == 0 or values.shape[0] == 0:

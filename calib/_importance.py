@@ -120,6 +120,14 @@ def importance(log_joint: ArrayLike | Tensor, log_q: ArrayLike | Tensor) -> Impo
 
     Raises:
         ValueError: if the shapes differ or fewer than 25 draws are finite.
+
+    Examples:
+        >>> import torch
+        >>> from calib import importance
+        >>> draws = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+        >>> found = importance(-0.5 * (draws - 0.1) ** 2, -0.5 * draws**2)  # target N(0.1, 1), draws of N(0, 1)
+        >>> found.effective > 900, found.k_hat < 0.7
+        (True, True)
     """
     joint = np.asarray(torch.as_tensor(log_joint).detach().cpu(), dtype=float)
     density = np.asarray(torch.as_tensor(log_q).detach().cpu(), dtype=float)
@@ -172,6 +180,11 @@ def judge_k_hat(k_hat: float, draws: int) -> KHatVerdict:
 
     Raises:
         ValueError: if there are fewer than 25 draws.
+
+    Examples:
+        >>> from calib import judge_k_hat
+        >>> judge_k_hat(0.2, 4000).word, judge_k_hat(1.1, 4000).word
+        ('good', 'poor')
     """
     if draws < 25:
         raise ValueError(f"k-hat from {draws} draws says nothing, expected at least 25")

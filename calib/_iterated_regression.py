@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from calib._anneal import systematic
-from calib._config import FitError
+from calib._config import BudgetError, FitError
 from calib._deadline import NEVER, Deadline
 from calib._learned_summary import Features, differences
 from calib._mixture import Mixture, fit_mixture
@@ -179,6 +179,7 @@ def in_rounds(
 
     Raises:
         FitError: fewer than 40 runs were finite.
+        BudgetError: fewer than 40 were made.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, 0, "rounds"))
     number, made_before = rounds_for(dim, budget), 0
@@ -208,11 +209,13 @@ def in_rounds(
         outputs = torch.cat([outputs.reshape(-1, made.shape[1]), made[good]])
         tried += count
         if len(z) < LEAST_RUNS:
-            advice = (
-                "raise the budget" if len(z) == tried else "check the simulator and the priors, or raise the budget"
-            )
+            need = LEAST_RUNS * number
+            if len(z) == tried:
+                raise BudgetError(budget, need, f"for {number} rounds of {LEAST_RUNS}")
+            likely = f", or raise the budget by the factor {LEAST_RUNS / len(z):.1f}" if len(z) else ""
             raise FitError(
-                f"{len(z)} of {tried} simulations were finite, expected at least {LEAST_RUNS} by round {turn + 1} of {number}: {advice}."
+                f"{len(z)} of {tried} simulations were finite, expected at least {LEAST_RUNS} by round {turn + 1} of {number}: "
+                f"check the simulator and the priors{likely}."
             )
         runs = NoisyRuns(z, outputs, log_mixture(proposals, z), tried - len(z), tuple(proposals))
         toward = log_last(proposals, z) - runs.log_proposal

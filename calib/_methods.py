@@ -22,6 +22,7 @@ from calib._hamiltonian import Chains
 from calib._iterated_regression import NoisyRuns
 from calib._local_model import Runs
 from calib._mode import find_mode
+from calib._more_budget import UNKNOWN, Allowance
 from calib._noise import derive_seed
 from calib._problem import Gradient, Problem
 from calib._pyro_density import PyroDensity
@@ -56,6 +57,7 @@ class Task:
         density: the Pyro model; None for a simulator. Its `outputs` cannot be asked for by name.
         earlier: what the same method found before, from which it starts.
         deadline: after which no round or step begins.
+        allowance: what the whole call may spend, for advice.
     """
 
     space: ParameterSpace
@@ -70,6 +72,7 @@ class Task:
     density: PyroDensity | None = None
     earlier: Fitted | None = None
     deadline: Deadline = NEVER
+    allowance: Allowance = UNKNOWN
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,13 @@ def derive_seed(seed: int, step: int, stream: str) -> int:
 
     Returns:
         The seed.
+
+    Examples:
+        >>> from calib import derive_seed
+        >>> derive_seed(0, 1, "noise") == derive_seed(0, 1, "noise")
+        True
+        >>> derive_seed(0, 1, "noise") == derive_seed(0, 2, "noise")
+        False
     """
     digest = hashlib.sha256(f"{seed}/{step}/{stream}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -218,7 +218,7 @@ def check_noisy(task: Task, found: NoisyFit, pilot: Pilot, draws: int) -> tuple[
         shift=float(((moved - mean).abs() / sd).max()), stretch=float((moved_sd / sd).log().abs().max().exp()),
     )  # fmt: skip
     told = _evidence(task, found, pilot, noise, power)
-    return told, judge_noisy(told, evidence)
+    return told, judge_noisy(told, evidence, task.allowance)
 
 
 def _draw(flow: Flow, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

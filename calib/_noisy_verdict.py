@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from calib._more_budget import Allowance, as_sentence
 from calib._verdict import FAILED, MIN_DRAWS, CalibrationVerdict, Evidence
 
 AGREE, CLOSE = 0.4, 0.25  # sds between the two means, for "usable" and for "good"
@@ -73,12 +74,13 @@ def exact_weights(temperature: float, weighted: float, k_hat: float) -> bool:
     return temperature >= 1.0 and weighted >= WEIGHTED and k_hat <= TAIL
 
 
-def judge_noisy(noise: NoiseEvidence, e: Evidence) -> CalibrationVerdict:
+def judge_noisy(noise: NoiseEvidence, e: Evidence, allowance: Allowance) -> CalibrationVerdict:
     """Judge.
 
     Args:
         noise: of the fit.
         e: of fresh simulations.
+        allowance: what the call might spend.
 
     Returns:
         The verdict: good, usable or poor.
@@ -90,7 +92,7 @@ def judge_noisy(noise: NoiseEvidence, e: Evidence) -> CalibrationVerdict:
     ]
     doubts = _doubts(noise, e)
     if doubts:
-        return CalibrationVerdict("poor", (*reasons, *doubts), "Give more runs: raise the budget.", e)
+        return CalibrationVerdict("poor", (*reasons, *doubts), as_sentence(allowance.more(_shortfall(noise, e))), e)
     if noise.exact:
         reasons.append(
             f"Untempered weights of {noise.weighted:.0f} effective runs (k-hat {noise.k_hat:.2f}) are exact."
@@ -102,7 +104,8 @@ def judge_noisy(noise: NoiseEvidence, e: Evidence) -> CalibrationVerdict:
         )
     if _good(noise, e):
         return CalibrationVerdict("good", tuple(reasons), "Use the draws.", e)
-    return CalibrationVerdict("usable", tuple(reasons), "Use the draws with care, or raise the budget.", e)
+    advice = f"Use the draws with care, or {allowance.more(_shortfall_of_good(noise, e))}."
+    return CalibrationVerdict("usable", tuple(reasons), advice, e)
 
 
 def _doubts(noise: NoiseEvidence, e: Evidence) -> list[str]:
@@ -132,6 +135,23 @@ def _doubts(noise: NoiseEvidence, e: Evidence) -> list[str]:
     if noise.dim <= LOW_DIMENSION and noise.temperature < LOW:
         found.append(f"The weights had to be tempered to {noise.temperature:.2g}.")
     return found
+
+
+def _shortfall(noise: NoiseEvidence, e: Evidence) -> float:
+    """By what factor runs are too few: of effective runs, which grow with the budget, and of what grows more slowly."""
+    wanted = [2.0, MIN_DRAWS / max(e.finite, 1e-9)]
+    if noise.method == "importance":
+        return max(*wanted, WEIGHTED / max(noise.weighted, 1e-9), 1 / noise.temperature)
+    wanted.append(RUNS * noise.dim / max(noise.effective, 1e-9))
+    if noise.dim <= LOW_DIMENSION:
+        wanted.append((LOW / noise.temperature) ** 2)
+    return max(wanted)
+
+
+def _shortfall_of_good(noise: NoiseEvidence, e: Evidence) -> float:
+    if noise.exact:
+        return max(2.0, PLENTY / noise.weighted)
+    return max(2.0, MANY * noise.dim / max(noise.effective, 1e-9), _shortfall(noise, e))
 
 
 def _good(noise: NoiseEvidence, e: Evidence) -> bool:

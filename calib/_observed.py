@@ -32,6 +32,8 @@ def as_data(raw: Any) -> Tensor:
         data = torch.cat(parts) if parts else torch.empty(0)
     else:
         data = as_numbers(raw, "the data")
+        if getattr(raw, "columns", None) is not None and data.ndim == 2 and data.shape[1] == 1:
+            data = data[:, 0]  # a table of one column
     if data.numel() == 0 or bool(data.isnan().all()):
         raise ValueError(f"the data of shape {tuple(data.shape)} hold no number: pass at least one observation.")
     if bool(data.isinf().any()):
@@ -50,7 +52,7 @@ class Evaluate:
 
     Attributes:
         likelihood: distribution of the data given outputs, one event a row.
-        data: what was observed, of the event's shape but for axes of length 1; NaN where it is missing.
+        data: what was observed, of the event's shape, or of one row of it; NaN where it is missing.
     """
 
     likelihood: Likelihood
@@ -101,10 +103,13 @@ class Evaluate:
                 f"the likelihood gave a batch of shape {batch} for {len(outputs)} rows of outputs, expected one value a row: make "
                 "the data one event, for instance with torch.distributions.Independent(..., 1)."
             )
-        if [n for n in event if n != 1] != [n for n in shape if n != 1]:
+        one_row = shape == (1, *event)  # as a simulator gives one run
+        if shape != event and not one_row and not (self.data.numel() == 1 and math.prod(event) == 1):
+            count = math.prod(event)
+            cure = f", for instance by data.reshape{event}" if self.data.numel() == count else ""
             raise Mismatch(
-                f"the data have shape {shape}, but one event of the likelihood has shape {event}: outputs and data must "
-                "describe the same observations."
+                f"the data have shape {shape}, but one event of the likelihood has shape {event}: give outputs and data the same "
+                f"observations in the same shape{cure}."
             )
         return self.data.to(outputs.device).reshape(event)
 

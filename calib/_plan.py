@@ -14,6 +14,7 @@ from calib._coordinates import Coordinates
 from calib._deadline import Deadline
 from calib._inputs import LOOKED_AT, InCoordinates, PyroInCoordinates
 from calib._methods import GRADIENT_COST, Fitted, Task
+from calib._more_budget import Allowance
 from calib._noise import derive_seed
 from calib._noise_pilot import Pilot
 from calib._noisy import NOISY
@@ -45,7 +46,8 @@ FEW = 12  # parameters up to which populations of draws fill the posterior
 MANY = 5000  # evaluations of a log likelihood from which on chains are at least as good as an emulator of it
 LEAST_CHECK = 48  # simulations
 LEAST_BUDGET = LEAST_CHECK + LOOKED_AT + 1
-LEAST_NOISY_BUDGET, LEAST_FRESH = 200, 60
+LEAST_NOISY_BUDGET, LEAST_FRESH = 250, 60  # of one or two parameters and weak noise, `python -m calib.benchmark_budget`
+EXPECTED = "count on 1,000 to 2,000 a parameter, on 250 where noise is weak, and on 16,000 in all where it is strong"
 AVERAGED = ("vi", "importance")  # methods that average runs
 OF_THE_TIME = 0.85  # share of the seconds after which methods end: a flow and the check follow
 
@@ -81,8 +83,11 @@ class Plan:
     def further(self, budget: int, earlier: Fitted, seed: int, max_seconds: float | None) -> Plan:
         """The same with more simulations, from where an earlier call came to."""
         fresh = kept_back(budget, self.how)
+        allowance = replace(
+            self.task.allowance, budget=self.task.allowance.budget + budget, seconds=max_seconds,
+        )  # fmt: skip
         task = replace(
-            self.task, budget=(budget - fresh) // self.replicates, earlier=earlier,
+            self.task, allowance=allowance, budget=(budget - fresh) // self.replicates, earlier=earlier,
             seed=derive_seed(self.task.seed, seed, "further"), deadline=deadline_of(max_seconds),
         )  # fmt: skip
         return replace(self, task=task, budget=budget, fresh=fresh // self.replicates, used=0)
@@ -125,7 +130,7 @@ def make_plan(
             f"replicates={replicates} was given with method={how!r}, expected 1: only {' and '.join(AVERAGED)} average runs."
         )
     if how in NOISY and budget < LEAST_NOISY_BUDGET * replicates:
-        raise BudgetError(budget, LEAST_NOISY_BUDGET * replicates, "for a simulator with noise")
+        raise BudgetError(budget, LEAST_NOISY_BUDGET * replicates, f"for a simulator with noise; {EXPECTED}")
     fresh, used = kept_back(budget, how), LOOKED_AT + (pilot.simulations if pilot else 0)
     outputs: Rows | ReplicatedOutputs = rows
     if replicates > 1:
@@ -140,6 +145,7 @@ def make_plan(
     task = Task(
         space, outputs, source, flow, (budget - fresh - used) // replicates, seed, loss_weight,
         gradient_cost if gradient_cost is not None else GRADIENT_COST, progress, density, deadline=deadline_of(max_seconds),
+        allowance=Allowance(budget, max_seconds),
     )  # fmt: skip
     return Plan(task, how, rows, data, likelihood, pilot, budget, fresh // replicates, used, replicates)
 

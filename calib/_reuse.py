@@ -145,6 +145,11 @@ class ReuseConfig:
         draws: draws of the posterior at the end.
         trust: error in nats at which the likelihood's weight is held.
         tolerance: error in nats (nine tenths of the draws) that is small enough to stop after two such rounds.
+
+    Examples:
+        >>> from calib import ReuseConfig
+        >>> ReuseConfig(budget=500).budget
+        500
     """
 
     budget: int = 10_000

@@ -25,6 +25,8 @@ def as_rows(raw: Any, rows: int) -> Tensor:
         if not raw:
             raise ValueError("the simulator gave outputs in an empty dict, expected at least one output a draw.")
         return torch.cat([as_rows(part, rows) for part in raw.values()], 1)
+    if raw is None:
+        raise TypeError("the simulator gave None, expected outputs: end it with return.")
     out = as_numbers(raw, "the simulator's outputs")
     if out.ndim == 1 and len(out) == rows:
         out = out[:, None]

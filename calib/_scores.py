@@ -47,6 +47,11 @@ def weighted_interval_score(
 
     Raises:
         ValueError: The levels are not symmetric, the shapes disagree, a value is infinite, or quantiles cross.
+
+    Examples:
+        >>> score = weighted_interval_score([[8.0, 10.0, 12.0]], [15.0], levels=(0.25, 0.5, 0.75))
+        >>> float(score.wis[0].round(2)), float(score.underprediction[0].round(2))
+        (4.33, 3.67)
     """
     tau = np.asarray(levels, dtype=np.float64)
     x, y = np.asarray(quantiles, dtype=np.float64), np.asarray(observed, dtype=np.float64)
@@ -88,6 +93,11 @@ def covered(quantiles: ArrayLike, observed: ArrayLike, central: float, levels: S
 
     Raises:
         ValueError: The interval's ends are not among the levels.
+
+    Examples:
+        >>> from calib import covered
+        >>> covered([[8.0, 10.0, 12.0]], [11.0], 0.5, levels=(0.25, 0.5, 0.75))
+        array([1.])
     """
     tau, x, y = np.asarray(levels), np.asarray(quantiles), np.asarray(observed, dtype=np.float64)
     ends = [np.flatnonzero(np.isclose(tau, level)) for level in (0.5 - central / 2, 0.5 + central / 2)]
@@ -230,6 +240,13 @@ def score_forecast(
     Raises:
         ValueError: Shapes disagree, a quantile is negative or infinite, or `weighted_interval_score` refuses the
             quantiles.
+
+    Examples:
+        >>> levels = (0.025, 0.25, 0.5, 0.75, 0.975)
+        >>> ours, last_week = [[[6.0, 9.0, 10.0, 11.0, 14.0]]], [[[2.0, 5.0, 8.0, 12.0, 20.0]]]  # week ahead, place, level
+        >>> scores = score_forecast(ours, [[10.0]], last_week, "cases", ["North"], levels=levels)
+        >>> float(scores.natural.wis[0, 0].round(2)), float(scores.baseline_wis[0, 0].round(2))
+        (0.28, 1.28)
     """
     forecast, reference = np.asarray(quantiles, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     y = np.asarray(observed, dtype=np.float64)

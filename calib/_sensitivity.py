@@ -39,6 +39,12 @@ class Functional:
         name: What it is called in tables, for instance `"cases, all forecast weeks"`.
         weights: `[output]`.
         unit: Unit of the sum.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import Functional
+        >>> Functional("total", np.ones(3), "cases").name
+        'total'
     """
 
     name: str
@@ -118,6 +124,12 @@ def derivative_measure(gradient: ArrayLike, second: ArrayLike | None = None) -> 
 
     Raises:
         SensitivityError: A gradient is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import derivative_measure
+        >>> derivative_measure(np.array([[1.0, 0.0], [3.0, 0.0]]))
+        array([5., 0.])
     """
     first = np.asarray(gradient, dtype=np.float64)
     other = first if second is None else np.asarray(second, dtype=np.float64)
@@ -283,6 +295,16 @@ def sensitivity(
     Raises:
         SensitivityError: Shapes disagree, fewer than 10 (effective) draws are finite, weights are not, or an output does not
             change with any parameter.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import Functional, sensitivity
+        >>> rng = np.random.default_rng(0)
+        >>> z = rng.standard_normal((50, 2))
+        >>> jacobian = np.broadcast_to([[3.0, 1.0]], (50, 1, 2))  # draw, output, parameter
+        >>> (found,) = sensitivity(jacobian, z, ["a", "b"], [Functional("y", [1.0])], rng, replicates=20)
+        >>> found.measures["prior_share"].value.round(2)
+        array([0.9, 0.1])
     """
     first, draws = np.asarray(jacobian, dtype=np.float64), np.asarray(z, dtype=np.float64)
     other = None if second is None else np.asarray(second, dtype=np.float64)

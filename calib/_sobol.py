@@ -70,6 +70,11 @@ def sobol_design(count: int, dim: int, seed: int, groups: Sequence[Sequence[int]
 
     Raises:
         SensitivityError: N is below 10 or no power of two, or a group names a column that is not there.
+
+    Examples:
+        >>> from calib import sobol_design
+        >>> sobol_design(16, 3, 0).points().shape
+        (16, 5, 3)
     """
     if count < LEAST_DRAWS or count & (count - 1):
         raise SensitivityError(f"{count} rows were asked for; expected a power of two of at least 16.")
@@ -97,6 +102,15 @@ def sobol_indices(values: ArrayLike, generator: np.random.Generator, *, replicat
 
     Raises:
         SensitivityError: wrong shape, fewer than 10 usable rows, or an output that does not vary.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import sobol_design, sobol_indices
+        >>> design = sobol_design(256, 2, 0)
+        >>> y = design.points() @ np.array([2.0, 1.0])  # y = 2 a + b: shares 0.8 and 0.2
+        >>> indices = sobol_indices(y[..., None] if y.ndim == 2 else y, np.random.default_rng(0), replicates=20)
+        >>> indices.total.value.round(1)
+        array([0.8, 0.2])
     """
     f = np.asarray(values, dtype=np.float64)
     if f.ndim != 3 or f.shape[1] < 3 or f.shape[2] < 1:

@@ -26,6 +26,15 @@ class Parameter:
         reason: where the prior comes from.
         labels: for a vector, one name per entry.
         plates: names of the Pyro plates it stands in, if it was read from a model.
+
+    Examples:
+        >>> import torch
+        >>> from torch.distributions import LogNormal, Normal
+        >>> from calib import Parameter
+        >>> Parameter("delay", LogNormal(1.6, 0.3), unit="days").size
+        1
+        >>> Parameter("effect", Normal(torch.zeros(2), 1.0), labels=("north", "south")).size
+        2
     """
 
     name: str
@@ -89,6 +98,16 @@ class ParameterSpace:
 
     Attributes:
         parameters: the parameters, in the order of their coordinates.
+
+    Examples:
+        >>> import torch
+        >>> from torch.distributions import LogNormal, Normal
+        >>> from calib import Parameter, ParameterSpace
+        >>> space = ParameterSpace((Parameter("rate", LogNormal(0.0, 1.0)), Parameter("effect", Normal(torch.zeros(2), 1.0))))
+        >>> space.dim, space.names
+        (3, ('rate', 'effect[0]', 'effect[1]'))
+        >>> space.to_theta(torch.zeros(1, 3))  # z = 0 is the median
+        {'rate': tensor([1.]), 'effect': tensor([[0., 0.]])}
     """
 
     parameters: tuple[Parameter, ...]

@@ -66,6 +66,13 @@ def has_converged(values: ArrayLike, rule: StopRule | None = None) -> Convergenc
     Returns:
         The verdict. The 5 % of values at either end of the window are pulled in, so single outliers do not
         widen the noise until a rise passes as chance.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import has_converged
+        >>> noise = np.random.default_rng(0).standard_normal(1000)
+        >>> has_converged(noise).converged, has_converged(noise + np.arange(1000.0)).converged
+        (True, False)
     """
     rule = rule or StopRule()
     history = np.asarray(values, dtype=float)
@@ -90,6 +97,12 @@ def smooth(values: ArrayLike, half_life: float = 15.0) -> np.ndarray:
 
     Returns:
         `[step]`, NaN before the first value.
+
+    Examples:
+        >>> import numpy as np
+        >>> from calib import smooth
+        >>> smooth(np.array([0.0, 1.0, 1.0]), half_life=1.0).round(2)
+        array([0.  , 0.67, 0.86])
     """
     decay = 0.5 ** (1 / half_life)
     total = weight = 0.0

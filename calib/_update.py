@@ -38,12 +38,11 @@ from calib._observed import Evaluate, as_data
 from calib._plan import LEAST_BUDGET, Plan, kept_back
 from calib._pyro_read import read_pyro
 from calib._replicates import MeanLikelihood
-from calib._verdict import CalibrationVerdict, Evidence, State
+from calib._verdict import BELIEVED, CalibrationVerdict, Evidence, State
 
 NEW_RUNS = 0.2  # share of the budget for new runs
 MAX_SIMULATED = 400  # draws that are simulated to be weighted, where no emulator knows their outputs
 MIN_EFFECTIVE, GOOD_EFFECTIVE = 100, 1000  # effective draws by the weights, for "usable" and for "good"
-BELIEVED = ("good", "usable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,5 +259,6 @@ def _anew(plan: Plan, budget: int, seed: int) -> Plan:
         budget=(budget - fresh) // plan.replicates,
         earlier=None,
         seed=derive_seed(plan.task.seed, seed, "refit"),
+        allowance=replace(plan.task.allowance, budget=budget, seconds=None),
     )
     return replace(plan, task=task, fresh=fresh // plan.replicates)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from calib._importance import judge_k_hat
+from calib._more_budget import Allowance, as_sentence
 
 State = Literal["good", "usable", "poor", "unfinished"]
 MIN_DRAWS = 25  # fresh simulations with a likelihood, below which nothing can be said
@@ -20,6 +21,7 @@ NOISE = 0.5  # standard deviation in nats of the log likelihood between runs at 
 FAILED = 0.1  # share of fresh simulations without finite outputs
 MISSED = 0.1  # share of the posterior that lies outside the fit
 FINISHED = ("converged", "trained")
+BELIEVED: tuple[State, ...] = ("good", "usable")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Evidence:
         corrected_share: effective share of draws corrected by the emulator; None without one.
         corrected_shift: as `shift`, of corrected draws.
         corrected_stretch: as `stretch`, of corrected draws.
+
+    Examples:
+        >>> from calib import Evidence
+        >>> Evidence("converged", 1.0, draws=100, finite=98).finite
+        98
     """
 
     stopped_because: str
@@ -73,6 +80,12 @@ class CalibrationVerdict:
         reasons: what was found, in sentences.
         advice: what to do, one sentence.
         evidence: the numbers it rests on.
+
+    Examples:
+        >>> from calib import CalibrationVerdict, Evidence
+        >>> verdict = CalibrationVerdict("good", ("All draws count.",), "Use the draws.", Evidence("converged", 1.0, 100, 100))
+        >>> print(verdict)
+        good: All draws count. Use the draws.
     """
 
     state: State
@@ -100,12 +113,13 @@ class CalibrationVerdict:
         return CalibrationVerdict(plain["state"], tuple(plain["reasons"]), plain["advice"], Evidence(**evidence))
 
 
-def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
+def judge(e: Evidence, *, correctable: bool, allowance: Allowance) -> CalibrationVerdict:
     """Judge a calibration.
 
     Args:
         e: the evidence.
         correctable: whether draws can be corrected (`Calibration.sample(..., corrected=True)`).
+        allowance: what the call might spend.
 
     Returns:
         The verdict.
@@ -118,7 +132,7 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
         return CalibrationVerdict(
             "usable",
             (*reasons, ended),
-            "Take draws as they come, and raise the budget if much depends on them.",
+            f"Take draws as they come; if much depends on them, {_longer(e, allowance, 2.0)}.",
             e,
         )
     if noisy and not (fit or corrected):
@@ -127,7 +141,7 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
         advice = "Take method='auto' or 'abc-regression', which integrate the noise out: a larger budget alone does not help."
         return CalibrationVerdict("poor", (*reasons, text), advice, e)
     if ended:
-        return CalibrationVerdict("unfinished", (*reasons, ended), _more(e), e)
+        return CalibrationVerdict("unfinished", (*reasons, ended), _more(e, allowance), e)
     if fit and e.failed <= FAILED and (e.model_error is None or e.model_error <= ERROR):
         return CalibrationVerdict("good", tuple(reasons), "Use the draws.", e)
     if fit or corrected:
@@ -135,7 +149,7 @@ def judge(e: Evidence, *, correctable: bool) -> CalibrationVerdict:
             "Take corrected draws, which `sample` then does by itself." if corrected else "Use the draws with care."
         )
         return CalibrationVerdict("usable", tuple(reasons), advice, e)
-    return CalibrationVerdict("poor", tuple(reasons), _other(e, correctable), e)
+    return CalibrationVerdict("poor", tuple(reasons), _other(e, correctable, allowance), e)
 
 
 def fit_passes(e: Evidence) -> bool:
@@ -196,15 +210,26 @@ def _ended(e: Evidence) -> str:
     return why.get(e.stopped_because, f"The method had not converged when it ended ({e.stopped_because}).")
 
 
-def _more(e: Evidence) -> str:
+def _more(e: Evidence, allowance: Allowance) -> str:
     if e.stopped_because == "stalled":
         return "Try another method: a larger budget alone may not help."
-    return "Raise the budget."
+    return as_sentence(_longer(e, allowance, max(2.0, 1 / max(e.weight, 1e-9))))
 
 
-def _other(e: Evidence, correctable: bool) -> str:
+def _longer(e: Evidence, allowance: Allowance, factor: float) -> str:
+    return allowance.more_time(factor) if e.stopped_because == "max_seconds" else allowance.more(factor)
+
+
+def _shortfall(e: Evidence) -> float:
+    """The share of draws that should count over the share that does."""
+    share = min(e.effective_share, e.finite / MIN_DRAWS * MANY)
+    return max(2.0, MANY / share) if share > 0 else math.inf
+
+
+def _other(e: Evidence, correctable: bool, allowance: Allowance) -> str:
     if e.failed > FAILED:
         return "Find out why the simulator fails at these draws."
     if e.missed > MISSED:
-        return "Try method='emulated-smc', which looks for several modes, or a larger budget."
-    return "Raise the budget." if correctable else "Raise the budget, or try flow='nsf' or another method."
+        return f"Try method='emulated-smc', which looks for several modes, or {allowance.more(2.0)}."
+    more = allowance.more(_shortfall(e))
+    return as_sentence(more if correctable else f"{more}, or try flow='nsf' or another method")

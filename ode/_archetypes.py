@@ -98,6 +98,14 @@ def archetypes_by_age_and_dose(
 
     Raises:
         ValueError: if `days_since_last_dose` is neither of those shapes, or a number is negative.
+
+    Examples:
+        >>> import ode
+        >>> people = ode.archetypes_by_age_and_dose((5.0, 35.0), (0.0, 60.0))
+        >>> people.age_midpoint
+        tensor([ 5.,  5., 35., 35.], dtype=torch.float64)
+        >>> people.doses
+        tensor([0., 1., 0., 1.], dtype=torch.float64)
     """
     ages = torch.as_tensor(age_midpoints, dtype=torch.float64)
     days = torch.as_tensor(days_since_last_dose, dtype=torch.float64)

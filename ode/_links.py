@@ -33,6 +33,12 @@ def infectiousness(viral_load: Tensor) -> Tensor:
 
     Returns:
         `[*batch, K, D]`, not negative.
+
+    Examples:
+        >>> import torch
+        >>> import ode
+        >>> ode.infectiousness(torch.tensor([2.0, 6.0, 9.0])).diff() > 0
+        tensor([True, True])
     """
     return torch.sigmoid(INFECTIOUS_SLOPE * LN10 * (viral_load - INFECTIOUS_MIDPOINT)) / REFERENCE_INFECTIOUSNESS
 
@@ -48,6 +54,13 @@ def susceptibility(antibody: Tensor, parameters: WithinHostParameters) -> Tensor
 
     Returns:
         `[*batch, K]` in (0, 1).
+
+    Examples:
+        >>> import torch
+        >>> import ode
+        >>> parameters = ode.WithinHostParameters(**{name: x[None] for name, x in vars(ode.prior_median()).items()})
+        >>> float(ode.susceptibility(torch.tensor([[-3.0, 3.0]], dtype=torch.float64), parameters).diff()) < 0  # antibody protects
+        True
     """
     slope, midpoint = parameters.protection_slope.unsqueeze(-1), parameters.protection_midpoint.unsqueeze(-1)
     return torch.sigmoid(slope * (midpoint - antibody))

@@ -24,6 +24,11 @@ class Treatment:
         booster_rise: size of the jump, log10 titre; None for `antibody_per_dose`.
         antiviral_day: days after infection from which virus production is cut, or None.
         antiviral_effect: the share cut, in [0, 1).
+
+    Examples:
+        >>> import ode
+        >>> ode.Treatment(antiviral_day=2.0).antiviral_effect
+        0.9
     """
 
     booster_day: Tensor | float | None = None

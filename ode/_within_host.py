@@ -80,6 +80,16 @@ def within_host(
 
     Raises:
         ValueError: if `days` or `step` makes no grid, or the solver asked for cannot run here.
+
+    Examples:
+        >>> import ode
+        >>> parameters = ode.WithinHostParameters(**{name: x[None] for name, x in vars(ode.prior_median()).items()})
+        >>> adults = ode.archetypes_by_age_and_dose((35.0,), (0.0, 60.0))  # without a dose, and 60 days after one
+        >>> course = ode.within_host(parameters, adults, days=10)
+        >>> course.viral_load.shape  # draw, archetype, day
+        torch.Size([1, 2, 10])
+        >>> bool(course.viral_load[0, 1].max() < course.viral_load[0, 0].max())  # a dose lowers the peak
+        True
     """
     steps = steps_in_a_day(days, step)
     hosts = host_numbers(parameters, archetypes)

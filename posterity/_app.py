@@ -14,6 +14,7 @@ import typer
 
 from posterity._packages import claim_packages
 from posterity.commands.former_options import options_of_now
+from posterity.commands.usage import run_app
 
 INTERRUPTED, BROKEN = 3, 4
 """Exit codes: ended by a signal; an installation in which another project has overwritten a package of ours."""
@@ -115,4 +116,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except ImportError as error:
             print(error, file=sys.stderr)
             raise SystemExit(BROKEN) from None
-        app(args=given)
+        run_app(app, given)

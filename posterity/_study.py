@@ -31,6 +31,12 @@ class Study:
     Attributes:
         source: where it is.
         declared: the declaration, `epi.Study`.
+
+    Examples:
+        >>> import posterity
+        >>> study = posterity.Study.load("posterity.template.study")
+        >>> study.declared.region.names
+        ('North', 'South')
     """
 
     source: str

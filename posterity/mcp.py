@@ -24,6 +24,7 @@ from epi.analyst.answer import labels_of  # noqa: E402
 from epi.analyst.asker import instructions  # noqa: E402
 from epi.errors import StudyError  # noqa: E402
 from posterity.commands.errors import one_sentence  # noqa: E402
+from posterity.commands.usage import run as run_module  # noqa: E402
 
 __all__ = ["main", "serve"]
 
@@ -112,5 +113,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)
     sys.exit(0)

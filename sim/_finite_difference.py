@@ -26,7 +26,7 @@ def mean_incidence(kernels: ModuleType, c: Columns, seed: int, rates: Rates, str
 
 
 class Differences(torch.autograd.Function):
-    """Incidence whose derivative is `(x(rate + h) - x(rate - h)) / 2h`, all runs with the same luck.
+    """Incidence whose derivative is `(x(rate + h) - x(rate - h)) / 2h`, all runs with the same random numbers.
 
     `h` is `step` times the rate, or times the mean of its tensor where that is larger. Where a rate would fall below 0 the
     difference is one-sided. Reverse mode varies every number of the rates that require a gradient by itself, all particles at

@@ -51,7 +51,7 @@ def epidemic(
         population: agents and their groups.
         rates: the rates; tensors on one device, `P` particles.
         seed: names all randomness together with the stream.
-        streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their luck
+        streams: `[P]` int64, the random stream of each particle; default 0..P-1. Equal streams share their random numbers
             (common random numbers).
         start: infections before day 0; None for nobody. Not on GPU kernels, nor for estimators "for comparison".
         backend: one of `BACKENDS`.
@@ -69,6 +69,25 @@ def epidemic(
             backward pass of `removals`: `rates.reinfection` above 1, or rates with more contacts than it can follow.
         torch.OutOfMemoryError, MemoryError: memory does not hold one particle. Where it holds some, the particles go in batches,
             with a `RuntimeWarning`.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> import sim
+        >>> population = sim.Population(
+        ...     household_start=np.arange(0, 61, 3), group=np.zeros(60, np.int16), archetype=np.zeros(60, np.int16),
+        ...     venues=np.zeros((1, 60), np.int32), venue_weight=(np.array([1 / 59]),), household_weight=np.full(20, 0.5),
+        ...     region_of_group=np.zeros(1, np.int16), people_per_agent=np.ones(1), venue_names=("school",))
+        >>> rates = sim.Rates(
+        ...     infectiousness=torch.full((2, 1, 5), 0.2), susceptibility=torch.ones(2, 1), transmission=torch.ones(2, 3, 10),
+        ...     mixing=torch.ones(2, 1, 1), importation=torch.full((2, 10, 1), 0.01), aversion=torch.zeros(2), forgetting=torch.zeros(2))
+        >>> infections = sim.epidemic(population, rates, seed=0, backend='reference')
+        >>> infections.shape
+        torch.Size([2, 10, 1])
+        >>> bool((infections.sum(1) <= 60).all())
+        True
+        >>> torch.equal(infections, sim.epidemic(population, rates, seed=0, backend='reference'))
+        True
     """
     rates.check(population)
     streams = torch.arange(rates.particles) if streams is None else streams
@@ -118,6 +137,25 @@ def jacobian(
 
     Raises:
         ValueError: as for `epidemic`, or tangents whose shapes are not those of the rates with one more axis.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> import sim
+        >>> population = sim.Population(
+        ...     household_start=np.arange(0, 61, 3), group=np.zeros(60, np.int16), archetype=np.zeros(60, np.int16),
+        ...     venues=np.zeros((1, 60), np.int32), venue_weight=(np.array([1 / 59]),), household_weight=np.full(20, 0.5),
+        ...     region_of_group=np.zeros(1, np.int16), people_per_agent=np.ones(1), venue_names=("school",))
+        >>> rates = sim.Rates(
+        ...     infectiousness=torch.full((2, 1, 5), 0.2), susceptibility=torch.ones(2, 1), transmission=torch.ones(2, 3, 10),
+        ...     mixing=torch.ones(2, 1, 1), importation=torch.full((2, 10, 1), 0.01), aversion=torch.zeros(2), forgetting=torch.zeros(2))
+        >>> along = rates.map(lambda x: torch.zeros(*x.shape, 1))
+        >>> along.transmission[:] = 1.0  # all transmission together
+        >>> infections, slope = sim.jacobian(population, rates, along, seed=0, backend='reference')
+        >>> slope.shape
+        torch.Size([2, 10, 1, 1])
+        >>> bool(slope.isfinite().all())
+        True
     """
     rates.check(population)
     for name, x, dx in zip(Rates.__annotations__, rates.tensors(), tangents.tensors(), strict=True):

@@ -25,7 +25,7 @@ def splitmix(x: int) -> int:
 
 
 def stream_key(seed: int, stream: int) -> int:
-    """Key of a stream: one stream is one particle's luck."""
+    """Key of a stream: one stream is one particle's random numbers."""
     return splitmix((splitmix(seed + GOLDEN) + stream * GOLDEN) & MASK)
 
 

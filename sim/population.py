@@ -33,6 +33,17 @@ class Population:
 
     Raises:
         ValueError: a column has the wrong length, an id is out of range, or a weight is negative or not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> import sim
+        >>> population = sim.Population(
+        ...     household_start=np.arange(0, 61, 3), group=np.zeros(60, np.int16), archetype=np.zeros(60, np.int16),
+        ...     venues=np.zeros((1, 60), np.int32), venue_weight=(np.array([1 / 59]),), household_weight=np.full(20, 0.5),
+        ...     region_of_group=np.zeros(1, np.int16), people_per_agent=np.ones(1), venue_names=("school",))
+        >>> population.agents, population.groups
+        (60, 1)
     """
 
     household_start: NDArray[np.int64]

@@ -37,13 +37,23 @@ class Rates:
         transmission: `[P, 2 + V, T]` per day: household, community, venue layers.
         mixing: `[P, G, G]` weight of the mean infectiousness of group (column) for an agent of group (row).
         importation: `[P, T, G]` hazard from outside, per person and day.
-        aversion: `[P]` fall of the log transmission outside households for each 1 % of people infected per day, as remembered.
-        forgetting: `[P]` share of the remembered incidence replaced each day, 0..1.
+        aversion: `[P]` prevalence response: fall of the log transmission outside households
+            for each 1 % of people infected per day, as remembered.
+        forgetting: `[P]` waning of the response: share of the remembered incidence replaced each day, 0..1.
         reinfection: `[P, K, E]` susceptibility of an agent 1..E days after its last infection, relative to one never infected; the
             last value holds from then on. Zero on the first D days, while it is infectious. Empty (E = 0, the default): infected once.
         waning: `[P, K, S]` factor on the susceptibility of an archetype in each period of `PERIOD` days from day 0 on, as immunity given
             before wanes; S = ceil(T / PERIOD). Empty (S = 0, the default): susceptibility does not change. It holds for first infections
             and for those after; `reinfection` is relative to it.
+
+    Examples:
+        >>> import torch
+        >>> import sim
+        >>> rates = sim.Rates(
+        ...     infectiousness=torch.full((2, 1, 5), 0.2), susceptibility=torch.ones(2, 1), transmission=torch.ones(2, 3, 10),
+        ...     mixing=torch.ones(2, 1, 1), importation=torch.full((2, 10, 1), 0.01), aversion=torch.zeros(2), forgetting=torch.zeros(2))
+        >>> rates.particles, rates.days
+        (2, 10)
     """
 
     infectiousness: Tensor
@@ -226,7 +236,7 @@ class Rates:
                 )
         if bool((self.forgetting > 1).any()):
             raise ValueError(
-                f"rates.forgetting reaches {float(self.forgetting.max()):g}; it is a share and lies in 0..1."
+                f"rates.forgetting, the waning of the response, reaches {float(self.forgetting.max()):g}; it is a share and lies in 0..1."
             )
         early = self.reinfection[..., : self.infectious_days]
         if self.reinfection.shape[-1] and (early.shape[-1] == self.reinfection.shape[-1] or bool((early != 0).any())):

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from calib._brings_jacobian import BringsJacobian, unpack
 from calib._noise import derive_seed
 from calib._rows import as_rows
+from calib._short_repr import short_repr
 from calib._space import Parameter, ParameterSpace
 from calib.composition._block import Block
 
@@ -35,6 +36,8 @@ class Composed:
         blocks: the others.
         runs: rows simulated so far.
     """
+
+    __repr__ = short_repr
 
     model: Callable[..., Any]
     plain: ParameterSpace | None

@@ -17,6 +17,7 @@ from torch import Tensor
 from calib._config import FitError
 from calib._noise import derive_seed
 from calib._observed import Evaluate, Likelihood, as_data
+from calib._short_repr import short_repr
 from calib.composition._compose import Composed
 
 SHORTER = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.003)
@@ -42,6 +43,8 @@ class FunctionPosterior:
         runs: simulations made.
         converged: whether the last step gained less than the tolerance, or none was left to make; not where no step gains.
     """
+
+    __repr__ = short_repr
 
     composed: Composed
     z: Tensor

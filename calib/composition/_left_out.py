@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calib._noise import derive_seed
 from calib._observed import Evaluate, Likelihood, as_data
+from calib._short_repr import short_repr
 from calib.composition._compose import Composed
 from calib.composition._fit_function import FunctionPosterior, fit_function
 
@@ -25,6 +26,8 @@ class LeftOut:
         outputs: `[draw, M]` of the simulator at draws of that posterior.
         log_score: log density of the region's data, averaged over the draws, nats.
     """
+
+    __repr__ = short_repr
 
     region: str
     posterior: FunctionPosterior

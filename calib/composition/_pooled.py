@@ -15,6 +15,7 @@ from calib._calibration import Calibration
 from calib._observed import Evaluate, Likelihood, as_data
 from calib._rows import as_rows
 from calib._shared_space import shared_space
+from calib._short_repr import short_repr
 from calib._space import Parameter, ParameterSpace
 
 
@@ -28,6 +29,8 @@ class Region:
         data: observed; NaN where missing.
         likelihood: distribution of the data given outputs.
     """
+
+    __repr__ = short_repr
 
     model: Callable[..., Any]
     prior: ParameterSpace | Mapping[str, Distribution]

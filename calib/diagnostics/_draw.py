@@ -138,7 +138,7 @@ def draw_averaged_posterior(found: AveragedPosterior) -> Figure:
     """Left: the classifier's accuracy against exchanged labels; right: shift and width of each parameter."""
     figure = blank(8.6, 2.8)
     left, right = figure.subplots(1, 2)
-    _against_null(left, found.null, found.c2st, "share told apart", "posterior against prior")
+    _against_null(left, found.null, found.c2st, "share that a classifier separates", "posterior against prior")
     left.set_title(said(found.p_value))
     right.axhline(1, color=GREY, linewidth=0.8)
     right.axvline(0, color=GREY, linewidth=0.8)

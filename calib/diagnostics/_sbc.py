@@ -144,7 +144,7 @@ def judge_sbc(found: SBC) -> Verdict:
     text = f"ranks of {bad} of {len(found.names)} quantities are not uniform (worst {name}, adjusted {said(p)}: its posterior is {shape}){few}"
     advice = {
         "too narrow": "over-confident: fit longer, a more flexible family, more simulations, or noise that the likelihood leaves out",
-        "too wide": "intervals are honest but wasteful: noise may be counted twice, or the fit has not settled",
+        "too wide": "intervals are honest but wasteful: noise may be counted twice, or the fit has not converged",
     }.get(shape, "biased: look for a wrong prior, a biased gradient, or a fit that stopped on its way")
     return Verdict("sbc", word_of(p), p, P_THRESHOLD, text, advice)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from calib._short_repr import short_repr
+
 
 @dataclass
 class Ledger:
@@ -14,6 +16,8 @@ class Ledger:
         sent, received: bytes, by kind.
         seconds: until all sites had answered, by kind.
     """
+
+    __repr__ = short_repr
 
     rounds: dict[str, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from calib._short_repr import short_repr
 from calib.federated import _shares as shares
 from calib.federated._emulators import Behind, from_tensors
 from calib.federated._messages import Message, pack, raw, unpack, unraw
@@ -30,6 +31,8 @@ class Site:
         fingerprint: of the public study that it answers for.
         asked: how many answers it has given, by kind.
     """
+
+    __repr__ = short_repr
 
     name: str
     observations: Observations

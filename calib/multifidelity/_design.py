@@ -13,6 +13,7 @@ from calib._fit import fit
 from calib._flows import Flow
 from calib._gaussian_start import start_flow
 from calib._noise import derive_seed
+from calib._short_repr import short_repr
 from calib.multifidelity._chains import ROUND_DRAWS, centre_of, run_chains
 from calib.multifidelity._emulator import Emulator
 from calib.multifidelity._posterior import EmulatorPosterior
@@ -41,6 +42,8 @@ class Pool:
         slope_z: `[N, D]`, slope_values `[N, M]` and slopes `[N, M, D]`, runs with Jacobians.
         flow: weights of the flow. rounds: how many are done.
     """
+
+    __repr__ = short_repr
 
     z: Tensor
     values: Tensor

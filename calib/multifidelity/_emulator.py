@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from calib._short_repr import short_repr
 from calib.multifidelity._quadratic import QuadraticTerm
 from calib.multifidelity._quadratic_fit import fit_quadratic
 
@@ -43,6 +44,8 @@ class Runs:
         quadratic: whether to fit a quadratic term; the values should then lie as the posterior does.
     """
 
+    __repr__ = short_repr
+
     z: Tensor
     outputs: Tensor
     jacobian: Tensor
@@ -61,6 +64,8 @@ class Emulator:
         quadratic: what straight lines miss, or None.
         link: scale on which outputs are straight.
     """
+
+    __repr__ = short_repr
 
     centre: Tensor
     intercept: Tensor
@@ -173,6 +178,8 @@ class EmulatorSettings:
         smear: with the log link, whether the intercept is that of the mean of runs (True) or of their median.
         passes: refinements of slope and mean by one another.
     """
+
+    __repr__ = short_repr
 
     floor: float = 0.0
     feature_map: FeatureMap = field(default=identity)

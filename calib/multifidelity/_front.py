@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
-from calib._config import FitError
+from calib._config import BudgetError, FitError
 from calib._methods import DRAWN, Fitted, Task, flow_at
+from calib._more_budget import Allowance
 from calib._noise import derive_seed
 from calib._noise_pilot import Pilot, simulate_apart
 from calib._reuse import Source
@@ -89,7 +91,7 @@ def by_multifidelity(task: Task, noise: Pilot | None) -> tuple[Fitted, Calibrati
     found = sample(problem, settings)
     drawn = found.drawn.chains.draws(DRAWN, generator)[:, :dim]
     flow = found.flow if task.flow == "auto" and _is_gaussian(drawn) else flow_at(task.flow, drawn, task.seed)
-    told, verdict = _report(found, source.cost, dim)
+    told, verdict = _report(found, source.cost, dim, replace(task.allowance, ceiling=ceiling(source.cost)))
     told["threads"] = settings.threads
     return Fitted(flow, None, None, told), verdict
 
@@ -120,7 +122,7 @@ def settings_for(budget: int, dim: int, cost: int, seed: int) -> Settings:
         seed: of everything random.
 
     Raises:
-        ValueError: the budget is too small.
+        BudgetError: the budget is too small.
     """
     first = Settings(warm_steps=WARM_STEPS).first_steps
     steps = WARM_STEPS if cost == 1 else first + 2 * (WARM_STEPS - first)
@@ -131,24 +133,40 @@ def settings_for(budget: int, dim: int, cost: int, seed: int) -> Settings:
     held_out = min(int(SHARES["held out"] * budget), MAX_HELD_OUT)
     if warm < fewest or runs < 12 or held_out < 10:
         least = max(
-            fewest * steps * cost / SHARES["warm"], 12 * (4.8 + 0.75 * cost) / SHARES["rounds"], 10 / SHARES["held out"]
+            fewest * steps * cost / SHARES["warm"],
+            12 * (4.8 + (0.75 * cost if cost > 1 else 0)) / SHARES["rounds"],
+            10 / SHARES["held out"],
         )
-        raise ValueError(
-            f"a budget of {budget + PILOT} simulations was given, expected at least {int(least) + PILOT + 1}."
-        )
+        raise BudgetError(budget + PILOT, int(least) + PILOT + 1, f"for {dim} parameters")
     return Settings(
         seed=seed, warm_steps=WARM_STEPS, warm_runs=warm, level_runs=0, round_runs=runs, round_jacobians=max(4, runs // 4),
         jacobian_batch=MAX_RUNS, held_out_runs=held_out, threads=allowed_threads(),
     )  # fmt: skip
 
 
-def _report(found: Result, cost: int, dim: int) -> tuple[dict[str, object], CalibrationVerdict]:
+def ceiling(cost: int) -> int:
+    """The budget from which on every part of it has the runs that it takes at most."""
+    first = Settings(warm_steps=WARM_STEPS).first_steps
+    steps = WARM_STEPS if cost == 1 else first + 2 * (WARM_STEPS - first)
+    rounds = 4.8 + (0.75 * cost if cost > 1 else 0)
+    return PILOT + math.ceil(
+        max(
+            MAX_RUNS * steps * cost / SHARES["warm"],
+            MAX_RUNS * rounds / SHARES["rounds"],
+            MAX_HELD_OUT / SHARES["held out"],
+        )
+    )
+
+
+def _report(found: Result, cost: int, dim: int, allowance: Allowance) -> tuple[dict[str, object], CalibrationVerdict]:
     chains, posterior = found.drawn.chains, found.drawn.posterior
     z = chains.z.flatten(0, 1)[:, :dim]
     first = correction(posterior, found.drawn.errors, z, found.held_out_z, found.held_out_values)
     about = summary(chains)
     ratio = float(found.held_out["rms"])
-    verdict = judge(ratio, first, float(chains.r_hat[:dim].max()), found.drawn.extrapolated, len(found.held_out_z))
+    verdict = judge(
+        ratio, first, float(chains.r_hat[:dim].max()), found.drawn.extrapolated, len(found.held_out_z), allowance
+    )
     made = found.simulations
     jacobians = made["jacobians"] + (made["warm_start"] if cost > 1 else 0)
     plain = sum(made.values()) - jacobians

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calib._short_repr import short_repr
 from calib.multifidelity._emulator import Emulator, Link
 from calib.multifidelity._shared_error import SharedError
 
@@ -26,6 +27,8 @@ class GivenLikelihood:
         outputs: number of outputs M.
         link: of the emulator.
     """
+
+    __repr__ = short_repr
 
     value: Callable[[Tensor], Tensor]
     outputs: int

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import LogNormal
 
+from calib._short_repr import short_repr
 from calib._space import ParameterSpace
 from calib.multifidelity._compiled_likelihood import CompiledLikelihood, compile_likelihood
 from calib.multifidelity._densities import log_counts, log_levels
@@ -52,6 +53,8 @@ class StreamObservations:
         floor: smallest mean that is told from zero.
         streams: in the order given, each with its two places in `at`.
     """
+
+    __repr__ = short_repr
 
     at: Tensor
     loc: Tensor

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from calib._short_repr import short_repr
 from calib._space import ParameterSpace
 from calib.multifidelity._compiled import Compiled
 from calib.multifidelity._emulator import Emulator, EmulatorSettings, FeatureMap, Link, identity
@@ -124,6 +125,8 @@ class Problem:
         hierarchy: effects with a spread of their own, as `make_flow` takes them.
         fingerprint: anything that tells this problem from another; saved work of a different one is refused.
     """
+
+    __repr__ = short_repr
 
     space: ParameterSpace
     observations: Observations

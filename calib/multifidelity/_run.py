@@ -12,6 +12,7 @@ from calib._fit import fit
 from calib._flows import Flow
 from calib._importance import Importance, importance
 from calib._noise import derive_seed
+from calib._short_repr import short_repr
 from calib.multifidelity._design import Pool, explore, move_flow
 from calib.multifidelity._held_out import held_out
 from calib.multifidelity._posterior import EmulatorPosterior
@@ -37,6 +38,8 @@ class Result:
         held_out_z: `[S, D]`, held_out_values: `[S, M]`: those runs.
         simulations: runs made, by purpose.
     """
+
+    __repr__ = short_repr
 
     drawn: Drawn
     flow: Flow

@@ -17,6 +17,7 @@ from torch import Tensor
 from calib._config import FitError
 from calib._flows import Flow
 from calib._layers import Back
+from calib._short_repr import short_repr
 from calib.multifidelity._emulator import Emulator, Link
 
 START_SD = 0.3
@@ -31,6 +32,8 @@ class SharedError:
         loading: `[M, K]`. rest: `[M]` variance that the K components leave. share: `[M]` variance of the real system's own residual over
             that of a run of the simulator. link: scale on which errors add.
     """
+
+    __repr__ = short_repr
 
     loading: Tensor
     rest: Tensor
@@ -88,6 +91,8 @@ def shared_error(emulator: Emulator, weight: Tensor, share: Tensor, count: int) 
 @dataclass(frozen=True, eq=False)
 class WithErrors:
     """Coordinates of a flow and, beside them, K errors that stand for themselves: where chains run."""
+
+    __repr__ = short_repr
 
     flow: Flow
     count: int

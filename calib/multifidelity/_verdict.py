@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calib._more_budget import Allowance, as_sentence
 from calib._verdict import CalibrationVerdict, Evidence, State
 from calib.multifidelity._first_order import Correction
 from calib.multifidelity._refine import MAX_EXTRAPOLATED
@@ -20,7 +21,9 @@ MAX_MISFIT = 0.5
 """Variance of what the emulator misses over that of chance and data together."""
 
 
-def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int) -> CalibrationVerdict:
+def judge(
+    ratio: float, found: Correction, r_hat: float, extrapolated: float, runs: int, allowance: Allowance
+) -> CalibrationVerdict:
     """Judge a posterior.
 
     Args:
@@ -29,6 +32,7 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
         r_hat: largest of the chains.
         extrapolated: share of the draws beyond all runs.
         runs: fresh runs.
+        allowance: what the call might spend.
     """
     said = f"{runs} fresh runs at posterior draws lie {ratio:.2f} times as far from the emulator as it states"
     reasons = [f"{said}; corrected by them a mean would move by {found.shift:.2f} standard deviations."]
@@ -60,12 +64,20 @@ def judge(ratio: float, found: Correction, r_hat: float, extrapolated: float, ru
     if found.noise > MAX_NOISE:
         wrong.append(chance)
     if wrong:
-        return verdict("poor", wrong, "Raise the budget, or take another method: abc-regression where chance is large.")
+        return verdict(
+            "poor",
+            wrong,
+            f"{as_sentence(allowance.more(2.0))[:-1]}, or take another method: abc-regression where chance is large.",
+        )
     if r_hat > MAX_R_HAT:
-        return verdict("unfinished", [f"The chains have not mixed: R-hat is {r_hat:.2f}."], "Raise the budget.")
+        return verdict(
+            "unfinished", [f"The chains have not mixed: R-hat is {r_hat:.2f}."], as_sentence(allowance.more(2.0))
+        )
     if extrapolated > MAX_EXTRAPOLATED:
         return verdict(
-            "unfinished", [f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."], "Raise the budget."
+            "unfinished",
+            [f"{extrapolated:.1%} of the draws lie where the emulator extrapolates."],
+            as_sentence(allowance.more(2.0)),
         )
     if found.noise > SOME_NOISE:
         return verdict("usable", [chance], "Compare with method='abc-regression'.")

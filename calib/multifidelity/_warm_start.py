@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from calib._noise import base_noise, derive_seed
+from calib._short_repr import short_repr
 from calib.multifidelity._emulator import Emulator, EmulatorSettings, Runs
 
 INNER_STEPS = 12
@@ -54,6 +55,8 @@ class WarmStart:
         objective: log posterior (up to a constant) at each point reached, nats.
         simulations: runs made with Jacobians. value_simulations: runs of the higher fidelity.
     """
+
+    __repr__ = short_repr
 
     z: Tensor
     information: Tensor

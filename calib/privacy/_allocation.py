@@ -10,6 +10,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from calib._short_repr import short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class StreamInformation:
@@ -21,6 +23,8 @@ class StreamInformation:
         jacobian: `[F, D]` derivatives of the expected entries.
         variance: `[F]` of the entries.
     """
+
+    __repr__ = short_repr
 
     jacobian: Tensor
     variance: Tensor

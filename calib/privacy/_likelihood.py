@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from calib._short_repr import short_repr
 from calib.multifidelity._densities import log_levels
 from calib.multifidelity._observations import StreamObservations
 from calib.privacy._discrete_gaussian import log_probability
@@ -26,6 +27,8 @@ class NoisyObservations:
         streams: the released counts and their streams, as if they were without noise.
         sd: `[counts]` parameter of the noise of each count.
     """
+
+    __repr__ = short_repr
 
     streams: StreamObservations
     sd: Tensor

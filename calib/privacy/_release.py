@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from calib._noise import derive_seed
+from calib._short_repr import short_repr
 from calib.privacy._accountant import ACCOUNTANT, concentrated, epsilon_bound, epsilon_of, rho_within
 from calib.privacy._allocation import StreamInformation, allocate
 from calib.privacy._discrete_gaussian import sample
@@ -34,6 +35,8 @@ class Released:
         entries: by stream, entries that one person may change.
         statement: what is promised, in words.
     """
+
+    __repr__ = short_repr
 
     counts: dict[str, Tensor]
     sd: dict[str, float]

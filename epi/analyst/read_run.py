@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
+from calib.diagnostics import Verdict
 from epi.analyst.source import CannotAnswer, Source, nearest
 from epi.analyst.values import Origin, Result, Value, clean
 from epi.outputs.former_names import existing
@@ -55,15 +57,45 @@ def verdicts(
         raise CannotAnswer(
             f"There is no check {clean(check, 60)!r}{nearest(check, known)}; choose among {listed(known)}."
         )
-    rows = [v for v in page.verdicts if not check or v.name == check]
+    chosen = [v for v in page.verdicts if v.name == check] or page.verdicts
     at = _manifest(run, "verdicts of posterity check")
-    values = tuple(
-        Value(f"{QUESTIONS.get(v.name, v.name)} {v.word}", float(v.value), "", at) for v in rows if np.isfinite(v.value)
+    smoke = bool(run.files.manifest.get("configuration", {}).get("smoke"))
+    lead, named = (
+        (_believed(chosen, smoke), [v for v in chosen if v.word in ("fail", "warn")]) if not check else ("", chosen)
     )
-    text = "; ".join(f"{v.name}: {v.word} ({clean(v.text)})" for v in rows)
-    failed = [v.name for v in rows if v.word == "fail"]
-    lead = f"{listed(failed)} failed. " if failed else "No check failed. "
-    return Result("verdicts", {"check": check}, values, lead + text)
+    values = tuple(Value(f"{v.name} ({v.word})", float(v.value), "", at) for v in named if np.isfinite(v.value))
+    counts = tuple(
+        Value(title, float(sum(v.word == word for v in chosen)), "", at)
+        for word, title in (
+            ("fail", "checks that failed"),
+            ("warn", "checks that warned"),
+            ("pass", "checks that passed"),
+        )
+    )
+    if check:
+        text = f"{QUESTIONS.get(check, check)} {named[0].word.capitalize()}: {clean(named[0].text)}."
+        return Result("verdicts", {"check": check}, values, text)
+    return Result("verdicts", {"check": check}, (*counts, *values), lead)
+
+
+def _believed(verdicts: Sequence[Verdict], smoke: bool) -> str:
+    """Whether to believe a calibration, why, and what to do, in two or three sentences."""
+    failed, warned = ([v for v in verdicts if v.word == word] for word in ("fail", "warn"))
+    ran = sum(v.word != "not run" for v in verdicts)
+    if failed:
+        answer = f"No: {len(failed)} of {ran} checks failed"
+    elif warned:
+        answer = f"With care: none of {ran} checks failed, but {len(warned)} warned"
+    else:
+        answer = f"Yes: all {ran} checks passed"
+    if smoke:
+        answer = f"{answer}, and this is a smoke run, which is too small to be a result"
+    reasons = failed or warned
+    why = "; ".join(f"{v.name.replace('_', ' ')}: {clean(v.text).rstrip('.')}" for v in reasons)
+    advice = next((clean(v.advice) for v in reasons if v.advice), "")
+    if smoke:
+        advice = "run it again without --smoke before a number of it is used"
+    return " ".join(f"{part[:1].upper()}{part[1:].rstrip('.')}." for part in (answer, why, advice) if part)
 
 
 def posterior(

@@ -138,6 +138,15 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
     )
 
 
+def people_of(study: Study, folder: Path | str | None = None) -> int:
+    """How many people the study's region has, from its table of the population alone.
+
+    Raises:
+        DataError: the table is missing or damaged.
+    """
+    return int(_population(study.data if folder is None else Path(folder), study).sum())
+
+
 def _population(folder: Path, study: Study) -> NDArray[np.int64]:
     name, axis, bands = "population.csv", study.region.axis, study.ages.names
     table = tables.read_table(folder, name, (axis, *bands), text=(axis,))

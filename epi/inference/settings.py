@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calib import FLOWS
+from epi.data import people_of
 from epi.errors import StudyError
 from epi.study import load_study
 
@@ -119,6 +121,25 @@ SMOKE: dict[str, Any] = {
 }  # fmt: skip
 
 
+MIN_AGENTS = 2000
+"""Agents at least, where no scale is asked for and as far as there are people: with fewer, chance hides which parameter drives an output."""
+
+
+def least_scale(people: int) -> float:
+    """Agents per person of the fewest agents that a ranking needs, in a region of so many people; rounded up, at most 1."""
+    return min(1.0, math.ceil(1000 * MIN_AGENTS / people) / 1000)
+
+
+def smoke_sizes(people: int) -> dict[str, Any]:
+    """The sizes of a smoke run for a region of so many people.
+
+    Examples:
+        >>> smoke_sizes(5_000_000)["scale"], smoke_sizes(18_000)["scale"], smoke_sizes(800)["scale"]
+        (0.006, 0.112, 1.0)
+    """
+    return SMOKE | {name: max(SMOKE[name], least_scale(people)) for name in ("scale", "level_scale", "slope_scale")}
+
+
 def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Config:
     """Settings given by the user over those of the device and of a smoke run.
 
@@ -130,6 +151,7 @@ def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Con
 
     Raises:
         StudyError: a setting is out of range, or the device is not there.
+        DataError: of a smoke run, the table of the population is missing or damaged.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise StudyError(f"Device {device!r} was asked for; choose auto, cpu or cuda.")
@@ -138,11 +160,12 @@ def make_config(study: str, *, smoke: bool, device: str, **settings: Any) -> Con
             "Device cuda was asked for, but torch finds no usable GPU; run with --device cpu, or install a CUDA build of torch."
         )
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **(SMOKE if smoke else {})}
-    if device == "cuda":
-        values["jacobian_scale"] = SMOKE["scale"] if smoke else GPU_JACOBIAN_SCALE
-    values |= {key: value for key, value in settings.items() if value is not None}
     declared = load_study(study)
+    sizes = smoke_sizes(people_of(declared, settings.get("data"))) if smoke else {}
+    values: dict[str, Any] = {"device": device, "scale": DEFAULT_SCALE[device], **sizes}
+    if device == "cuda":
+        values["jacobian_scale"] = sizes["scale"] if smoke else GPU_JACOBIAN_SCALE
+    values |= {key: value for key, value in settings.items() if value is not None}
     given = values.get("streams")
     values["streams"] = declared.default_options if given is None else declared.parse_options(given)
     if values.get("data") is not None:

@@ -116,7 +116,7 @@ def with_kinds(context: Context, kinds: ode.Archetypes, campaign: Campaign | Non
     """
     if context.of(HostPart):
         raise StudyError(
-            "Other archetypes cannot be told apart by prior infection as well; leave out PriorInfection, or this scenario."
+            "Other archetypes cannot be split by prior infection as well; leave out PriorInfection, or this scenario."
         )
     if not isinstance(context.disease, WithinHostModel):
         raise StudyError("Other archetypes need a within-host model; declare disease=WithinHost(...).")

@@ -248,7 +248,7 @@ def parameters_shrinkage(run: RunFiles) -> Figure:
     """How much of the prior's width each parameter lost."""
     rows = sorted(shrinkage(run).items(), key=lambda row: -float(np.median(row[1])))
     return plot_shrinkage(
-        [(run.label(site), values) for site, values in rows], "What the observations told: prior width lost to the fit"
+        [(run.label(site), values) for site, values in rows], "What the observations say: prior width lost to the fit"
     )
 
 

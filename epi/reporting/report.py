@@ -223,10 +223,10 @@ def shrunk_sentence(run: RunFiles) -> str:
     values = sorted(((float(np.median(v)), site) for site, v in shrinkage(run).items()), reverse=True)
     told = phrases.listed([f"{run.label(site)} ({phrases.percent(v)} narrower)" for v, site in values[:3]])
     silent = [run.label(site) for v, site in values if v < 0.1]
-    text = f"The observations told most about {told}."
+    text = f"The observations say most about {told}."
     if silent:
         text += (
-            f" They told next to nothing (less than a tenth of the prior's width) about {phrases.listed(silent)}: "
+            f" They say next to nothing (less than a tenth of the prior's width) about {phrases.listed(silent)}: "
             + ("there the prior speaks.")
         )
     return text
@@ -283,7 +283,7 @@ def scale_sentences(run: RunFiles) -> list[str]:
         agents = int(manifest["agents"])
         sentences.append(
             f"The simulated country has {agents:,} agents for {people:,.0f} people: on average one agent stands for "
-            f"{number(people / agents)}. The fewer the agents, the more the luck of a few decides when an epidemic takes off "
+            f"{number(people / agents)}. The fewer the agents, the more chance among a few decides when an epidemic takes off "
             f"in a {run.study.region.axis}."
         )
     noise = manifest.get("simulator_noise", {})

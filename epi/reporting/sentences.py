@@ -145,8 +145,8 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
             f"The ranking rests on {int(stable.draws.iloc[0])} draws with a Jacobian"
             + (f" ({dropped} more left out because values in them were not finite)" if dropped else "")
             + f". In resamples of these draws each of the five leading parameters stays among the first five at least "
-            f"{percent(least)} of the time" + (": the top of the ranking is settled." if least >= 0.9 else
-            ": the order near fifth place is not settled.")
+            f"{percent(least)} of the time" + (": the top of the ranking is certain." if least >= 0.9 else
+            ": the order near fifth place is uncertain.")
         )  # fmt: skip
     return sentences
 

@@ -61,7 +61,7 @@ def judged_runs(found: Sequence[Found], judges: int) -> int:
 def judge(
     weekly: Weekly, found: Sequence[Found], at: Tensor, seed: int, advance: Callable[[int], None] | None = None
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Admissions of every policy and of points on the way to it, all with the same draws and luck.
+    """Admissions of every policy and of points on the way to it, all with the same draws and random numbers.
 
     Args:
         weekly: from policy, draws and seed to `[draws, weeks, ...]` expected admissions.

@@ -32,7 +32,7 @@ def load_scenarios(source: str, add: Path | None = None) -> dict[str, Scenario]:
         found |= _named(_from_file(add), str(add))
     if not found:
         raise StudyError(
-            f"The study {source} has no scenarios; write {NAME} in a scenarios.py beside it, or give a file with --add."
+            f"The study {source} has no scenarios; write {NAME} in a scenarios.py in its folder, or give a file with --add."
         )
     return found
 

@@ -61,7 +61,7 @@ class WorldSimulator:
         Args:
             theta: every site, `[*batch, *event]`; batch axes are broadcast against each other.
             seed: of the epidemic.
-            streams: random streams, broadcast against the batch: worlds with equal streams share their luck.
+            streams: random streams, broadcast against the batch: worlds with equal streams share their random numbers.
 
         Returns:
             Outcome and expected counts with the batch in front; NaN where a simulation is not usable.

@@ -90,8 +90,8 @@ def bias_sentence(gap: float, se: float, size: float) -> str:
     """What a gap between gradient and difference means; positive where the gradient is the larger in size."""
     if not np.isfinite(gap) or not np.isfinite(se):
         return "could not be compared: a run failed"
-    if size < 2 * se:
-        return "too small to be told from chance by differences"
+    if size < 2 * se or size == 0:
+        return "too small to be separated from chance by differences"
     if abs(gap) <= 2 * se:
         return f"agrees; a bias above {100 * (abs(gap) + 2 * se) / size:.0f} % is excluded"
     side = "large" if gap > 0 else "small"

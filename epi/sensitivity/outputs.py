@@ -53,20 +53,28 @@ class Output:
     text: str = ""
 
     def value(self, flat: Any) -> Any:
-        """`[..., M]` to `[...]`, arrays or tensors."""
+        """`[..., M]` to `[...]`, arrays or tensors; NaN for a ratio of nothing to nothing, as the mean week of no infection."""
 
         def real(w: Array) -> Any:
             return torch.as_tensor(w).to(flat) if isinstance(flat, torch.Tensor) else w
 
         top = flat @ real(self.weights)
-        return top if self.over is None else top / (flat @ real(self.over))
+        if self.over is None:
+            return top
+        below = flat @ real(self.over)
+        return top / below if isinstance(flat, torch.Tensor) else _ratio(top, below)
 
     def slope(self, flat: Array) -> Array:
         """`[draw, M]`, derivative of the value with respect to the flat outputs."""
         if self.over is None:
             return np.broadcast_to(self.weights, flat.shape)
-        below = flat @ self.over
-        return (self.weights - self.value(flat)[:, None] * self.over) / below[:, None]
+        below = (flat @ self.over)[:, None]
+        return _ratio(self.weights - self.value(flat)[:, None] * self.over, below)
+
+
+def _ratio(top: Array, below: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(below == 0, np.nan, top / below))
 
 
 @dataclass(frozen=True)

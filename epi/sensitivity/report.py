@@ -75,7 +75,7 @@ def content(folder: Path, names: list[str]) -> dict[str, Any]:
         "manifest": manifest,
         "facts": facts,
         "image": {n: _image(folder / PLOTS / f"{n}.png") for n in names},
-        "short": one[:1] + two[:1] + fixing[:1] + against[:1] + check[:1] + one[-1:],
+        "short": one[:1] + two[:1] + facts.get("left_out", []) + fixing[:1] + against[:1] + check[:1] + one[-1:],
         "one": one,
         "two": two,
         "three": phrases.global_sentences(distributions, wide) if wide is not None else [],
@@ -236,7 +236,7 @@ def _check_rows(table: pd.DataFrame | None) -> dict[str, list[tuple[str, ...]]]:
         return {}
     return {
         str(kind): [
-            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.phrases)
+            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.sentence)
             for r in table[table["kind"] == kind].itertuples()
         ]
         for kind in table["kind"].unique()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from epi.errors import StudyError
 from epi.model import Simulator
+from epi.model.transmission import host_tables, make_rates
 from epi.sensitivity.simulate import Extra
 from epi.study import Study
 
@@ -33,10 +35,11 @@ def extra_inputs(simulator: Simulator) -> Extra:
     """Log-normal factors on the rates; entries that are zero by construction (seeding after the opening) get none."""
     study, days = simulator.study, simulator.context.days
     bands, regions, states = study.ages.names, study.region.names, doses(study)
-    kinds, infectious_days = simulator.observation.share.shape[-1], study.disease.days or 0
-    if kinds != len(bands) * len(states) or not infectious_days:
+    kinds, infectious_days = _infectiousness(simulator)
+    if kinds != len(bands) * len(states):
         raise StudyError(
-            "Factors on single rates need archetypes of age and doses alone and a disease with given days."
+            f"Factors on single rates need archetypes of age and doses alone, {len(bands) * len(states)} here, but the study has {kinds}: "
+            "choose --levels 1,2."
         )
     seeding = int((1 - simulator.context.opened).sum())
     places, ages = len(regions), len(bands)
@@ -67,3 +70,12 @@ def extra_inputs(simulator: Simulator) -> Extra:
         "importation": importation.ravel(), "mixing": mixing.ravel(),
     }  # fmt: skip
     return Extra(tuple(names), tuple(groups), SD, layout)
+
+
+def _infectiousness(simulator: Simulator) -> tuple[int, int]:
+    """Archetypes, and days on which somebody infected may be infectious: a disease of given delays has as many as these need."""
+    space, at = simulator.space, simulator.observation.week
+    with torch.no_grad():
+        theta = {name: x.to(at) for name, x in space.to_theta(torch.zeros(1, space.dim, dtype=torch.float64)).items()}
+        rates = make_rates(theta, host_tables(theta, simulator.context), simulator.context)
+    return rates.infectiousness.shape[-2], rates.infectiousness.shape[-1]

@@ -217,7 +217,7 @@ def check_sentence(table: pd.DataFrame) -> list[str]:
         agree = int(rows["sentence"].str.startswith("agrees").sum())
         unclear = int(rows["sentence"].str.startswith("too small").sum())
         biased = rows[rows["sentence"].str.startswith("biased")]
-        sentence = f"Derivatives {kind}: {agree} of {len(rows)} agree with differences, {unclear} are too small to be told from chance"
+        sentence = f"Derivatives {kind}: {agree} of {len(rows)} agree with differences, {unclear} are too small to be separated from chance"
         if len(biased):
             worst = biased.loc[biased["bias"].abs().idxmax()]
             sentence += f", {len(biased)} are biased, {label(str(worst['input']))} most (by {number(100 * float(worst['bias']))} %)"

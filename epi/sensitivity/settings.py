@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from epi.errors import StudyError
+from epi.inference.settings import least_scale
 from epi.sensitivity.outputs import DEFAULT
 
 LEVELS = ("1", "2", "3", "compare")
@@ -76,6 +77,11 @@ THOROUGH: dict[str, Any] = {
     "dgsm": 16, "once": 4, "sbi": 2000,
 }  # fmt: skip
 CHECK_STREAMS = {"smoke": 4, "": 16, "thorough": 64}
+
+
+def enough_agents(config: Config, people: int) -> Config:
+    """The settings with as many agents as a ranking needs, in a region of so many people."""
+    return config.model_copy(update={"scale": max(config.scale, least_scale(people))})
 
 
 def make_config(*, smoke: bool, thorough: bool, check: bool, **settings: Any) -> Config:

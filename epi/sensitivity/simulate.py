@@ -93,9 +93,9 @@ class Work:
             z: `[run, D]` calibrated inputs.
             purpose: in the ledger.
             replicate: random numbers; two replicates are independent.
-            streams: `[run]` random stream; runs of one stream share their luck. Default: one each.
+            streams: `[run]` random stream; runs of one stream share their random numbers. Default: one each.
             outputs: scalar outputs; None for all that the simulator gives.
-            advance: told the number of runs done.
+            advance: called with the number of runs done.
 
         Returns:
             `[run, M]`, or `[run, output]`; NaN where a run failed.
@@ -128,7 +128,7 @@ class Work:
             replicate: random numbers.
             extra: further inputs, on the rates themselves.
             streams: `[run]` random stream.
-            advance: told the number of runs done.
+            advance: called with the number of runs done.
 
         Returns:
             Values `[run, output]` and gradients `[run, output, input]`; NaN where a run failed.

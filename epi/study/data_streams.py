@@ -129,6 +129,11 @@ class Cases(Stream):
     Attributes:
         delay: from infection to report.
         agree_within: two tables of cases must agree in their totals within this share.
+
+    Examples:
+        >>> import epi
+        >>> epi.Cases(by="age", delay=epi.Delay(6.0, 2.5), family=epi.NegativeBinomial(epi.LogNormal(0.15, 0.4))).name
+        'cases_age'
     """
 
     kind: ClassVar[str] = "cases"
@@ -143,6 +148,11 @@ class Admissions(Stream):
 
     Attributes:
         delay: from infection to admission.
+
+    Examples:
+        >>> import epi
+        >>> epi.Admissions(by="age", delay=epi.Delay(10.0, 4.0), family=epi.NegativeBinomial(epi.LogNormal(0.2, 0.4))).name
+        'admissions_age'
     """
 
     kind: ClassVar[str] = "admissions"
@@ -156,6 +166,11 @@ class Deaths(Stream):
 
     Attributes:
         delay: from infection to death.
+
+    Examples:
+        >>> import epi
+        >>> epi.Deaths(by="age", delay=epi.Delay(20.0, 8.0), family=epi.NegativeBinomial(epi.LogNormal(0.2, 0.4))).name
+        'deaths_age'
     """
 
     kind: ClassVar[str] = "deaths"

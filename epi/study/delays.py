@@ -18,6 +18,11 @@ class Delay:
         sd: in days.
         longest: longest delay that counts, in days.
         source: where it comes from.
+
+    Examples:
+        >>> import epi
+        >>> epi.Delay(6.0, 2.5).longest
+        28
     """
 
     mean: float

@@ -65,6 +65,11 @@ class Immunity:
         efficacy: prior of the effect of each number of doses from one on, a share; one parameter for each.
         half_life: prior of the days in which the efficacy halves after the last dose; None for no waning.
         against_severe: prior of the further fall of severity of an infection in the vaccinated, a share; None for none.
+
+    Examples:
+        >>> import epi
+        >>> epi.Immunity(epi.LogitNormal(3.0, 0.5), kind="all-or-nothing").kind
+        'all-or-nothing'
     """
 
     efficacy: Prior
@@ -88,6 +93,12 @@ class NaturalHistory:
         days: days after which nobody is infectious; None keeps 99.5 % of infectiousness.
         susceptibility: prior of the susceptibility of an age band over the others; None for all alike.
         immunity: what doses do; None where nobody is vaccinated.
+
+    Examples:
+        >>> import epi
+        >>> measles = epi.NaturalHistory(latent=epi.Gamma(10.0, 2.0), infectious=epi.Gamma(8.0, 2.0))
+        >>> measles.latent.mean
+        10.0
     """
 
     latent: Gamma = field(default=Gamma(2.5, 1.2))

@@ -28,6 +28,11 @@ class NegativeBinomial:
 
     References:
         Cameron and Trivedi 1986, J Appl Econom 1:29.
+
+    Examples:
+        >>> import epi
+        >>> epi.NegativeBinomial(epi.LogNormal(0.15, 0.4))
+        NegativeBinomial(relative_sd=LogNormal(unit='', reason='', source='', median=0.15, sd=0.4), overdispersion=None)
     """
 
     relative_sd: Prior | Parameter = field(

@@ -28,6 +28,11 @@ class Seeding:
         effect: of a region, standardised.
         until: first day without seeding; None for the calendar's `open_from`.
         age_profile: stream by age whose counts up to the first week say how importation spreads over ages; None for all alike.
+
+    Examples:
+        >>> import epi
+        >>> epi.Seeding(epi.LogNormal(30.0, 0.3), growth=epi.LogNormal(0.1, 0.3)).level.median
+        30.0
     """
 
     level: Prior

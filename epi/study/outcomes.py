@@ -26,6 +26,11 @@ class ReportingRegime:
         ascertainment: prior of the share of infections reported.
         start: first report date; None for the first regime.
         label: for sentences; empty for the name.
+
+    Examples:
+        >>> import epi
+        >>> epi.ReportingRegime("tests", epi.LogitNormal(-0.5, 0.5)).name
+        'tests'
     """
 
     name: str
@@ -36,7 +41,13 @@ class ReportingRegime:
 
 @dataclass(frozen=True)
 class Reporting:
-    """Share of infections that are reported, by regimes in order."""
+    """Share of infections that are reported, by regimes in order.
+
+    Examples:
+        >>> import epi
+        >>> len(epi.Reporting((epi.ReportingRegime("tests", epi.LogitNormal(-0.5, 0.5)),)).regimes)
+        1
+    """
 
     regimes: tuple[ReportingRegime, ...]
 
@@ -65,6 +76,11 @@ class Severity:
         band: of an age band off the line, standardised; None for none.
         band_sd: standard deviation of a band off the line, log scale.
         reference_age: in years.
+
+    Examples:
+        >>> import epi
+        >>> epi.Severity(epi.LogNormal(0.01, 0.4), epi.LogNormal(0.4, 0.2), band=None).reference_age
+        35.0
     """
 
     level: Prior

@@ -21,6 +21,11 @@ class Parameter:
         axis: name of the axis of the labels.
         observation: whether it moves only what is observed of an epidemic, and not the epidemic.
         sd: name of the parameter that holds the standard deviation of these standardised effects, if one does.
+
+    Examples:
+        >>> import epi
+        >>> epi.Parameter("cluster_size", epi.LogNormal(2.0, 0.4), observation=True).name
+        'cluster_size'
     """
 
     name: str

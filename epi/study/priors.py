@@ -73,7 +73,14 @@ class Normal(Prior):
 
 @dataclass(frozen=True)
 class LogNormal(Prior):
-    """Log-normal distribution: its `median` and the `sd` of the logarithm."""
+    """Log-normal distribution: its `median` and the `sd` of the logarithm.
+
+    Examples:
+        >>> import epi
+        >>> prior = epi.LogNormal(2.0, 0.4, unit="days")
+        >>> prior.median, round(prior.location, 3)
+        (2.0, 0.693)
+    """
 
     median: float
     sd: float
@@ -91,7 +98,13 @@ class LogNormal(Prior):
 
 @dataclass(frozen=True)
 class LogitNormal(Prior):
-    """A share whose logit is normal with `location` and `sd`: a median of `1 / (1 + exp(-location))`."""
+    """A share whose logit is normal with `location` and `sd`: a median of `1 / (1 + exp(-location))`.
+
+    Examples:
+        >>> import epi
+        >>> epi.LogitNormal(-0.5, 0.5, unit="share").location
+        -0.5
+    """
 
     location: float
     sd: float
@@ -102,7 +115,13 @@ class LogitNormal(Prior):
 
 @dataclass(frozen=True)
 class Gamma(Prior):
-    """Gamma distribution by `mean` and `sd`: a prior, or a delay in days."""
+    """Gamma distribution by `mean` and `sd`: a prior, or a delay in days.
+
+    Examples:
+        >>> import epi
+        >>> epi.Gamma(10.0, 2.0, unit="days").mean
+        10.0
+    """
 
     mean: float
     sd: float
@@ -125,7 +144,13 @@ class Gamma(Prior):
 
 @dataclass(frozen=True)
 class Beta(Prior):
-    """Beta distribution on (0, 1): `a - 1` successes and `b - 1` failures seen."""
+    """Beta distribution on (0, 1): `a - 1` successes and `b - 1` failures seen.
+
+    Examples:
+        >>> import epi
+        >>> epi.Beta(2.0, 8.0)
+        Beta(unit='', reason='', source='', a=2.0, b=8.0)
+    """
 
     a: float
     b: float
@@ -136,7 +161,13 @@ class Beta(Prior):
 
 @dataclass(frozen=True)
 class Uniform(Prior):
-    """Uniform distribution from `low` to `high`."""
+    """Uniform distribution from `low` to `high`.
+
+    Examples:
+        >>> import epi
+        >>> epi.Uniform(0.1, 0.9)
+        Uniform(unit='', reason='', source='', low=0.1, high=0.9)
+    """
 
     low: float
     high: float
@@ -147,7 +178,13 @@ class Uniform(Prior):
 
 @dataclass(frozen=True)
 class HalfNormal(Prior):
-    """Absolute value of a normal with mean 0 and `sd`."""
+    """Absolute value of a normal with mean 0 and `sd`.
+
+    Examples:
+        >>> import epi
+        >>> epi.HalfNormal(0.5)
+        HalfNormal(unit='', reason='', source='', sd=0.5)
+    """
 
     sd: float
 

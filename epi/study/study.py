@@ -53,6 +53,15 @@ class Study:
 
     Raises:
         StudyError: parts that do not fit together.
+
+    Examples:
+        >>> from posterity.template.study import study
+        >>> study.region.names, study.ages.names
+        (('North', 'South'), ('0-19', '20-59', '60+'))
+        >>> [s.name for s in study.streams]
+        ['cases_county', 'admissions_age', 'infections_county']
+        >>> len(study.parameters())
+        17
     """
 
     name: str

@@ -25,6 +25,11 @@ class PrevalenceResponse:
     Attributes:
         aversion: prior of the fall of log transmission outside the home for each 1 % of a region infected per day.
         forgetting: prior of the share of the remembered incidence replaced each day.
+
+    Examples:
+        >>> import epi
+        >>> epi.PrevalenceResponse(epi.LogNormal(0.1, 0.5), epi.LogitNormal(-2.0, 0.5)).aversion.median
+        0.1
     """
 
     aversion: Prior
@@ -69,6 +74,11 @@ class RegionEffects:
     Attributes:
         sd: prior of the standard deviation of the effects on log transmission.
         effect: of a region, standardised.
+
+    Examples:
+        >>> import epi
+        >>> epi.RegionEffects(epi.LogNormal(0.1, 0.4)).sd.median
+        0.1
     """
 
     sd: Prior
@@ -92,6 +102,12 @@ class RandomWalk:
         step: standardised step.
         name: of the parameter.
         axis: of its entries, named by the day on which a level begins.
+
+    Examples:
+        >>> from datetime import date
+        >>> import epi
+        >>> epi.RandomWalk(start=date(2030, 4, 1), sds=(0.1, 0.1)).labels
+        ('29 April', '27 May')
     """
 
     start: date
@@ -129,6 +145,13 @@ class Intervention:
         first: first day.
         last: last day; None for ever.
         layers: names such as "community", "school", "work"; None for all outside the home.
+
+    Examples:
+        >>> from datetime import date
+        >>> import epi
+        >>> closing = epi.Intervention("closing", epi.LogNormal(0.5, 0.3), date(2030, 4, 1), date(2030, 5, 1))
+        >>> (closing.last - closing.first).days
+        30
     """
 
     name: str

@@ -27,6 +27,11 @@ class Households:
         exponent: the hazard in a household of n scales as `(n - 1) ** -exponent`: 0 density, 1 frequency dependence.
         table: file of household types: one column of members for each age band, and `households`.
         grown: youngest age of somebody who can keep a household.
+
+    Examples:
+        >>> import epi
+        >>> epi.Households(epi.LogNormal(0.5, 0.3)).layer
+        'household'
     """
 
     transmission: Prior
@@ -54,6 +59,11 @@ class Schools:
         largest_group: schools with more people are cut into equal contact groups no larger than this.
         table: file with the columns `<axis>, type, age_min, age_max, size, schools`.
         open: on which days.
+
+    Examples:
+        >>> import epi
+        >>> epi.Schools(epi.LogNormal(0.5, 0.4), pupils_per_teacher={"school": 15.0}).table
+        'schools.csv'
     """
 
     transmission: Prior
@@ -93,6 +103,11 @@ class Workplaces:
         staff_from: youngest age of those who take posts in other venues, such as teachers.
         table: file with the columns `<axis>, employees`.
         open: on which days.
+
+    Examples:
+        >>> import epi
+        >>> epi.Workplaces(epi.LogNormal(0.4, 0.4), employment=(0.2, 0.75, 0.1)).employment
+        (0.2, 0.75, 0.1)
     """
 
     transmission: Prior
@@ -185,6 +200,11 @@ class Community:
             reciprocal by the people of each band.
         gravity_length: km over which contacts between regions fall by 1/e.
         open: on which days.
+
+    Examples:
+        >>> import epi
+        >>> epi.Community(epi.LogNormal(1.0, 0.3), assortativity=epi.LogitNormal(-0.5, 0.5)).layer
+        'community'
     """
 
     transmission: Prior

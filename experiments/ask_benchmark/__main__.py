@@ -19,6 +19,7 @@ from experiments._loopback import loopback
 from experiments.ask_benchmark._models import lying, right
 from experiments.ask_benchmark._questions import Question, judge, questions, right_result
 from posterity.commands.errors import one_sentence
+from posterity.commands.usage import run as run_module
 
 console = Console(stderr=True)
 
@@ -98,4 +99,4 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -17,6 +17,7 @@ from calib.storage import atomic_write_csv, atomic_write_json
 from experiments.behaviour._assign import time_of_assignment
 from experiments.behaviour._epidemic import TABLES, calibrate, make_epidemic
 from posterity.commands.errors import one_sentence
+from posterity.commands.usage import run as run_module
 
 console = Console(stderr=True)
 
@@ -121,4 +122,4 @@ def collect(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

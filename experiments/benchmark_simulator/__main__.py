@@ -150,7 +150,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         const=100_000,
         default=0,
         metavar="N",
-        help="also run covasim and starsim with N agents (100,000 unless told) over as many days, where they are installed",
+        help="also run covasim and starsim with N agents (100,000 by default) over as many days, where they are installed",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=None, help="folder for table.csv and benchmark.json")

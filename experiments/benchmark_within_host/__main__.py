@@ -17,6 +17,7 @@ from epi.population.build import build_population
 from experiments.benchmark_simulator.__main__ import machine
 from experiments.benchmark_within_host._measure import measure
 from experiments.nz_calibration.study import study
+from posterity.commands.usage import run as run_module
 
 
 def main(
@@ -64,4 +65,4 @@ def _show(rows: list[dict[str, Any]], document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

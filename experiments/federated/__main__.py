@@ -20,6 +20,7 @@ from experiments.federated import _phones as phones
 from experiments.federated import _private as private
 from experiments.federated._build import build, calibrate
 from experiments.federated._holders import tables
+from posterity.commands.usage import run as run_module
 
 STUDY, SMOKE_STUDY = "experiments.nz_calibration.study", "posterity.template.study"
 ALL = ("sites", "private", "parties", "phones")
@@ -122,4 +123,4 @@ def _short(x: Any) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -22,6 +22,7 @@ from calib.privacy import NoisyObservations, naive
 from epi.errors import StudyError
 from experiments.federated._build import build, calibrate
 from experiments.federated._private import posterior_draws, show
+from posterity.commands.usage import run as run_module
 
 STUDY = "posterity.template.study"
 RESULTS = Path(__file__).parent / "results"
@@ -107,4 +108,4 @@ def table(output: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

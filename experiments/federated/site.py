@@ -10,6 +10,7 @@ import typer
 
 from calib.federated import Site, serve
 from experiments.federated._holders import read
+from posterity.commands.usage import run as run_module
 
 
 def main(
@@ -27,4 +28,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -17,6 +17,7 @@ from experiments._chosen import chosen
 from experiments.ili._data import HERE, read
 from experiments.ili._models import MODELS
 from experiments.ili._protocol import rows, run, score, validate
+from posterity.commands.usage import run as run_module
 
 PRINTED = ("nd", "rmse", "mae", "wis", "relative_wis", "coverage_50", "coverage_95")
 
@@ -54,4 +55,4 @@ def _print(scores: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -16,6 +16,7 @@ from calib import atomic_write_csv
 from experiments._chosen import chosen
 from experiments.massachusetts._data import HERE, read
 from experiments.massachusetts._protocol import ALL, rows, run, score
+from posterity.commands.usage import run as run_module
 
 WRITTEN = ("main", "hub_baseline", "random_walk", "seirm", "agents", "gru")
 """Models whose forecasts are written; the others are scored alone, so that the file stays small."""
@@ -62,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -19,6 +19,7 @@ from epi.errors import StudyError
 from epi.sensitivity.settings import cores
 from experiments.method_comparison._methods import METHODS
 from experiments.method_comparison._run import Settings, budgets, compare, prepare
+from posterity.commands.usage import run as run_module
 
 SAME = "same"
 
@@ -85,4 +86,4 @@ def _machine(device: str) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

@@ -24,6 +24,7 @@ from epi.outputs.run_files import RunFiles
 from epi.outputs.serosurvey import Cells, cells_of, infections_of, survey_table
 from epi.study import Delay
 from experiments.nyc_first_wave.study import study
+from posterity.commands.usage import run as run_module
 
 HERE = Path(__file__).parent
 Array = NDArray[np.float64]
@@ -164,4 +165,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

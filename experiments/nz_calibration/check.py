@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from posterity.commands import check
+from posterity.commands.usage import run as run_module
 
 
 def main(
@@ -19,4 +20,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

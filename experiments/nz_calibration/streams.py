@@ -56,7 +56,9 @@ def main(
     failed = _run([job for job in jobs if not _finished(job[2])], workers, threads, shlex.split(options))
     rows = [row_of(one, seed, folder) for one, seed, folder in jobs if _finished(folder)]
     if not rows:
-        console.print("No calibration came to its end; see the logs beside the runs.", style="red", highlight=False)
+        console.print(
+            "No calibration came to its end; see the logs in the folders of the runs.", style="red", highlight=False
+        )
         raise typer.Exit(2)
     table = pd.DataFrame(rows)
     for place in [output / "streams.csv", *([kept] if kept else [])]:

@@ -23,6 +23,7 @@ from epi.sensitivity.steps import NUMBER
 from epi.sensitivity.workers import Recipe
 from experiments.benchmark_simulator.__main__ import machine
 from posterity.commands.errors import USER_ERRORS
+from posterity.commands.usage import run as run_module
 
 console = Console(stderr=True)
 AT_ONCE = 16_000_000
@@ -131,4 +132,4 @@ def _level_three(work: Work, outputs: list[Output], centre: Array, draws: int) -
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_module(main)

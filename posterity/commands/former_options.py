@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-import typer
+from posterity.commands.usage import run as run_module
 
 OPTIONS = {
     "--signals": "--streams",
@@ -30,4 +30,4 @@ def options_of_now(arguments: Sequence[str]) -> list[str]:
 def run(main: Callable[..., None]) -> None:
     """Run a function as the command line of a module, options of earlier versions included."""
     sys.argv[1:] = options_of_now(sys.argv[1:])
-    typer.run(main)
+    run_module(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,20 +10,21 @@ import torch
 import typer
 from rich.console import Console
 
-from calib import RunFolder
+from calib import RunFolder, SensitivityError
 from epi.calibration import device_name
 from epi.device import check_device
 from epi.sensitivity import methods, steps
+from epi.sensitivity.global_sobol import Global
 from epi.sensitivity.outputs import HELP
 from epi.sensitivity.reference import load_reference
 from epi.sensitivity.report import write_report
-from epi.sensitivity.settings import ALONE, FREE, LEVELS, make_config
+from epi.sensitivity.settings import ALONE, FREE, LEVELS, enough_agents, make_config
 from posterity._studies import SHIPPED
 from posterity.commands.errors import one_sentence
 
 USUAL = ("1", "2", "3")
 """Levels if none are named; other methods are compared with when `compare` is one of them."""
-STEPS = {"1": steps.one, "2": steps.two, "3": steps.three}
+STEPS: dict[str, Callable[[steps.Analysis], Global | None]] = {"1": steps.one, "2": steps.two, "3": steps.three}
 TIMINGS = SHIPPED / "benchmark_simulator" / "results" / "h100.json"
 
 
@@ -83,6 +85,8 @@ def main(
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         found = steps.read_source(run, config)
+        if scale is None:
+            config = enough_agents(config, int(found[0].people_by_region.sum()))
         if config.reference_file is not None:
             load_reference(Path(config.reference_file))  # refused before anything is written
         folder = RunFolder.create(
@@ -100,7 +104,7 @@ def main(
                     reference_runs = methods.reference_of(analysis)
                     console.print(f"{reference_runs.runs:,} runs in {folder.file(methods.FILE)}", highlight=False)
                     return
-                made = {level: STEPS[level](analysis) for level in STEPS if level in config.levels}
+                made = {level: _made(level, analysis) for level in STEPS if level in config.levels}
                 if "compare" in config.levels:
                     methods.against_others(analysis, made.get("3"), TIMINGS if TIMINGS.is_file() else None)
                 if config.check:
@@ -109,3 +113,16 @@ def main(
             with folder.phase("report"):
                 page = write_report(folder.path)
         console.print(f"report in {page}", highlight=False)
+
+
+def _made(level: str, analysis: steps.Analysis) -> Global | None:
+    """A level; beyond the first it is left out with a reason where chance hides everything, and the others are reported."""
+    try:
+        return STEPS[level](analysis)
+    except SensitivityError as error:
+        if level == "1":
+            raise
+        said = f"Level {level} was left out: {str(error)[0].lower()}{str(error)[1:]}"
+        analysis.facts.setdefault("left_out", []).append(said)
+        analysis.console.print(said, highlight=False, markup=False, soft_wrap=True)
+        return None

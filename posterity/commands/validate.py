@@ -26,7 +26,7 @@ def main(
     with one_sentence(console):
         source = find(study)
         declared = load_study(source)
-        read_data(make_config(source, smoke=True, device="cpu", epidemic_data=str(data) if data else None))
+        read_data(make_config(source, smoke=False, device="cpu", data=str(data) if data else None))
         size = sum(max(1, len(p.labels)) for p in declared.parameters())
         print(f"{declared.title}: the study and its tables fit together.")
         print(f"{len(declared.region.names)} regions, {len(declared.ages.names)} age bands, {size} parameters.")

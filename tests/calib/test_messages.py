@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Independent, LogNormal, Poisson
+from torch.distributions import Independent, LogNormal, Normal, Poisson
 
 from calib import FitError, calibrate
 
@@ -40,8 +40,32 @@ def test_a_misspelt_prior_is_shown_beside_the_name_that_the_simulator_asked_for(
 
 
 def test_too_small_a_budget_is_not_blamed_on_the_simulator():
-    with pytest.raises(FitError, match=r"expected at least 40 by round 1 of \d+: raise the budget\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"a budget of 200 simulations was given, expected at least 250 for a simulator with noise; count on 1,000 to 2,000 a p",
+    ):
         calibrate(epidemic, PRIOR, CASES, likelihood=reported, budget=200, seed=0)
+
+
+def test_the_least_budget_that_a_message_names_is_enough():
+    found = calibrate(epidemic, PRIOR, CASES, likelihood=reported, budget=250, seed=0)
+    assert found.report["simulations"] <= 250
+
+
+@pytest.mark.parametrize("method", ["multifidelity", "hmc"])
+def test_methods_name_the_least_budget_of_the_whole_call(method):
+    def smooth(theta, seed):
+        return theta["beta"][:, None] * torch.arange(1.0, 5.0) + theta["gamma"][:, None]
+
+    arguments = {"likelihood": lambda m: Independent(Normal(m, 0.1), 1), "method": method, "seed": 0}
+    data = torch.tensor([0.6, 1.0, 1.4, 1.8])
+    with pytest.raises(ValueError, match=r"expected at least \d+ for") as refused:
+        calibrate(smooth, PRIOR, data, budget=60, **arguments)
+    least = int(re.search(r"at least (\d+)", str(refused.value)).group(1))
+    with pytest.raises(ValueError, match=rf"expected at least {least} for"):
+        calibrate(smooth, PRIOR, data, budget=least - 1, **arguments)
+    if method == "hmc":  # the other takes half a minute
+        assert calibrate(smooth, PRIOR, data, budget=least, **arguments).report["budget"] == least
 
 
 def test_sentences_of_the_page_of_checks_end_once():

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ import calib._tempered_importance
 from calib import Parameter, ParameterSpace, calibrate
 from calib._iterated_regression import NoisyRuns, adjust, iterated_regression, log_mixture, rounds_for
 from calib._learned_summary import Features, differences
+from calib._more_budget import Allowance
 from calib._noise_pilot import Pilot, run_noise_pilot, simulate_apart
 from calib._noisy import blurred, is_bent
 from calib._noisy_verdict import NoiseEvidence, judge_noisy
@@ -256,7 +258,7 @@ FRESH = Evidence("trained", 1.0, 100, 100, shift=0.1, stretch=1.1)
     ],
 )
 def test_verdict(change, fresh, state):
-    assert judge_noisy(replace(NOISE, **change), replace(FRESH, **fresh)).state == state
+    assert judge_noisy(replace(NOISE, **change), replace(FRESH, **fresh), Allowance(1000)).state == state
 
 
 # --- front door ----------------------------------------------------------------------------------------------------
@@ -295,7 +297,7 @@ def test_strong_noise_is_regressed(shared):
 def test_too_few_runs_are_poor_and_say_what_to_do():
     found = run(1.0, 400)
     assert found.verdict.state == "poor"
-    assert "raise the budget" in str(found.verdict)
+    assert re.search(r"Raise the budget from 400 to about [\d,]+\.", str(found.verdict))
 
 
 def test_direct_on_a_noisy_simulator_is_not_believed():

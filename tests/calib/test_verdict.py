@@ -12,6 +12,7 @@ from calib import CalibrationVerdict, Evidence, calibrate, make_flow
 from calib._check import gather
 from calib._coordinates import Coordinates
 from calib._flow_draws import fit_flow
+from calib._more_budget import Allowance
 from calib._observed import Evaluate, as_data
 from calib._reuse import Source
 from calib._space import Parameter, ParameterSpace
@@ -61,7 +62,7 @@ WRONG_EMULATOR = {"model_error": 15952.0, "corrected_share": 0.01, "corrected_sh
 )
 def test_states(evidence, changes, state):
     e = dataclasses.replace(evidence, **changes)
-    verdict = judge(e, correctable=evidence is FINE)
+    verdict = judge(e, correctable=evidence is FINE, allowance=Allowance(1000))
     assert verdict.state == state
     assert str(verdict).startswith(f"{state}: ")
     assert verdict.advice.endswith(".")
@@ -69,11 +70,13 @@ def test_states(evidence, changes, state):
 
 @pytest.mark.parametrize("error", [1.1, 10.0, 15952.0, math.inf])
 def test_an_emulator_that_is_wrong_is_never_good(error):
-    assert judge(dataclasses.replace(FINE, model_error=error), correctable=True).state != "good"
+    assert (
+        judge(dataclasses.replace(FINE, model_error=error), correctable=True, allowance=Allowance(1000)).state != "good"
+    )
 
 
 def test_a_verdict_is_plain_data():
-    verdict = judge(dataclasses.replace(PLAIN, k_hat=None), correctable=False)
+    verdict = judge(dataclasses.replace(PLAIN, k_hat=None), correctable=False, allowance=Allowance(1000))
     second = CalibrationVerdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False)))
     assert second == verdict
 
@@ -112,7 +115,7 @@ EXACT_MEAN, EXACT_SD = torch.tensor([0.8, -0.4]) * 0.8, math.sqrt(0.2)  # x ~ N(
 )
 def test_fits_that_are_right_and_wrong_by_fresh_simulations(mean, sd, state):
     found = evidence_of(lambda x, seed: x, gaussian(mean, sd))
-    assert judge(found, correctable=False).state == state
+    assert judge(found, correctable=False, allowance=Allowance(1000)).state == state
 
 
 def test_a_mode_that_a_fit_misses_is_found_by_draws_of_the_prior():
@@ -120,11 +123,11 @@ def test_a_mode_that_a_fit_misses_is_found_by_draws_of_the_prior():
     narrow = lambda m: Independent(Normal(m, 0.2), 1)  # noqa: E731
     whole = evidence_of(lambda x, seed: x, one_mode, narrow, 1000)
     assert whole.missed < 0.01
-    assert judge(whole, correctable=False).state == "good"
+    assert judge(whole, correctable=False, allowance=Allowance(1000)).state == "good"
     two = evidence_of(lambda x, seed: torch.stack([x[:, 0].abs(), x[:, 1]], 1), one_mode, narrow, 1000)
     assert two.effective_share > 0.9  # weights of a fit's own draws cannot tell
     assert two.missed == pytest.approx(0.5, abs=0.25)
-    assert judge(two, correctable=False).state == "poor"
+    assert judge(two, correctable=False, allowance=Allowance(1000)).state == "poor"
 
 
 def test_noise_of_the_simulator_is_seen():
@@ -134,16 +137,16 @@ def test_noise_of_the_simulator_is_seen():
     found = evidence_of(noisy, gaussian(EXACT_MEAN, EXACT_SD))
     assert found.noise > 1.0
     assert evidence_of(lambda x, seed: x, gaussian(EXACT_MEAN, EXACT_SD)).noise == 0.0
-    assert judge(found, correctable=False).state == "poor"
+    assert judge(found, correctable=False, allowance=Allowance(1000)).state == "poor"
 
 
 def test_failed_simulations_count():
     found = evidence_of(lambda x, seed: torch.where(x[:, :1] > 0.6, torch.nan, x), gaussian(EXACT_MEAN, EXACT_SD))
     assert 0.3 < found.failed < 0.7
-    assert judge(found, correctable=False).state != "good"
+    assert judge(found, correctable=False, allowance=Allowance(1000)).state != "good"
     none = evidence_of(lambda x, seed: x * torch.nan, gaussian(EXACT_MEAN, EXACT_SD))
     assert (none.finite, none.failed) == (0, 1.0)
-    assert "Only 0 of them" in str(judge(none, correctable=False))
+    assert "Only 0 of them" in str(judge(none, correctable=False, allowance=Allowance(1000)))
 
 
 def test_a_fit_that_ends_at_its_limit_is_unfinished():

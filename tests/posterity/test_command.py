@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_a_new_study_is_valid(place):
     found = run("validate", "my_study", cwd=place)
     assert found.returncode == 0, found.stderr
     assert "fit together" in found.stdout
+    assert run("validate", "my_study", "--data", "my_study/data", cwd=place).returncode == 0
     second = run("new", "my_study", cwd=place)
     assert second.returncode == 2
     assert second.stderr.count("\n") == 1
@@ -94,6 +96,41 @@ def test_commands_on_a_finished_run(place):
     absent = run("report", "nowhere", cwd=place)
     assert absent.returncode == 2
     assert "Traceback" not in absent.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ask", "hello"), "Missing option '--from'; "),
+        (("calibrate",), "Missing argument 'study'; "),
+        (("calibrate", "my_study", "--scale", "x"), "Invalid value for '--scale': "),
+        (("calibrate", "my_study", "--sede", "1"), "No such option: --sede"),
+        (("calibrat",), "No such command 'calibrat'"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments, said, tmp_path):
+    found = run(*arguments, cwd=tmp_path)
+    assert found.returncode == 2
+    assert found.stderr.startswith(said)
+    assert found.stderr.count("\n") == 1
+    assert found.stderr.endswith("--help' lists what it takes.\n")
+
+
+def test_derivatives_are_checked_in_the_report_of_a_ranking(place):
+    found = run("sensitivity", "run", "--smoke", "--levels", "1", "--check", "--scale", "0.05", cwd=place)
+    assert found.returncode == 0, found.stderr
+    assert "Derivatives per prior standard deviation" in (place / "run" / "sensitivity" / "report.html").read_text()
+
+
+def test_whether_a_run_can_be_believed_is_said_at_once(place):
+    found = run("ask", "can the calibration be believed?", "--plain", "--from", "run", cwd=place)
+    assert found.returncode == 0, found.stderr
+    first = found.stdout.splitlines()[0]
+    assert re.match(
+        r"(No: \d+ of \d+ checks failed|With care: none of \d+ checks failed, but \d+ warned), and this is a smoke run",
+        first,
+    )
+    assert first.endswith("Run it again without --smoke before a number of it is used.")
 
 
 def test_the_public_package(new_study):

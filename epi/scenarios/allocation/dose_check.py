@@ -54,7 +54,7 @@ def check_doses(
         base: share of those with two doses.
         size: step to either side, cut at 0 and 1.
         draws: posterior draws of each mean.
-        seeds: epidemics of each; the same luck on either side.
+        seeds: epidemics of each; the same random numbers on either side.
         seed: names them.
         cells: sets of cells to compare on; None for those of `directions`.
         advance: told how many simulations were done.

@@ -72,7 +72,7 @@ class DosePeople:
 
         The groups are told apart by class, `class * 160 + group`, so that infections are counted by class; the kinds of host are the
         study's 32 for others, then one a group for those with two doses, then one a group for those with a third by the policy. Nobody's
-        household, contacts or luck change.
+        household, contacts or random numbers change.
         """
         base = self.population
         group, archetype = base.group.astype(np.int64), base.archetype.astype(np.int64)

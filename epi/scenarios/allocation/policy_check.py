@@ -42,7 +42,7 @@ def check_gradient(
     Args:
         problem: expected admissions.
         draws: posterior draws of each mean.
-        seeds: epidemics of each; the same luck with and without the restriction.
+        seeds: epidemics of each; the same random numbers with and without the restriction.
         seed: names them.
         size: stringency of the difference.
         split: admissions to this week (default: the study's last) and after it are compared apart.

@@ -5,6 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, Poisson
 
 import calib
+from calib._more_budget import Allowance
 from calib.multifidelity import Fidelity, GivenLikelihood, Problem, correction
 from calib.multifidelity._first_order import Correction
 from calib.multifidelity._front import settings_for
@@ -118,7 +119,7 @@ def test_information_of_a_given_likelihood_is_that_of_the_poisson():
     ],
 )
 def test_each_reason_alone_decides(ratio, found, r_hat, extrapolated, state):
-    assert judge(ratio, Correction(*found), r_hat, extrapolated, 50).state == state
+    assert judge(ratio, Correction(*found), r_hat, extrapolated, 50, Allowance(1000)).state == state
 
 
 def test_roles_must_be_held_once():
