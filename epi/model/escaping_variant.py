@@ -88,7 +88,9 @@ def _(part: EscapingVariant, setting: Setting) -> EscapingVariantModel:
     if data.prior_cases is not None:
         share = (kinds[..., None] * data.prior_cases.classes[:, :, None, :]).sum(0)
     at = min(max(from_day, 0), setting.days - 1) // PERIOD
-    return EscapingVariantModel(part, setting.real(np.arange(setting.days) - from_day), setting.real(share.reshape(-1)), at)
+    return EscapingVariantModel(
+        part, setting.real(np.arange(setting.days) - from_day), setting.real(share.reshape(-1)), at
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,4 +114,6 @@ class RightTruncation:
     def parameters(self, study: Study) -> tuple[Parameter, ...]:
         """The share known of each week."""
         study.stream(self.of)
-        return tuple(Parameter(self.name_of(w), p, observation=True) for w, p in zip(self.weeks, self.known, strict=True))
+        return tuple(
+            Parameter(self.name_of(w), p, observation=True) for w, p in zip(self.weeks, self.known, strict=True)
+        )

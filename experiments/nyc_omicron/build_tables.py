@@ -88,10 +88,7 @@ def _by_borough_age(source: Source, day: str, column: str) -> Floats:
     table = table[table["as_at"] == day]
     wide = table.pivot(index="borough", columns="age_band", values=column).fillna(0.0).loc[list(BOROUGHS)]
     joined = {"5-12": ("5-9", "10-12"), "75+": ("75-84", "85+")}
-    out = [
-        wide[band] if band in wide else wide[[b for b in joined[band] if b in wide]].sum(axis=1)
-        for band in BANDS
-    ]
+    out = [wide[band] if band in wide else wide[[b for b in joined[band] if b in wide]].sum(axis=1) for band in BANDS]
     return np.stack([column.to_numpy(float) for column in out], 1)
 
 
@@ -152,7 +149,12 @@ MAKERS = (
     counts,
     population,
     ages,
-    *(_named(m, s) for s in RUNS for m in (importations, prior_infections, vaccination, variant_odds) if m is not variant_odds or RUNS[s][3]),
+    *(
+        _named(m, s)
+        for s in RUNS
+        for m in (importations, prior_infections, vaccination, variant_odds)
+        if m is not variant_odds or RUNS[s][3]
+    ),
 )
 
 if __name__ == "__main__":

@@ -4,4 +4,6 @@ from datetime import date
 
 from experiments.nyc_omicron.study import make_study
 
-study = make_study("nyc_rehearsal_october", date(2021, 10, 30), date(2021, 12, 25), variant=False, suffix="_october", known=())
+study = make_study(
+    "nyc_rehearsal_october", date(2021, 10, 30), date(2021, 12, 25), variant=False, suffix="_october", known=()
+)

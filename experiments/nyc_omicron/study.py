@@ -146,7 +146,7 @@ STREAMS = (
     epi.Infections(by="borough"),
 )  # fmt: skip
 ODDS = epi.VariantOdds(table="variant_odds.csv", family=epi.LogNormalError(scatter(
-    "variant", 0.3, "Sd of the log odds of sequences: samples are no random sample, and Omicron's were preferred at first (chosen).")))  # fmt: skip
+    "variant", 0.3, "Sd of the log odds of sequences: no random sample, Omicron preferred at first (chosen).")))  # fmt: skip
 
 KNOWN = (
     # from `python -m experiments.nyc_omicron.completeness SOURCE`: share by the chain ladder, and sd of its log odds
@@ -200,7 +200,10 @@ def make_study(
             start=until - BEFORE_OPEN,
             sds=(0.1, 0.2, 0.2, 0.2),
             step=Normal(
-                0.0, 1.0, unit="standardised", reason="Steps of a four-weekly random walk in log transmission outside the home (chosen)."
+                0.0,
+                1.0,
+                unit="standardised",
+                reason="Steps of a four-weekly random walk in log transmission outside the home (chosen).",
             ),
         ),
         fit_to=("cases", "admissions", "deaths", *(("variant",) if variant else ())),
