@@ -34,12 +34,14 @@ def forecast_rows(predicted: xr.Dataset, study: Study) -> pd.DataFrame:
     """
     reference, rows = study.calendar.forecast_from, []
     for stream, target in TARGETS.items():
-        draws = predicted[stream].stack(sample=("chain", "draw")).transpose("sample", "week", "borough")
+        kept = predicted[stream]
+        several = [d for d in kept.dims if d not in ("week", "borough")]  # chain, draw, and observations drawn for each
+        draws = kept.stack(sample=several).transpose("sample", "week", "borough")
         ahead = draws.to_numpy()[:, pd.DatetimeIndex(draws["week"].to_numpy()) > pd.Timestamp(reference)]
         every = np.concatenate([ahead, ahead.sum(-1, keepdims=True)], -1)
         places = [*(str(b) for b in draws["borough"].to_numpy()), CITY]
         rows.append(hub_rows(quantile_table(every, HUB_LEVELS), reference, target, places))
-    found = pd.concat(rows, ignore_index=True)
+    found = pd.concat(rows, ignore_index=True).round({"value": 2})
     check_hub_rows(found)
     return found
 

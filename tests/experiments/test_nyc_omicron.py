@@ -80,7 +80,7 @@ def test_the_city_is_the_sum_of_its_boroughs_draw_by_draw(forecast, predicted):
     assert forecast["target_end_date"].max() == "2022-02-26"
     one = forecast[(forecast["location"] == CITY) & (forecast["horizon"] == 1) & (forecast["target"] == "cases")]
     total = predicted["cases_borough"].isel(week=5).sum("borough").to_numpy().ravel()
-    np.testing.assert_allclose(one["value"].to_numpy(), np.quantile(total, HUB_LEVELS), rtol=1e-6)
+    np.testing.assert_allclose(one["value"].to_numpy(), np.quantile(total, HUB_LEVELS), rtol=1e-4)
 
 
 def test_a_forecast_says_where_it_comes_from_and_reads_back(forecast, tmp_path):
