@@ -119,7 +119,7 @@ class TruncationModel:
     part: RightTruncation
     rows: tuple[int, ...]
 
-    def seen(self, theta: Theta, expected: Tensor) -> Tensor:
+    def reported(self, theta: Theta, expected: Tensor) -> Tensor:
         """`expected [*batch, W, place]`, the weeks concerned times the share that is known."""
         out = list(expected.unbind(-2))
         for week, row in zip(self.part.weeks, self.rows, strict=True):

@@ -243,5 +243,5 @@ def expected(epidemic: Epidemic) -> dict[str, Tensor]:
     """Expected weekly observations of an epidemic, as `observe` gives them."""
     found = {name: part.expected(epidemic.theta, epidemic) for name, part in epidemic.fixed.streams.items()}
     for part in epidemic.fixed.truncated:
-        found[part.part.of] = part.seen(epidemic.theta, found[part.part.of])
+        found[part.part.of] = part.reported(epidemic.theta, found[part.part.of])
     return found

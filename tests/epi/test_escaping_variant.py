@@ -99,12 +99,12 @@ def test_known_counts_are_expected_ones_times_the_share_known():
     part = epi.RightTruncation("cases", (date(2021, 12, 18), date(2021, 12, 25)), (LogitNormal(1.0, 1.0),) * 2)
     model = TruncationModel(part, (1, 2))
     theta = {"known_cases_1218": torch.tensor([0.9]), "known_cases_1225": torch.tensor([0.5])}
-    seen = model.seen(theta, torch.full((1, 4, 2), 100.0))
-    assert seen[0, :, 0].tolist() == pytest.approx([100.0, 90.0, 50.0, 100.0])
+    found = model.reported(theta, torch.full((1, 4, 2), 100.0))
+    assert found[0, :, 0].tolist() == pytest.approx([100.0, 90.0, 50.0, 100.0])
     # a shorter run has not all of these weeks
-    assert TruncationModel(part, (1, -1)).seen(theta, torch.full((1, 2, 2), 100.0))[0, :, 0].tolist() == pytest.approx(
-        [100.0, 90.0]
-    )
+    assert TruncationModel(part, (1, -1)).reported(theta, torch.full((1, 2, 2), 100.0))[
+        0, :, 0
+    ].tolist() == pytest.approx([100.0, 90.0])
 
 
 def test_share_known_is_that_of_the_reports():
