@@ -368,29 +368,41 @@ def remove(c: People, w: Past, a: Attempts, web: Web, m: Work, x: int) -> None:
 
 @jit
 def changes(
-    c: People, w: Past, a: Attempts, web: Web, m: Work, first: int, step: int, cotangent: np.ndarray, out: np.ndarray
+    c: People,
+    w: Past,
+    a: Attempts,
+    web: Web,
+    m: Work,
+    first: int,
+    step: int,
+    weight: np.ndarray,
+    cotangent: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """Into `out` `[M]`, of every `step`-th spell from `first` on: what the run has more than the world without it, by a cotangent `[T * G]`."""
+    """Into `out` `[M]`, of every `step`-th spell from `first` on: what the run has more than the world without it, by a cotangent `[T * G]`.
+
+    Each is multiplied by its `weight` `[M]`; where that is 0, no world is followed.
+    """
     for x in range(first, len(w.agent), step):
-        if w.day[x] < w.begins:
+        if weight[x] == 0.0:
             continue
         remove(c, w, a, web, m, x)
         while m.number[FULL] > 0:
             m = new_work(c, w, web, 4 * len(m.code))
             remove(c, w, a, web, m, x)
         for n in range(m.number[ENTRIES]):
-            out[x] += m.sign[n] * cotangent[m.cell[n]]
+            out[x] += weight[x] * m.sign[n] * cotangent[m.cell[n]]
 
 
 @jit
 def entries(
-    c: People, w: Past, a: Attempts, web: Web, m: Work, first: int, stop: int
+    c: People, w: Past, a: Attempts, web: Web, m: Work, first: int, stop: int, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the entries of each of the spells `first..stop` begin, their cells and signs."""
+    """Where the entries of each of the spells `first..stop` begin, their cells and signs; of those with a weight of 0 there are none."""
     begin = np.zeros(stop - first + 1, dtype=np.int64)
     cell, sign = np.empty(64 * (stop - first) + 64, dtype=np.int32), np.empty(64 * (stop - first) + 64, dtype=np.int8)
     for x in range(first, stop):
-        if w.day[x] < w.begins:
+        if weight[x] == 0.0:
             begin[x - first + 1] = begin[x - first]
             continue
         remove(c, w, a, web, m, x)

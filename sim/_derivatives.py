@@ -9,7 +9,7 @@ from types import ModuleType
 
 from torch import Tensor
 
-from sim import _reference, _removals, _removals_reference
+from sim import _reference, _removals, _removals_reference, _removed
 from sim._batches import Kernels
 from sim._before import in_front, periods_before, with_days, with_days_before, without_days
 from sim._columns import Columns
@@ -86,7 +86,8 @@ class Cheaper:
         return self._choose(rates, epidemic).jvp(c, rates, tangents, epidemic)
 
     def _choose(self, rates: Rates, epidemic: Epidemic) -> Kernels:
-        price = STEPS * float(epidemic.incidence.sum()) / (epidemic.infected_on.numel() * rates.days)
+        removed = epidemic.incidence.sum((1, 2)).clamp(max=_removed.MOST).sum()
+        price = STEPS * float(removed) / (epidemic.infected_on.numel() * rates.days)
         removals = price <= WORTH and not bool((rates.reinfection > 1).any())
         _LOG.info(
             "estimator auto: %s (all removals at about %.2g times the price of the local score)",

@@ -55,10 +55,10 @@ def epidemic(
             (common random numbers).
         start: infections before day 0; None for nobody. Not on GPU kernels, nor for estimators "for comparison".
         backend: one of `BACKENDS`.
-        estimator: `removals`; `local-score`, biased where an outbreak depends on few cases (docs/benchmarks); `auto`, all removals
-            unless they cost much more than the local score, the choice told to the log `sim`. For comparison: `straight-through`,
-            `gumbel-softmax` and `score-function`, which keep a tape over days in plain tensors, and `finite-difference`, which reruns the
-            epidemic for each number it differentiates.
+        estimator: `removals` (of a random 100,000 of a run's infections where it has more); `local-score`, biased where an outbreak
+            depends on few cases (docs/benchmarks); `auto`, all removals unless they cost much more than the local score, the choice in
+            the log `sim`. For comparison: `straight-through`, `gumbel-softmax` and `score-function`, which keep a tape over days in plain
+            tensors, and `finite-difference`, which reruns the epidemic for each number it differentiates.
         options: settings of the other estimators; None for their defaults.
 
     Returns:

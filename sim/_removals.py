@@ -25,6 +25,7 @@ from sim._compiled_people import Past, People, past, people
 from sim._compiled_web import Web, weave
 from sim._reference import NEVER, Epidemic
 from sim._removals_reference import refuse_raised
+from sim._removed import weights as removed_spells
 from sim.rates import Rates
 
 CHUNK = 4096
@@ -46,11 +47,11 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         if not len(w.agent):
             return
         found, web = _attempts(folk, w, pool, parts)
-        change = np.zeros(len(w.agent))
+        change, removed = np.zeros(len(w.agent)), _removed(w, len(folk.group))
 
         def share(a: int) -> None:
             work = removals.new_work(folk, w, web, EVENTS)
-            removals.changes(folk, w, found, web, work, a, parts, weights[q].ravel(), change)
+            removals.changes(folk, w, found, web, work, a, parts, removed, weights[q].ravel(), change)
 
         _together(share, pool, parts)
         hazards.pull(folk, w, change, hazards.memory_by_forgetting(w, folk, incidence[q]), bar, q)
@@ -74,6 +75,7 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
         found, web = _attempts(folk, w, pool, parts)
         drift, pressure = hazards.memory_by_forgetting(w, folk, incidence[q]), _pressure_tangent(folk, w, along, q)
         works = [removals.new_work(folk, w, web, EVENTS) for _ in range(parts)]
+        removed = _removed(w, len(folk.group))
         for first in range(0, len(w.agent), CHUNK * parts):
             stop = min(first + CHUNK * parts, len(w.agent))
             edges = np.linspace(first, stop, parts + 1).astype(int)
@@ -81,8 +83,8 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
 
             def share(a: int, edges: np.ndarray = edges, found_by: list[Any] = found_by) -> None:
                 begin, end = int(edges[a]), int(edges[a + 1])
-                score = hazards.push(folk, w, drift, pressure, along, q, begin, end)
-                found_by[a] = (*removals.entries(folk, w, found, web, works[a], begin, end), score)
+                score = hazards.push(folk, w, drift, pressure, along, q, begin, end) * removed[begin:end, None]
+                found_by[a] = (*removals.entries(folk, w, found, web, works[a], begin, end, removed), score)
 
             _together(share, pool, parts)
             for x in found_by:
@@ -105,6 +107,14 @@ def _past(folk: People, arrays: tuple[np.ndarray, ...], epidemic: Epidemic, q: i
     memory = _double(epidemic.memory[q])
     w: Past = past(folk, arrays, q, key, memory, agent.astype(np.int64), day, epidemic.before.shape[1])
     return w
+
+
+def _removed(w: Past, agents: int) -> np.ndarray:
+    """For how many infections each spell `[M]` counts."""
+    agent = torch.from_numpy(w.agent).long()
+    order = torch.arange(len(agent)) - torch.from_numpy(w.first).long()[agent]
+    key, given = torch.from_numpy(w.key.view(np.int64)), torch.from_numpy(w.day) < w.begins
+    return removed_spells(key, torch.zeros_like(agent), agent, order, agents, given).numpy()
 
 
 def _attempts(folk: People, w: Past, pool: ThreadPoolExecutor, parts: int) -> tuple[Attempts, Web]:

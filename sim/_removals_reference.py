@@ -23,6 +23,7 @@ from sim import _reference
 from sim._columns import Columns
 from sim._random import GOLDEN, MASK, splitmix
 from sim._reference import NEVER, Epidemic, first_infection
+from sim._removed import weights
 from sim.rates import COMMUNITY, HOUSEHOLD, PERIOD, VENUES, Rates
 
 run = _reference.run
@@ -359,13 +360,16 @@ def replay(w: World, found: list[Attempt], removed: int | None = None) -> np.nda
 
 
 def differences(c: Columns, rates: Rates, epidemic: Epidemic) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """Particle, agent, day of each infection and what the run has more than the world without it: `[T, G]`."""
+    """Particle, agent, day of each infection that is removed; what the run has more than the world without it `[T, G]`, times its weight."""
     refuse_raised(rates)
     for p in range(rates.particles):
         w = world(c, rates, epidemic, p)
         found, incidence = attempts(w), epidemic.incidence[p].double().numpy()
-        for s in np.flatnonzero(w.day >= w.begins).tolist():
-            yield p, int(w.agent[s]), int(w.day[s]), incidence - replay(w, found, s)
+        agent, key = torch.from_numpy(w.agent), epidemic.key[p : p + 1]
+        order, given = torch.arange(len(agent)) - torch.from_numpy(w.first)[agent], torch.from_numpy(w.day < w.begins)
+        weight = weights(key, torch.zeros_like(agent), agent, order, len(w.c.group), given).numpy()
+        for s in np.flatnonzero(weight).tolist():
+            yield p, int(w.agent[s]), int(w.day[s]), weight[s] * (incidence - replay(w, found, s))
 
 
 def hazards(c: Columns, rates: Rates, epidemic: Epidemic) -> tuple[Tensor, list[tuple[int, int, int]]]:
@@ -392,7 +396,7 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
     with torch.enable_grad():
         leaves = rates.map(lambda x: x.detach().clone().requires_grad_())
         hazard, where = hazards(c, leaves, epidemic)
-        weight = hazard.new_tensor([change[x] for x in where]) / torch.expm1(hazard.detach())
+        weight = hazard.new_tensor([change.get(x, 0.0) for x in where]) / torch.expm1(hazard.detach())
         if not hazard.requires_grad:
             return rates.map(torch.zeros_like)
         bar = torch.autograd.grad(hazard, leaves.tensors(), weight, allow_unused=True)
@@ -416,5 +420,6 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
             along = torch.stack([(g * dx).sum() for g, dx in pairs]).sum()
             (slope,) = torch.autograd.grad(along, u, retain_graph=True)
             for key, score in zip(where, (slope / torch.expm1(hazard.detach())).tolist(), strict=True):
-                out[key[0], ..., q] += score * more[key]
+                if key in more:
+                    out[key[0], ..., q] += score * more[key]
     return out

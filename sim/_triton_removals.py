@@ -15,20 +15,21 @@ from sim import _triton_slopes as slopes
 from sim._columns import Columns
 from sim._reference import Epidemic
 from sim._removals_reference import refuse_raised
+from sim._removed import weights
 from sim._triton_attempts import Attempts
 from sim._triton_follow import worlds
 from sim._triton_people import Past, People
 from sim._triton_run import past, people
 from sim._triton_web import Web, attempts, weave
-from sim._triton_worlds import Room
+from sim._triton_worlds import WORLDS, Room
 from sim.rates import Rates
 
 MOST_ATTEMPTS, MOST_ATTEMPTS_EACH = 10_000_000, 300
 """Attempts beyond which rates are refused: so many, and so many for each infection of a run."""
 ROOM, MORE = 128, 8
 """Events that a world has room for in the first round, and how many times as many in each further one."""
-PROGRAMS, BYTES = 16_384, 2**30
-"""Worlds followed at once at most, and the memory they may take."""
+PROGRAMS, PART = 4096, 4
+"""Programs of `WORLDS` worlds followed at once at most; which part of the free memory they may take: a quarter."""
 ENTRIES = 64
 """Entries for which there is room at first in forward mode, for each infection."""
 CHUNK = 65_536
@@ -50,11 +51,12 @@ def vjp(c: Columns, rates: Rates, epidemic: Epidemic, cotangent: Tensor) -> Rate
         if not infections:
             return rates.map(torch.zeros_like)
         a, web = _attempts(folk, w)
-        spells = torch.arange(infections, dtype=torch.int32, device=w.day.device)[w.day >= w.begins]
+        removed = _removed(folk, w)
+        spells = removed.nonzero()[:, 0].int()
         change = torch.zeros(infections, dtype=torch.float64, device=w.day.device)
         _follow(folk, w, a, web, spells, cotangent.double().contiguous(), change)
         del a, web
-        return slopes.pull(folk, w, slopes.parts(folk, w), change, epidemic.incidence, rates)
+        return slopes.pull(folk, w, slopes.parts(folk, w), removed * change, epidemic.incidence, rates)
 
 
 def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor:
@@ -68,14 +70,22 @@ def jvp(c: Columns, rates: Rates, tangents: Rates, epidemic: Epidemic) -> Tensor
         infections = len(w.day)
         if infections:
             a, web = _attempts(folk, w)
+            removed = _removed(folk, w)
             x, along = slopes.parts(folk, w), slopes.directions(folk, w, rates, tangents, epidemic.incidence)
             for first in range(0, infections, CHUNK):
                 stop = min(first + CHUNK, infections)
-                score = slopes.push(folk, w, x, along, first, stop)
-                spells = torch.arange(first, stop, dtype=torch.int32, device=w.day.device)
-                entry = _follow(folk, w, a, web, spells[w.day[first:stop] >= w.begins], None, None)
+                score = slopes.push(folk, w, x, along, first, stop) * removed[first:stop, None]
+                spells = first + removed[first:stop].nonzero()[:, 0].int()
+                entry = _follow(folk, w, a, web, spells, None, None)
                 _add(w, entry, score, first, out)
         return out.reshape(P, T, G, Q).to(tangents.mixing.dtype)
+
+
+def _removed(folk: People, w: Past) -> Tensor:
+    """For how many infections each spell `[M]` counts."""
+    particle, agent, agents = w.particle.long(), w.agent.long(), len(folk.household)
+    order = torch.arange(len(agent), device=agent.device) - w.first[particle * agents + agent]
+    return weights(w.key.view(torch.int64), particle, agent, order, agents, w.day < w.begins)
 
 
 def _attempts(folk: People, w: Past) -> tuple[Attempts, Web]:
@@ -91,43 +101,52 @@ def _follow(
     With a cotangent `[P, T, G]`, what the run has more goes into `change` `[M]`; without, the entries of the worlds are returned, as
     `_triton_follow.worlds` writes them.
     """
-    device, size, regions = queue.device, ROOM, len(folk.region_size)
+    device, room = queue.device, ROOM
     nothing, entries = torch.zeros(1, dtype=torch.float64, device=device), [queue.new_zeros(0, dtype=torch.int64)]
     capacity = ENTRIES * len(queue) if cotangent is None else 0
+    queue = queue[torch.argsort(w.day[queue.long()], stable=True)]  # the largest worlds are among the earliest: first
     while len(queue):
-        table = 2 * size
-        programs = max(1, min(len(queue), PROGRAMS, BYTES // (24 * table + 32 * size)))
-        full = torch.zeros_like(queue)
-        found, entry = (
-            torch.zeros(1, dtype=torch.int64, device=device),
-            torch.full((capacity,), -1, dtype=torch.int64, device=device),
-        )
-        # a world that has outgrown the first round has work for more lanes
-        block, warps = (32, 1) if size == ROOM else (128, 4)
+        m, programs = _room(w, folk, room, len(queue), cotangent is None)
+        full, taken = torch.zeros_like(queue), queue.new_zeros(1)
+        found = torch.zeros(1, dtype=torch.int64, device=device)
+        entry = torch.full((capacity,), -1, dtype=torch.int64, device=device)
         worlds[(programs,)](
-            folk, w, a, web, _room(programs, table, size, regions, device), queue, len(queue), table, size,
-            nothing if cotangent is None else cotangent, nothing if change is None else change, full, entry, found, capacity,
-            ENTRIES=cotangent is None, BLOCK=block, REGIONS=max(16, triton.next_power_of_2(regions)), num_warps=warps,
+            folk, w, a, web, m, queue, len(queue), 2 * room, room, nothing if cotangent is None else cotangent,
+            nothing if change is None else change, full, entry, found, capacity, taken, ENTRIES=cotangent is None, num_warps=1,
         )  # fmt: skip
         if cotangent is None:
             entries.append(entry[entry >= 0])  # a world whose entries found no room wrote none of them
             capacity = max(capacity, 2 * int(found))
-        unfinished = full > 0
         # entries that found no room need no larger world
-        size = size * MORE if bool((full == 1).any()) or cotangent is not None else size
-        queue = queue[unfinished]
+        room = room * MORE if bool((full == 1).any()) else room
+        queue = queue[full > 0]
     return torch.cat(entries)
 
 
-def _room(programs: int, table: int, size: int, regions: int, device: torch.device) -> Room:
-    def empty(n: int, kind: torch.dtype = torch.int32) -> Tensor:
-        return torch.empty(programs * n, dtype=kind, device=device)
-
-    long, double = torch.int64, torch.float64
+def _room(w: Past, folk: People, room: int, number: int, entries: bool) -> tuple[Room, int]:
+    """Memory of as many programs as it holds, and their number."""
+    T, R = w.importation.shape[1], len(folk.region_size)
+    whole, long, double = torch.int32, torch.int64, torch.float64
+    table, entry = 2 * room, 2 * room if entries else 1
+    parts = [
+        *[(table, whole)] * 5, (room, whole), (room, whole), (T, whole), (room, whole), (room, long),
+        (room, double), (R, whole), (R, whole), (R, double), (R, double), (entry, long),
+    ]  # fmt: skip
+    each, device = WORLDS * sum(size * kind.itemsize for size, kind in parts), w.day.device
+    free = sum(_free(device)) if device.type == "cuda" else 2**30
+    programs = max(1, min(triton.cdiv(number, WORLDS), PROGRAMS, free // PART // each))
+    zero = (0, 7, 12, 13, 14)  # as `Room` says
     return Room(
-        empty(table + 1), empty(table), empty(table), empty(table), empty(table), empty(size), empty(size), empty(size, long),
-        empty(size, double), empty(2 * size), empty(regions, double), empty(regions, double),
-    )  # fmt: skip
+        *(
+            (torch.zeros if n in zero else torch.empty)(programs * WORLDS * size, dtype=kind, device=device)
+            for n, (size, kind) in enumerate(parts)
+        )
+    ), programs
+
+
+def _free(device: torch.device) -> tuple[int, int]:
+    """Bytes free on a device, and those that torch keeps for what comes next."""
+    return torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _add(w: Past, entry: Tensor, score: Tensor, first: int, out: Tensor) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from sim._triton_people import Past, People, from_day, kernel, opened, sizes, some
 from sim.rates import COMMUNITY, HOUSEHOLD, PERIOD, VENUES, Rates
 
-SPELLS, DIRECTIONS = 128, 64
+SPELLS, DIRECTIONS = 32, 64
 """Spells that a program takes, and directions at most."""
 RATHER = 8
 """Spells that a program takes with many directions."""
@@ -159,7 +159,7 @@ def parts(c: People, w: Past) -> Parts:
     g, k = c.group[i].long(), c.archetype[i].long()
     r, period = c.region_of_group[g].long(), (t // PERIOD).clamp_max(z.periods - 1)
     pressure = w.rho.new_zeros(z.M, 1 + z.V)
-    pressures[(triton.cdiv(z.M, SPELLS), 1 + z.V)](c, w, pressure, BLOCK=SPELLS)
+    pressures[(triton.cdiv(z.M, SPELLS), 1 + z.V)](c, w, pressure, BLOCK=SPELLS, num_warps=1)
     reinfected, since = torch.zeros_like(p, dtype=torch.bool), torch.zeros_like(t)
     reinfected[1:] = (p[1:] == p[:-1]) & (i[1:] == i[:-1])
     since[1:] = (t[1:] - 1 - t[:-1]).clamp(0, max(z.E - 1, 0))
@@ -231,7 +231,7 @@ def pull(c: People, w: Past, x: Parts, change: Tensor, incidence: Tensor, rates:
         betaG[:, row] = summed(weight[:, column] * x.pressure[:, column], days)
     rhoG = torch.zeros_like(w.rho)
     units = (weight * x.beta[:, small]).contiguous()
-    shed_back[(triton.cdiv(z.M, SPELLS), 1 + z.V)](c, w, units, rhoG, BLOCK=SPELLS)
+    shed_back[(triton.cdiv(z.M, SPELLS), 1 + z.V)](c, w, units, rhoG, BLOCK=SPELLS, num_warps=1)
 
     CG = XG * w.response[..., c.region_of_group]
     betaG[:, COMMUNITY] = (CG * w.pressure).sum(2)

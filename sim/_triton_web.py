@@ -16,8 +16,8 @@ from torch import Tensor
 from sim._triton_attempts import Attempts, draw
 from sim._triton_people import Past, People, after, kernel, last_before, level, opened, region_of, sizes
 
-SPELLS = 128
-"""Spells or attempts that a program takes."""
+SPELLS = 32
+"""Spells or attempts that a program takes: one warp, so that lanes wait for few others."""
 
 
 class Web(NamedTuple):
@@ -50,7 +50,7 @@ def attempts(c: People, w: Past, most: int, most_each: int) -> tuple[Attempts, T
     device, infections = w.day.device, len(w.day)
     grid = (triton.cdiv(infections, SPELLS),)
     number = torch.zeros(infections, dtype=torch.int64, device=device)
-    draw[grid](c, w, _room(0, device), number, FILL=False, BLOCK=SPELLS)
+    draw[grid](c, w, _room(0, device), number, FILL=False, BLOCK=SPELLS, num_warps=1)
     of_each = torch.bincount(w.particle.long(), minlength=len(w.key))
     limit = most + most_each * of_each
     of_run = torch.zeros_like(limit).index_add_(0, w.particle.long(), number)
@@ -66,7 +66,7 @@ def attempts(c: People, w: Past, most: int, most_each: int) -> tuple[Attempts, T
             f"{total:,} attempts of {len(w.key)} particles do not fit 32-bit numbers; simulate fewer particles at once."
         )
     a = _room(total, device)
-    draw[grid](c, w, a, number.cumsum(0) - number, FILL=True, BLOCK=SPELLS)
+    draw[grid](c, w, a, number.cumsum(0) - number, FILL=True, BLOCK=SPELLS, num_warps=1)
     return a, torch.repeat_interleave(w.particle.long(), number, output_size=total)
 
 
@@ -118,7 +118,7 @@ def weave(c: People, w: Past, a: Attempts, particle: Tensor) -> Web:
     share = torch.full((E,), -1.0, dtype=torch.float64, device=device)
     bin_of, where = torch.full((E,), -1, dtype=torch.int64, device=device), torch.zeros_like(share)
     if E and bool((w.aversion > 0).any()):
-        shares[(triton.cdiv(E, SPELLS),)](c, w, a, particle, share, bin_of, where, E, BLOCK=SPELLS)
+        shares[(triton.cdiv(E, SPELLS),)](c, w, a, particle, share, bin_of, where, E, BLOCK=SPELLS, num_warps=1)
     by_place = torch.sort(where, stable=True).indices
     halves, bins = _sorted(bin_of[by_place], 2 * P * z.T * z.R)
     bins = by_place[bins.long()].int()

@@ -2,3 +2,4 @@
 
 from sim._columns import columns as columns
 from sim._reference import Epidemic as Epidemic
+from sim._removed import removing_at_most as removing_at_most

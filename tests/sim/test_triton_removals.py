@@ -81,6 +81,32 @@ assert past.incidence.sum() == 4 and len(past.reinfections) == 1
     )
 
 
+def test_attempts_that_move_keep_the_turn_of_their_day_in_the_run():
+    """Behaviour that responds strongly from day to day, and worlds in which infections come later or earlier than in the run."""
+    interpreted(
+        """
+from sim import _compiled, _triton_run
+from tests.sim.worlds import small_population, some_rates
+population = small_population(60, regions=2, ages=2, archetypes=2, school=10)
+c = columns(population, CPU)
+rates = some_rates(population, particles=1, days=16).map(lambda x: x.double())
+rates = replace(rates, aversion=3 * rates.aversion, forgetting=0 * rates.forgetting + 0.9)
+past = _compiled.run(c, rates, 3, torch.arange(1))
+folk = _triton_run.people(c)
+w = _triton_run.past(folk, rates, past)
+a, web = _triton_removals._attempts(folk, w)
+spells = torch.tensor([0, 2, 17, 18, 21], dtype=torch.int32)  # an attempt of 18 comes on another day than in the run
+change, cotangent = torch.zeros(len(w.day)), torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
+_triton_removals._follow(folk, w, a, web, spells, cotangent, change)
+known = _removals_reference.world(c, rates, past, 0)
+found, incidence = _removals_reference.attempts(known), past.incidence[0].numpy()
+for s in spells.tolist():
+    wanted = float(((incidence - _removals_reference.replay(known, found, s)) * cotangent[0].numpy()).sum())
+    assert abs(float(change[s]) - wanted) < 1e-9, (s, float(change[s]), wanted)
+"""
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("second", [False, True])
 def test_the_same_with_several_particles(second):
@@ -88,7 +114,7 @@ def test_the_same_with_several_particles(second):
         f"""
 rates = everything(4, {second})
 past = _reference.run(c, rates, 5, torch.arange(4))
-assert past.incidence.sum() > 8
+assert past.incidence.sum() > 4
 """
         + SAME
     )
@@ -210,16 +236,15 @@ from sim._triton_web import Web
 from sim._triton_worlds import Room
 I, S, B, F, U, L = "*i32", "*i16", "*i8", "*fp64", "*u64", "*i64"
 c = People(I, I, F, I, I, I, I, I, F, I, I, F, I, F, *[I] * 5)
-w = Past(U, *[F] * 10, *[I] * 8, *[F] * 6, I, *[I] * 8)
-a, web, m = Attempts(I, I, S, B, F, I), Web(*[I] * 5, F, I, I, F, I), Room(*[I] * 7, L, F, I, F, F)
-known = dict(c=c, w=w, a=a, web=web, m=m, begin=L, queue=I, cotangent=F, out=F, full=I, entry=L, found=L, capacity="i64", particle=L,
+w = Past(U, *[F] * 10, *[I] * 8, *[F] * 7, I, *[I] * 8)
+a, web, m = Attempts(I, I, S, B, F, I), Web(*[I] * 5, F, I, I, F, I), Room(*[I] * 9, L, F, I, I, F, F, L)
+known = dict(c=c, w=w, a=a, web=web, m=m, begin=L, queue=I, cotangent=F, out=F, full=I, entry=L, found=L, capacity="i64", taken=I, particle=L,
              share=F, bin=L, where=F, pressure=F, each=F, bar=F, along=F)
 kernels = [
-    (_triton_attempts.draw, dict(FILL=False, BLOCK=128), 4), (_triton_attempts.draw, dict(FILL=True, BLOCK=128), 4),
-    (_triton_web.shares, dict(BLOCK=128), 4), (_triton_slopes.pressures, dict(BLOCK=128), 4),
-    (_triton_slopes.shed_back, dict(BLOCK=128), 4), (_triton_slopes.shed_along, dict(BLOCK=8, WIDE=64), 4),
-    (_triton_follow.worlds, dict(ENTRIES=False, BLOCK=32, REGIONS=32), 1),
-    (_triton_follow.worlds, dict(ENTRIES=True, BLOCK=128, REGIONS=32), 4),
+    (_triton_attempts.draw, dict(FILL=False, BLOCK=32), 1), (_triton_attempts.draw, dict(FILL=True, BLOCK=32), 1),
+    (_triton_web.shares, dict(BLOCK=32), 1), (_triton_slopes.pressures, dict(BLOCK=32), 1),
+    (_triton_slopes.shed_back, dict(BLOCK=32), 1), (_triton_slopes.shed_along, dict(BLOCK=8, WIDE=64), 4),
+    (_triton_follow.worlds, dict(ENTRIES=False), 1), (_triton_follow.worlds, dict(ENTRIES=True), 1),
 ]
 for kernel, constants, warps in kernels:
     names = kernel.arg_names
