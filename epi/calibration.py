@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -144,6 +145,9 @@ def _say(config: Config, run: RunFolder, scores: dict[str, Any], name: str, titl
     if name not in scores:
         return
     for period, row in scores[name]["overall"].items():
+        if row["wis"] is None or math.isnan(row["wis"]):  # a forecast of weeks that nobody has counted yet
+            console.print(f"{title}, weeks {period}: no counts yet, nothing to score", highlight=False)
+            continue
         console.print(
             f"{title}, weeks {period}: WIS {row['wis']:,.0f} against {row['baseline_wis']:,.0f} of the baseline "
             f"(relative {row['relative_wis']:.2f}), 95 % coverage {row['coverage_95']:.2f}", highlight=False,

@@ -143,12 +143,18 @@ class Epidemic:
     @cached_property
     def admitted(self) -> Tensor:
         """`[*batch, T, A]` admissions per infection of a day."""
-        return by_day(severity(self.theta, self.hosts, self.fixed), self.days)
+        return self._by_variant(by_day(severity(self.theta, self.hosts, self.fixed), self.days))
 
     @cached_property
     def dead(self) -> Tensor:
         """`[*batch, T, A]` deaths per infection of a day."""
-        return by_day(fatality(self.theta, self.hosts, self.fixed), self.days)
+        return self._by_variant(by_day(fatality(self.theta, self.hosts, self.fixed), self.days))
+
+    def _by_variant(self, risk: Tensor) -> Tensor:
+        """`risk [*batch, T, A]` as the variants of a day make it."""
+        for part in self.fixed.severities:
+            risk = risk * part.severity_factor(self.theta)[..., : self.days, None]
+        return risk
 
     def places(self, by: str, cells: Tensor) -> Tensor:
         """`[*batch, X, place]` along an axis of the study, of `cells [*batch, X, R, A]`: sums over the others."""

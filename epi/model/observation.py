@@ -15,16 +15,18 @@ from torch import Tensor
 from epi.data import EpidemicData, Layout
 from epi.data.observations import numbers_tested
 from epi.errors import StudyError
-from epi.model import composition, streams  # noqa: F401  (they register how streams are prepared)
+from epi.model import composition, escaping_variant, streams  # noqa: F401  (they register how streams are prepared)
 from epi.model.epidemic import Epidemic, by_day, fatality, infected_kinds, mean_severity, severity
 from epi.model.setting import HostTables, Setting, StreamPart, Theta, prepare
 from epi.study import (
     Admissions,
     Deaths,
     ElicitedBehaviour,
+    EscapingVariant,
     NaturalHistory,
     Occupancy,
     Reporting,
+    RightTruncation,
     Severity,
     Stream,
     Study,
@@ -66,6 +68,8 @@ class Observation:
         tested: `[W, place]` number tested, by stream.
         streams: the streams, prepared, by name.
         testing: the part that says which archetypes report more, or none.
+        severities: parts that make infections of a day more or less severe.
+        truncated: parts that say how much of a stream is known.
     """
 
     setting: Setting
@@ -80,6 +84,8 @@ class Observation:
     tested: dict[str, Tensor]
     streams: dict[str, Any]
     testing: tuple[Any, ...] = ()
+    severities: tuple[Any, ...] = ()
+    truncated: tuple[Any, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -154,6 +160,8 @@ def make_observation(
         tested={name: x.to(device, dtype) for name, x in tested.items()},
         streams={s.name: _prepared(s, setting) for s in study.streams},
         testing=tuple(prepare(p, setting) for p in _testing(study)),
+        severities=tuple(prepare(p, setting) for p in study.parts_of(EscapingVariant)),
+        truncated=tuple(prepare(p, setting) for p in study.parts_of(RightTruncation)),
     )
 
 
@@ -233,4 +241,7 @@ def epidemic_of(theta: Theta, hosts: HostTables, incidence: Tensor, o: Observati
 
 def expected(epidemic: Epidemic) -> dict[str, Tensor]:
     """Expected weekly observations of an epidemic, as `observe` gives them."""
-    return {name: part.expected(epidemic.theta, epidemic) for name, part in epidemic.fixed.streams.items()}
+    found = {name: part.expected(epidemic.theta, epidemic) for name, part in epidemic.fixed.streams.items()}
+    for part in epidemic.fixed.truncated:
+        found[part.part.of] = part.reported(epidemic.theta, found[part.part.of])
+    return found

@@ -260,8 +260,14 @@ def fit_elbo(run: RunFiles) -> Figure:
 
 
 def scores(run: RunFiles) -> Figure:
-    """WIS compared with the baseline's, and coverage, by horizon, of the streams with counts in the forecast weeks."""
+    """WIS compared with the baseline's, and coverage, by horizon, of the streams with counts in the forecast weeks.
+
+    Raises:
+        NotKept: no stream has any, as in a forecast of weeks that are not yet known.
+    """
     scored = [name for name in run.streams if any(row["wis"] is not None for row in run.scores[name]["by_horizon"])]
+    if not scored:
+        raise NotKept("No forecast week has counts yet, so there is nothing to score.")
     return plot_scores(run.scores, {name: titles(run.study)[name] for name in scored})
 
 

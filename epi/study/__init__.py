@@ -18,6 +18,7 @@ from epi.study.dates import Calendar
 from epi.study.delays import Delay
 from epi.study.disease import Immunity, NaturalHistory, WithinHost
 from epi.study.elicited import ElicitedBehaviour
+from epi.study.escaping_variant import EscapingVariant, RightTruncation, VariantOdds
 from epi.study.families import BetaBinomial, LogNormalError, NegativeBinomial
 from epi.study.importation import Importations, Seeding
 from epi.study.load import load_study
@@ -46,6 +47,7 @@ __all__ = [
     "Deaths",
     "Delay",
     "ElicitedBehaviour",
+    "EscapingVariant",
     "Fatality",
     "Gamma",
     "HalfNormal",
@@ -71,6 +73,7 @@ __all__ = [
     "RegionEffects",
     "Reporting",
     "ReportingRegime",
+    "RightTruncation",
     "Schools",
     "SeasonalForcing",
     "Seeding",
@@ -83,6 +86,7 @@ __all__ = [
     "UserStream",
     "Vaccination",
     "Variant",
+    "VariantOdds",
     "Venue",
     "Wastewater",
     "WithinHost",
