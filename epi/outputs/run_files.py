@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from calib import RunFolder
-from calib.storage import FORECAST_DRAWS, datasets_of, load_inference_data, load_jacobian
+from calib.storage import FORECAST_DRAWS, load_datasets, load_jacobian
 from epi.errors import NotKept, StudyError
 from epi.model import parameter_space
 from epi.outputs.former_names import dataset_of_now, existing, manifest_of_now, table_of_now
@@ -84,7 +84,7 @@ class RunFiles:
         """The groups of `posterior.nc`."""
         groups = {
             name: dataset_of_now(data)
-            for name, data in datasets_of(load_inference_data(self.folder / "posterior.nc")).items()
+            for name, data in load_datasets(self.folder / "posterior.nc").items()
         }
         if FORECAST_DRAWS not in groups:
             raise StudyError(
