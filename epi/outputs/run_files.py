@@ -82,10 +82,7 @@ class RunFiles:
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
-        groups = {
-            name: dataset_of_now(data)
-            for name, data in load_datasets(self.folder / "posterior.nc").items()
-        }
+        groups = {name: dataset_of_now(data) for name, data in load_datasets(self.folder / "posterior.nc").items()}
         if FORECAST_DRAWS not in groups:
             raise StudyError(
                 f"{self.folder / 'posterior.nc'} is of an earlier version (no {FORECAST_DRAWS}); calibrate again."

@@ -230,6 +230,7 @@ def folder(tmp_path_factory, tiny, theta):
 SMALL = ("--scale", SCALE, "--draws", "2", "--judges", "4", "--steps", "2")
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_compares(folder, tmp_path):
     out = tmp_path / "out"
     done = run_command("--from", folder, "--output", out, *SMALL, "--competitor", "none")

@@ -25,7 +25,10 @@ def normal_case(noise):
     return slope, chance, data, covariance @ slope.T @ torch.linalg.solve(total, data), covariance
 
 
-@pytest.mark.parametrize(("gradient", "shared"), [("score", False), ("score", True), ("reverse", False)])
+@pytest.mark.parametrize(
+    ("gradient", "shared"),
+    [pytest.param("score", False, marks=pytest.mark.slow), ("score", True), ("reverse", False)],
+)
 def test_posterior_of_a_linear_simulator_with_chance_is_the_closed_form(gradient, shared):
     slope, chance, data, mean, covariance = normal_case(0.4)
     root = torch.linalg.cholesky(chance)
