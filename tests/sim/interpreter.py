@@ -31,3 +31,9 @@ def failures_of(texts: dict[str, str]) -> dict[str, str]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def interpreted(text: str) -> None:
+    """Run statements; what went wrong in them is shown."""
+    failure = failures_of({"statements": text})["statements"]
+    assert not failure, failure[-3000:]
