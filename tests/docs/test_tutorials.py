@@ -10,7 +10,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "tutorials"
 NAMES = sorted(p.stem for p in FOLDER.glob("[0-9]*.py"))
-QUICK = {"02_calibrate_sir", "09_sensitivity", "12_weekly_update"}
+QUICK = {"09_sensitivity"}
 """Seconds each; the others are in the slow run."""
 
 

@@ -184,7 +184,6 @@ same_tangents(c, rates, past)
 """
 INTERPRETED = {
     "same epidemic and same gradient as the reference": SAME,
-    "waning infectiousness, copies and no venues": COPIES,
     "a household in two regions runs and its local score is refused": REFUSED,
     "reinfection and waning as the reference": REINFECTION,
 }
@@ -201,8 +200,11 @@ def test_interpreted(failures, name):
 
 
 @pytest.mark.slow
-def test_more_infections_than_agents():
-    interpreted(PRELUDE + MORE)
+@pytest.mark.parametrize(
+    "text", [COPIES, MORE], ids=["waning infectiousness, copies and no venues", "more infections than agents"]
+)
+def test_interpreted_at_length(text):
+    interpreted(PRELUDE + text)
 
 
 def test_memory_needed_is_what_a_billion_agents_took():

@@ -51,6 +51,7 @@ def test_posterior_of_a_linear_simulator_with_chance_is_the_closed_form(gradient
     assert found.report["simulations"] <= 600
 
 
+@pytest.mark.slow
 def test_a_simulator_that_no_quadratic_follows_is_called_poor():
     """Outputs that jump: the emulator is a line through the jump and takes what it misses for chance; pairs of fresh runs show it."""
 
