@@ -39,7 +39,7 @@ def refused_at_once(output, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (["--scale", "0"], ["scale = 0.0", "greater than 0"]),
         (["--scale", "1.5"], ["scale = 1.5", "less than or equal to 1"]),
@@ -59,9 +59,9 @@ def refused_at_once(output, *arguments):
         (["--data", "no/such/folder"], ["no/such/folder was not found", "give a folder"]),
     ],
 )
-def test_settings_out_of_range(tmp_path, arguments, words):
+def test_settings_out_of_range(tmp_path, arguments, expected):
     sentence = refused_at_once(tmp_path / "run", *TINY, *arguments)
-    for word in words:
+    for word in expected:
         assert word in sentence
 
 
@@ -140,11 +140,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_tables(tmp_path, tables, damage):
-    name, edit, words = DAMAGES[damage]
+    name, edit, expected = DAMAGES[damage]
     change(tables, name, edit)
     before = content(tables)
     sentence = refused_at_once(tmp_path / "run", *TINY, "--data", tables)
-    for word in words:
+    for word in expected:
         assert word in sentence
     assert content(tables) == before
 

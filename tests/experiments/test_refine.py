@@ -79,7 +79,7 @@ def fitted(study, learnt, tmp_path):
     return EmulatorPosterior(study.problem, emulator), flow.requires_grad_(False), recorder
 
 
-# the few agents of the other run hide all curvature: nothing lies beyond; `tests/calib` has a quick problem with a bend
+# the few agents of the other run hide all curvature: nothing lies beyond; `tests/calib` has a quick problem with a quadratic mean
 @pytest.mark.slow
 @pytest.mark.parametrize("origin", ["finished"], indirect=True)
 def test_draws_beyond_the_runs_are_counted_and_run(study, fitted):

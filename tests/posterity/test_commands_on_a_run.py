@@ -105,8 +105,8 @@ def test_the_page_of_verdicts_is_printed_and_a_failed_check_is_an_exit_code(ask,
     (tmp_path / "page").mkdir()
     found = ask("check", "--output", tmp_path / "page", "--json", "--strict")
     assert json.loads(found.stdout) == json.loads((tmp_path / "page" / "check.json").read_text())
-    words = {v["word"] for v in json.loads(found.stdout)["verdicts"]}
-    assert found.returncode == (1 if "fail" in words else 0)
+    judged = {v["word"] for v in json.loads(found.stdout)["verdicts"]}
+    assert found.returncode == (1 if "fail" in judged else 0)
     assert (tmp_path / "page" / "check.html").stat().st_size > 1000
 
 

@@ -9,7 +9,7 @@ from tests.calib.multifidelity.test_run import SETTINGS, two_fidelities
 
 
 def test_draws_beyond_the_runs_are_counted_and_run(tmp_path):
-    problem = two_fidelities(bend=0.2)[0]
+    problem = two_fidelities(quadratic=0.2)[0]
     recorder = Recorder(tmp_path, problem.fingerprint)
     posterior, _, (warm, before) = prepare(problem, SETTINGS, recorder)
     assert posterior.extrapolated(before.z) < 0.25, "the mean is mostly surer at a run than it was without it"

@@ -17,11 +17,11 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
-def two_fidelities(bend=0.0):
+def two_fidelities(quadratic=0.0):
     """Log outputs linear in three parameters; log-normal data; a low fidelity with Jacobians whose level is half of what it should be.
 
     Returns:
-        The problem, and mean and standard deviation of the posterior in closed form; with a `bend`, squares of the parameters are added to
+        The problem, and mean and standard deviation of the posterior in closed form; with `quadratic` not 0, squares of the parameters join
         the log outputs and there is no closed form.
     """
     g = torch.Generator().manual_seed(0)
@@ -37,11 +37,11 @@ def two_fidelities(bend=0.0):
             torch.randn(M, generator=torch.Generator().manual_seed(seed + first + i), dtype=torch.float64) for i in range(len(z))
         ])  # fmt: skip
         level = 5.0 if fidelity.name == "full" else 2.5
-        return level * torch.exp(z[:, :D] @ slope.T + bend * z[:, :D].square() @ slope.T + 0.02 * chance)
+        return level * torch.exp(z[:, :D] @ slope.T + quadratic * z[:, :D].square() @ slope.T + 0.02 * chance)
 
     def jacobian(z, seed, fidelity, first=0):
         value = simulate(z, seed, fidelity, first)
-        along = slope * (1 + 2 * bend * z[:, None, :D])
+        along = slope * (1 + 2 * quadratic * z[:, None, :D])
         return value, value[..., None] * torch.nn.functional.pad(along, (0, 1))
 
     stream = Stream(slice(0, M), data[:, None], "log-normal", "sd")
