@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import arviz as az
 import h5netcdf
 import numpy as np
 import xarray as xr
 
 from calib._atomic import atomic_write_bytes
 from calib._netcdf import netcdf_bytes
+
+if TYPE_CHECKING:
+    import arviz as az  # takes over a second, which reading and writing files do without
 
 WITHOUT_DRAWS = ("observed_data", "constant_data", "predictions_constant_data")
 """Groups whose variables have no chain and draw axes."""
@@ -41,7 +43,7 @@ GROUPS = (
 )
 
 Variables = Mapping[str, Any]
-Tree = az.InferenceData
+Tree: TypeAlias = "az.InferenceData"
 """`tree["group"]["name"]` is an xarray array; plots and statistics of ArviZ take the whole."""
 
 
@@ -200,6 +202,8 @@ def without_missing(tree: Tree) -> Tree:
 
 
 def _tree(datasets: dict[str, Any]) -> Tree:
+    import arviz as az
+
     return az.InferenceData(**datasets)
 
 
@@ -232,6 +236,16 @@ def load_inference_data(path: str | os.PathLike[str]) -> Tree:
         FileNotFoundError: There is no such file.
         ValueError: The file is not netCDF-4, or holds none of the groups.
     """
+    return _tree(load_datasets(path))
+
+
+def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
+    """The groups of a file of `save_inference_data` as plain datasets, in memory: quicker, since ArviZ is not imported.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not netCDF-4, or holds none of the groups.
+    """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {file}; run the study that writes it first.")
@@ -245,4 +259,4 @@ def load_inference_data(path: str | os.PathLike[str]) -> Tree:
         ) from error
     if not datasets:
         raise ValueError(f"{file} holds none of the groups {', '.join(GROUPS)}; pass a posterior file.")
-    return _tree(datasets)
+    return datasets

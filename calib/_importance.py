@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import arviz as az
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -160,6 +159,8 @@ def _psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Smoothed normalised log weights and k-hat."""
     if np.ptp(log_weights) < 1e-9:  # q is the posterior: no tail to fit, and ArviZ would divide by zero
         return np.full(log_weights.shape, -math.log(log_weights.size)), -math.inf
+    import arviz as az  # takes over a second: fits that weigh nothing do without
+
     smoothed, k_hat = az.psislw(log_weights)
     smoothed = np.asarray(smoothed) - np.logaddexp.reduce(np.asarray(smoothed))
     return smoothed, float(k_hat)

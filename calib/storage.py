@@ -8,6 +8,7 @@ from calib._atomic import atomic_write_text as atomic_write_text
 from calib._checkpoint import CheckpointError as CheckpointError
 from calib._idata import FORECAST_DRAWS as FORECAST_DRAWS
 from calib._idata import datasets_of as datasets_of
+from calib._idata import load_datasets as load_datasets
 from calib._idata import load_inference_data as load_inference_data
 from calib._idata import save_inference_data as save_inference_data
 from calib._idata import to_inference_data as to_inference_data

@@ -22,12 +22,12 @@ FIRST = (
     # one process compiles the epidemic's kernels while the other compiles those of the emulator; each then finds the other's on disk
     "sim/test_primitive.py", "calib/multifidelity/test_run.py", "sim/test_removals.py", "calib/multifidelity/test_front_door.py",
     # long files, so that neither process waits for the other at the end
-    "experiments/test_command.py", "posterity/test_command.py", "experiments/test_resume.py", "experiments/test_refine.py",
-    "sim/test_triton.py", "experiments/test_what_if_doses.py", "experiments/test_method_comparison.py",
-    "experiments/test_sensitivity_report.py", "experiments/test_report.py",
+    "posterity/test_resume.py", "posterity/test_ask.py", "sim/test_triton.py", "experiments/test_report.py",
+    "experiments/test_sensitivity_report.py", "experiments/test_what_if_doses.py", "sim/test_triton_removals.py",
+    "experiments/test_gradient_audit.py", "calib/test_update.py", "calib/test_fit.py", "ode/test_kernel.py", "experiments/test_problem.py",
 )  # fmt: skip
 """Files run first, in this order."""
-NEW_STUDY = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2")
+NEW_STUDY = ("--smoke", "--max-steps", "6", "--draws", "10", "--scale", "0.2", "--warm-start", "2", "--threads", "1")
 """Settings of the smallest run of the study that `posterity new` writes."""
 
 

@@ -1,9 +1,10 @@
-"""`python -m pytest -p tests.cpu_seconds`: the tests that take most processor time, also that of processes they start and wait for.
+"""`python -m pytest -p tests.cpu_seconds`: the tests and files that take most processor time, also that of processes they start and wait for.
 
 Other work on the machine changes it much less than the time by the clock that `--durations` shows.
 """
 
 import resource
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
@@ -38,3 +39,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section(f"processor time: {total:.0f} s in tests and fixtures")
     for r in sorted(reports, key=lambda r: -r.cpu_seconds)[:SHOWN]:
         terminalreporter.write_line(f"{r.cpu_seconds:8.2f}s {r.when:<8} {r.nodeid}")
+    files: Counter[str] = Counter()
+    for r in reports:
+        files[r.nodeid.partition("::")[0]] += r.cpu_seconds
+    terminalreporter.write_line("by file")
+    for file, seconds in files.most_common(SHOWN):
+        terminalreporter.write_line(f"{seconds:8.2f}s {file}")

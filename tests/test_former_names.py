@@ -1,7 +1,7 @@
 """Names of earlier versions: files are read, options replaced, arguments refused, each with the current name."""
 
 import json
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -54,7 +54,9 @@ def test_methods_of_before():
 
 
 @pytest.mark.parametrize("module", ["experiments.rivals", "experiments.nz_calibration.signals"])
-def test_modules_of_before(module):
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "is now called experiments." in done.stderr
+def test_modules_of_before(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert "is now called experiments." in capsys.readouterr().err

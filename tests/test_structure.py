@@ -1,6 +1,7 @@
 """Rules of the codebase that code can check: who may import whom, and that files hold one idea."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -20,9 +21,14 @@ ALLOWED = {
 FILES = [(package, path) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -71,7 +77,7 @@ def test_epi_imports_in_its_order(path):
     own = path.relative_to(ROOT / "epi").parts[0].removesuffix(".py")
     if own == "__init__":
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("epi."):
             other = node.module.split(".")[1]
             assert ORDER.index(other) <= ORDER.index(own), f"{path} imports {node.module}"
@@ -116,7 +122,7 @@ COMMANDS = sorted((ROOT / "posterity" / "commands").glob("*.py"))
 @pytest.mark.parametrize("path", [*EPI, *COMMANDS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_date_is_a_value(path):
     """Days come from the calendar of a study; examples in docstrings may show one."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     dates = [
         n.value
@@ -132,7 +138,7 @@ def test_no_date_is_a_value(path):
 def private_imports(path: Path) -> list[str]:
     """Imports of another package's private modules."""
     own, found = path.relative_to(ROOT).parts[0], []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             package, *rest = node.module.split(".")
             if package in ALLOWED and package != own and any(part.startswith("_") for part in rest):

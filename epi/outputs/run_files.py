@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from calib import Parameter, ParameterSpace, RunFolder
-from calib.storage import FORECAST_DRAWS, datasets_of, load_inference_data, load_jacobian
+from calib.storage import FORECAST_DRAWS, load_datasets, load_jacobian
 from epi.errors import NotKept, StudyError
 from epi.inference.settings import Config
 from epi.model import parameter_space
@@ -177,10 +177,12 @@ class RunFiles:
     def groups(self) -> dict[str, xr.Dataset]:
         """The groups of `posterior.nc`."""
         try:
-            tree = load_inference_data(self._intact(self.folder / "posterior.nc"))
+            groups = {
+                name: dataset_of_now(data)
+                for name, data in load_datasets(self._intact(self.folder / "posterior.nc")).items()
+            }
         except ValueError as error:
             raise StudyError(" ".join(str(error).split())) from error
-        groups = {name: dataset_of_now(data) for name, data in datasets_of(tree).items()}
         if FORECAST_DRAWS not in groups:
             raise StudyError(
                 f"{self.folder / 'posterior.nc'} is of an earlier version (no {FORECAST_DRAWS}); calibrate again."

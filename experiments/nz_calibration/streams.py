@@ -14,7 +14,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from calib.storage import atomic_write_csv, datasets_of, load_inference_data
+from calib.storage import atomic_write_csv, load_datasets
 from epi.errors import StudyError
 from experiments._studies import run_study, side_by_side
 from experiments.nz_calibration.study import study
@@ -108,7 +108,7 @@ def row_of(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
     """
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    groups = datasets_of(load_inference_data(folder / "posterior.nc"))
+    groups = load_datasets(folder / "posterior.nc")
     row: dict[str, Any] = {"streams": " ".join(options), "seed": seed}
     for name in (s.name for s in study.observed):
         for period, cell in scores[name]["overall"].items():

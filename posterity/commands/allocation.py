@@ -59,7 +59,7 @@ def at_least_two(**options: int) -> None:
 
 
 def enough_to_check(fitted: Fitted, draws: int) -> None:
-    """Refuse a check on more draws than the run has.
+    """Refuse more draws than the run has.
 
     Raises:
         StudyError: there are fewer.

@@ -28,6 +28,7 @@ from epi.scenarios.run import Mode, drop_failed, prepare, save, simulate, worlds
 from epi.scenarios.scenario import Question, choose
 from epi.scenarios.summary import averted, curves
 from epi.study import Prior
+from posterity.commands.allocation import enough_to_check
 from posterity.commands.errors import one_sentence
 
 console = Console(stderr=True)
@@ -111,6 +112,7 @@ def _answer_changes(
 ) -> None:
     """Simulate changed studies and write `averted.csv`, `curves.csv`, `what_if.nc` and plots."""
     count = min(64, fitted.draws) if draws is None else draws
+    enough_to_check(fitted, count)  # before there is a folder, which would bar a second attempt
     configuration = {
         "from": str(source), "questions": [c.name for c in changes], "draws": count, "scale": fitted.config.scale, "regions": regions,
     }  # fmt: skip

@@ -85,6 +85,7 @@ def test_r0_of_the_run_is_that_of_the_model(box, run):
     assert value.value == pytest.approx(np.median(expected))
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_gives_the_same_and_tells_its_progress(box, run):
     told = []
     apart = Toolbox(Source(run, seconds=300.0, draws=3, progress=lambda done, total: told.append((done, total))))

@@ -36,6 +36,7 @@ def test_outside_of_torchrun_there_is_no_team():
     assert Team.join() is None
 
 
+@pytest.mark.slow
 def test_a_death_ends_the_run_and_one_process_goes_on_to_the_same_fit(tmp_path):
     """Bit for bit: 11 steps of 5 particles as 2 + 3, a rank killed in the next, the rest alone; and all of it alone."""
     died = torchrun(tmp_path, "die", 2)

@@ -134,8 +134,10 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", ["gaussian", "gaussian-nsf"])
-@pytest.mark.parametrize("kill_at", [1, 7, 19, 33, 39])
+@pytest.mark.parametrize(
+    ("name", "kill_at"),
+    [("gaussian", 1), ("gaussian-nsf", 7), ("gaussian", 19), ("gaussian-nsf", 33), ("gaussian", 39)],
+)
 def test_a_killed_and_resumed_run_equals_an_undisturbed_one(tmp_path, name, kill_at):
     problem, *_ = linear_gaussian()
     flow, config = make_flow(name, 4, seed=0), quick(checkpoint_seconds=0.0)

@@ -142,6 +142,7 @@ def test_bad_input_is_said_in_a_line(arguments, match, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_on_a_posterior_in_closed_form(tmp_path):
     place = tmp_path / "gaussian_linear" / "files" / "num_observation_1"
     place.mkdir(parents=True)

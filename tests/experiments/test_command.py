@@ -1,20 +1,13 @@
 """The command line: what cannot be used ends in one sentence and exit code 2, and leaves everything as it was."""
 
-import json
 import shutil
 
-import arviz as az
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from calib import without_missing
-from calib.multifidelity import WARM_START_FILE, allowed_threads
 from tests.experiments import nz
 from tests.experiments.conftest import TINY, command
-
-WARM_START = f"{WARM_START_FILE}.safetensors"
 
 
 def content(folder):
@@ -46,7 +39,7 @@ def refused_at_once(output, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "expected"),
     [
         (["--scale", "0"], ["scale = 0.0", "greater than 0"]),
         (["--scale", "1.5"], ["scale = 1.5", "less than or equal to 1"]),
@@ -66,9 +59,9 @@ def refused_at_once(output, *arguments):
         (["--data", "no/such/folder"], ["no/such/folder was not found", "give a folder"]),
     ],
 )
-def test_settings_out_of_range(tmp_path, arguments, sentence):
+def test_settings_out_of_range(tmp_path, arguments, expected):
     sentence = refused_at_once(tmp_path / "run", *TINY, *arguments)
-    for word in sentence:
+    for word in expected:
         assert word in sentence
 
 
@@ -147,11 +140,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_tables(tmp_path, tables, damage):
-    name, edit, sentence = DAMAGES[damage]
+    name, edit, expected = DAMAGES[damage]
     change(tables, name, edit)
     before = content(tables)
     sentence = refused_at_once(tmp_path / "run", *TINY, "--data", tables)
-    for word in sentence:
+    for word in expected:
         assert word in sentence
     assert content(tables) == before
 
@@ -192,157 +185,3 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     sentence, _ = refused(*TINY, "--output", file)
     assert "is a file" in sentence
     assert file.read_text() == "mine"
-
-
-@pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_a_folder_that_holds_another_run(finished, resume):
-    before = content(finished)
-    sentence, lines = refused(*TINY, "--seed", "7", *resume, "--output", finished)
-    assert lines == [sentence]
-    assert "holds another run (seed = 0 there and 7 here" in sentence
-    assert "name another output folder" in sentence
-    assert content(finished) == before
-
-
-def test_the_same_run_again(finished):
-    before = content(finished)
-    sentence, lines = refused(*TINY, "--output", finished)
-    assert lines == [sentence]
-    assert "holds this run already (status complete" in sentence
-    assert "resume it, name another output folder, or remove" in sentence
-    assert content(finished) == before
-
-
-def test_threads_are_part_of_a_run_and_kept_when_it_is_resumed(tmp_path, finished):
-    sentence, _ = refused(*TINY, "--threads", "3", "--output", finished)
-    assert "holds another run (threads = 1 there and 3 here" in sentence
-    folder = shutil.copytree(finished, tmp_path / "run")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["configuration"]["threads"] = 1 + allowed_threads()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    sentence, _ = refused(*TINY[: TINY.index("--threads")], "--output", folder)
-    assert "holds this run already" in sentence
-
-
-def test_a_damaged_manifest(tmp_path, finished):
-    folder = shutil.copytree(finished, tmp_path / "run")
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(text[: len(text) // 2])
-    before = content(folder)
-    sentence, lines = refused(*TINY, "--resume", "--output", folder)
-    assert lines == [sentence]
-    assert "manifest.json is damaged" in sentence
-    assert content(folder) == before
-
-
-# -- what a killed run left
-
-
-def cut_short(file):
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-
-
-def emptied(file):
-    file.write_bytes(b"")
-
-
-def one_byte_changed(file):
-    whole = bytearray(file.read_bytes())
-    whole[-9] ^= 255
-    file.write_bytes(whole)
-
-
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("checkpoint.safetensors", one_byte_changed), (WARM_START, cut_short),
-        # each resumes a run up to the damage; `tests/calib` reads files damaged in each way
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-            ("checkpoint.safetensors", cut_short), ("checkpoint.safetensors", emptied), (WARM_START, emptied),
-            (WARM_START, one_byte_changed),
-        )),
-    ],
-)  # fmt: skip
-def test_damaged_work_of_a_killed_run(tmp_path, finished, name, damage):
-    folder = shutil.copytree(finished, tmp_path / "run")
-    damage(folder / name)
-    before = content(folder)
-    sentence, _ = refused(*TINY, "--resume", "--output", folder)
-    assert str(folder / name) in sentence
-    assert "damaged" in sentence
-    assert "remove it" in sentence or "move it away" in sentence
-    assert content(folder) == before  # the finished run stays what it was, its manifest too
-
-
-def test_work_made_from_other_data_is_refused(tmp_path, finished, tables):
-    """A run is resumed after its tables were edited: the warm start no longer belongs to them."""
-    folder = shutil.copytree(finished, tmp_path / "run")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["configuration"]["data"] = str(tables)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    change(tables, "cases_district.csv", put(4, "cases", "12"))
-    kept = (folder / WARM_START).read_bytes()
-    sentence, _ = refused(*TINY, "--resume", "--output", folder, "--data", tables)
-    assert WARM_START in sentence
-    assert "made from other data" in sentence
-    assert (folder / WARM_START).read_bytes() == kept
-
-
-def test_a_first_attempt_that_failed_does_not_bar_the_second(tmp_path, tables, finished):
-    """With the tables mended the same command is accepted: the failed attempt left nothing in its way."""
-    whole = (tables / "work.csv").read_bytes()
-    (tables / "work.csv").write_bytes(whole.replace(b"employees", b"employes"))
-    arguments = (*TINY, "--data", tables)
-    sentence = refused_at_once(tmp_path / "run", *arguments)
-    assert "rename column 'employes'" in sentence
-    (tables / "work.csv").write_bytes(whole)
-    # the folder is free: another output that holds a run is the only thing that can now be wrong
-    sentence, _ = refused(*arguments, "--output", finished)
-    assert "holds another run (data = None there" in sentence
-
-
-def test_the_finished_run_says_what_was_asked(finished):
-    manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["status"] == "complete"
-    assert manifest["error"] is None
-    assert manifest["simulations"]["forecast"] == 10
-    assert manifest["sensitivity_simulations"] == 0
-    assert manifest["simulations"]["fit"] == 0  # by the emulator: what the warm start simulated is all
-    assert manifest["simulations"]["warm_start"] > 0
-    names = [
-        "posterior.nc",
-        "jacobian.nc",
-        "forecast.csv",
-        "scores.json",
-        "sensitivity.csv",
-        "report.html",
-        "history.csv",
-    ]
-    for name in names:
-        assert (finished / name).stat().st_size > 0, name
-    assert {p.name for p in finished.rglob(".*")} <= {".lock"}
-
-
-def test_the_posterior_file_of_a_run_holds_chains_dates_and_gaps(finished):
-    manifest = json.loads((finished / "manifest.json").read_text())
-    tree = az.from_netcdf(str(finished / "posterior.nc"))
-    chains = manifest["sampler"]["chains"]
-    assert tree.posterior.sizes["chain"] == chains == 64
-    assert tree.posterior.sizes["draw"] * chains == manifest["sampler"]["draws"]
-    assert tree.forecast_draws.sizes["draw"] == manifest["simulations"]["forecast"]
-    # of the parameters alone, where the manifest's is of the shared errors too, on a scale of its own
-    found = az.rhat(tree).to_array().max()
-    assert 1.0 < float(found) < 1.1 * manifest["sampler"]["r_hat"]
-    cases = tree.posterior_predictive["cases_district"]
-    assert cases.dims == ("chain", "draw", "replicate", "week", "district")
-    assert cases["week"].dtype.kind == "M"
-    assert cases.attrs["units"] == "cases"
-    assert tree.posterior["transmission_community"].attrs["units"] == "per infection"
-    assert int(tree.sample_stats["diverging"].sum()) == manifest["sampler"]["divergent"]
-    assert np.isfinite(az.bfmi(tree)).all()
-    for name, values in tree.log_likelihood.data_vars.items():
-        in_likelihood = tree.constant_data[f"in_likelihood_{name}"].to_numpy()
-        np.testing.assert_array_equal(np.isfinite(values).all(("chain", "draw")), in_likelihood)
-        np.testing.assert_array_equal(np.isfinite(values).any(("chain", "draw")), in_likelihood)
-    assert np.isfinite(az.loo(without_missing(tree), var_name="admissions_age").elpd_loo)

@@ -149,6 +149,7 @@ def test_a_parameter_that_only_a_signal_sees_is_informed_by_it_alone(table):
     )
 
 
+@pytest.mark.slow
 def test_a_row_of_the_table_of_combinations(finished):
     row = row_of(nz.DEFAULT, 0, finished)
     assert row["streams"] == " ".join(nz.DEFAULT)

@@ -75,7 +75,7 @@ def test_a_large_group_with_certain_spread_is_infected_whole_or_not_at_all():
     assert found.derivative[0, 1] == pytest.approx(12 * 12 * 0.01 * np.exp(-12 * 0.01), rel=1e-9)
 
 
-@pytest.mark.parametrize("reinfection", [False, True])
+@pytest.mark.parametrize("reinfection", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_simulator_runs_the_epidemic_that_is_enumerated(reinfection):
     world = seven(reinfection, active=3)
     exact, runs = world.exact(), 20_000
@@ -85,7 +85,7 @@ def test_the_simulator_runs_the_epidemic_that_is_enumerated(reinfection):
     assert np.abs(z).max() < 4
 
 
-@pytest.mark.parametrize("reinfection", [False, True])
+@pytest.mark.parametrize("reinfection", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_enumerated_derivatives_are_differences_of_enumerated_expectations(reinfection):
     world, e = seven(reinfection, active=2), 1e-4
     Q, weights = len(world.parameters), list(world.outcomes.values())

@@ -70,6 +70,7 @@ def test_summaries_are_posterior_means_and_leave_out_what_they_predict():
     assert float(left_out.square().mean()) > float(whole.square().mean())
 
 
+@pytest.mark.slow
 def test_data_that_the_competitors_see(finished):
     study = study_of(finished)
     target = target_of(rebuild(finished).run, study.short.weeks)
@@ -95,6 +96,7 @@ def test_data_that_the_competitors_see(finished):
     torch.testing.assert_close(levels.exp(), border.counts["border_cohort"][-1, 0])
 
 
+@pytest.mark.slow
 def test_the_study_s_own_draws_give_its_own_scores(finished, tmp_path):
     study = study_of(finished)
     fitted = rebuild(finished)
@@ -107,12 +109,12 @@ def test_the_study_s_own_draws_give_its_own_scores(finished, tmp_path):
             assert found[stream]["overall"][horizon]["wis"] == pytest.approx(row["wis"], rel=1e-6)
 
 
-def test_what_the_command_refuses(tmp_path, finished):
+def test_what_the_command_refuses(tmp_path, new_study):
     assert "There is no method 'nope'" in run("--methods", "nope").stderr
     gone = run("--from", tmp_path / "gone", "--methods", "prior", "--output", tmp_path / "out")
     assert gone.exit_code == 2
     assert not (tmp_path / "out").exists()
-    few = run("--from", finished, "--methods", "prior", "--simulations", "3", "--output", tmp_path / "out")
+    few = run("--from", new_study[0] / "run", "--methods", "prior", "--simulations", "3", "--output", tmp_path / "out")
     assert few.exit_code == 2
     assert "same,5000" in few.stderr
 
@@ -124,6 +126,7 @@ def test_missing_sbi_is_named():
     assert "posterity[sbi]" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_without_sbi_and_resumed(finished, tmp_path):
     arguments = ("--from", finished, "--methods", "prior", "--workers", 1, "--draws", 12, "--output", tmp_path / "out")
     assert run(*arguments).exit_code == 0

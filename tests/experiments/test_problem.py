@@ -12,7 +12,7 @@ from epi.model import observation_distribution
 from tests.experiments import nz
 from tests.experiments.conftest import double_precision
 
-RUNS = 30
+RUNS = 12
 
 
 @pytest.fixture(scope="module")

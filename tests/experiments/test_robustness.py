@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.conftest import TINY, command
-from tests.experiments.test_resume import assert_same_run, manifest_of
+from tests.posterity.test_resume import assert_same_run, manifest_of
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m", "experiments.nz_calibration"]

@@ -50,7 +50,7 @@ def report(*arguments):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A folder as a run of this version of the model leaves it, its Jacobians those of a log-linear toy."""
-    folder = make_run(tmp_path_factory.mktemp("made") / "run")
+    folder = make_run(tmp_path_factory.mktemp("made") / "run", draws=80, kept=30)
     space, rng = parameter_space(nz.study), np.random.default_rng(0)
     labels = labels_of(Layout(nz.study, nz.CALENDAR.weeks()), "2022-03-20")
     expected = rng.uniform(50, 100, (40, len(labels.stream)))

@@ -146,8 +146,12 @@ def test_the_switch_is_exact_for_agents_under_a_given_pressure(problem):
     torch.testing.assert_close(got[0], n * step)
 
 
-def test_the_gradient_compared_with_discrete_differences(problem):
-    cells = [x for x in directions(nz.study) if x[0] in ("ages 10-19", "ages 70+", "outside Auckland")]
+@pytest.mark.parametrize(
+    "names",
+    [("ages 70+", "outside Auckland"), pytest.param(("ages 10-19", "outside Auckland"), marks=pytest.mark.slow)],
+)
+def test_the_gradient_compared_with_discrete_differences(problem, names):
+    cells = [x for x in directions(nz.study) if x[0] in names]
     found = check_doses(problem, base=0.3, size=0.3, draws=8, seeds=3, seed=0, cells=cells)
     rows = {row.cells: row for row in found}
     assert list(rows) == [name for name, _ in cells]
@@ -230,6 +234,7 @@ def folder(tmp_path_factory, tiny, theta):
 SMALL = ("--scale", SCALE, "--draws", "2", "--judges", "4", "--steps", "2")
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_compares(folder, tmp_path):
     out = tmp_path / "out"
     done = run_command("--from", folder, "--output", out, *SMALL, "--competitor", "none")

@@ -106,8 +106,8 @@ BETWEEN, ON_GRID = (1.55, 2.3), (1.5, 2.25)
     ("path", "days", "step"),
     [
         (through_chirho, BETWEEN, 1 / 8),
-        (through_chirho, ON_GRID, 1 / 8),
-        (through_production, BETWEEN, 1 / 8),
+        pytest.param(through_chirho, ON_GRID, 1 / 8, marks=pytest.mark.slow),
+        pytest.param(through_production, BETWEEN, 1 / 8, marks=pytest.mark.slow),
         # a time on the grid is differentiated from its right, where the split of a step moves the error of the rule
         (through_production, ON_GRID, 1 / 16),
     ],

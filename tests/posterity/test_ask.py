@@ -2,30 +2,33 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from posterity._app import main
 from tests.analyst.conftest import run as run
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "posterity", "ask", *map(str, arguments)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def command(capsys):
+    """`posterity ask` in this process: exit code and what it printed."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["ask", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=printed.out, stderr=printed.err)
+
+    return call
 
 
-def test_ask_answers_refuses_and_complains(run):
+def test_ask_answers_refuses_and_complains(run, command):
     answered = command(
         "--from", run, "How many cases were reported in North in the week ending 6 April 2030?", "--plain", "--json"
     )

@@ -1,7 +1,5 @@
 """The command line and the public package, on the study that `posterity new` writes."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -9,27 +7,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import posterity
-from posterity._app import main
 from posterity._packages import claim_packages
+from tests.posterity.conftest import run
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-
-
-def run(*arguments, cwd):
-    """A command in this process: exit code and what it printed."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-        except SystemExit as end:
-            code = end.code or 0
-    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture

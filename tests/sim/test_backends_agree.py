@@ -7,7 +7,8 @@ import torch
 
 import sim
 from sim._columns import columns
-from tests.sim.test_triton import interpreted
+from tests.sim.interpreter import interpreted
+from tests.sim.test_triton import PRELUDE
 from tests.sim.worlds import by_threads, small_population, some_rates
 
 
@@ -39,7 +40,8 @@ def test_backends_agree_in_distribution(particles, enough):
 def test_the_gpu_kernels_have_the_same_distribution():
     """With the same seeds the noise cancels: only draws within 1e-7 of their probability may fall otherwise."""
     interpreted(
-        """
+        PRELUDE
+        + """
 population = small_population(120, ages=1, archetypes=2, school=40, work=40)
 one = some_rates(population, particles=1, days=8, infectious_days=3, level=2.0)
 rates = one.map(lambda x: x.expand(20, *x.shape[1:]).contiguous())

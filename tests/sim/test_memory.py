@@ -22,7 +22,12 @@ for days in (10, 120):  # the peak so far: the shorter run first
 
 
 @pytest.mark.parametrize(
-    ("backend", "estimator"), [("reference", "local-score"), ("compiled", "local-score"), ("compiled", "removals")]
+    ("backend", "estimator"),
+    [
+        pytest.param("reference", "local-score", marks=pytest.mark.slow),
+        ("compiled", "local-score"),
+        ("compiled", "removals"),
+    ],
 )
 def test_memory_is_flat_in_days(backend, estimator):
     done = subprocess.run([sys.executable, "-c", PROBE, backend, estimator], capture_output=True, text=True, check=True)

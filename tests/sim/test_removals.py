@@ -77,7 +77,7 @@ def enumerated(population: Population, rates: Rates, weights: torch.Tensor, star
     return [torch.zeros_like(x) if g is None else g for x, g in zip(rates.tensors(), bar, strict=True)]
 
 
-@pytest.mark.parametrize("reinfection", [False, True])
+@pytest.mark.parametrize("reinfection", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_three_agents_with_everything_against_enumeration(reinfection):
     torch.set_default_dtype(torch.float64)
     population, runs = three_agents(), 6_000

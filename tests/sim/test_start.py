@@ -133,7 +133,7 @@ def test_kernels_are_the_reference(reinfection):
         assert a.abs().max() > 0
 
 
-@pytest.mark.parametrize("reinfection", [False, True])
+@pytest.mark.parametrize("reinfection", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_all_removals_after_given_infections_against_enumeration(reinfection):
     torch.set_default_dtype(torch.float64)
     population, runs = three_agents(), 6_000

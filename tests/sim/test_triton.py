@@ -5,10 +5,7 @@ a process of its own.
 """
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -17,6 +14,7 @@ import torch
 import sim
 from sim import _reference
 from sim._columns import columns
+from tests.sim.interpreter import failures_of, interpreted
 from tests.sim.worlds import small_population, some_rates
 
 pytestmark = pytest.mark.skipif(
@@ -186,50 +184,27 @@ same_tangents(c, rates, past)
 """
 INTERPRETED = {
     "same epidemic and same gradient as the reference": SAME,
-    "waning infectiousness, copies and no venues": COPIES,
     "a household in two regions runs and its local score is refused": REFUSED,
     "reinfection and waning as the reference": REINFECTION,
-    "more infections than agents": MORE,
 }
-EACH = """
-import json, sys, traceback
-said = {}
-for name, text in json.load(sys.stdin).items():
-    try:
-        exec(text, {})
-        said[name] = ""
-    except BaseException:
-        said[name] = traceback.format_exc()
-print(json.dumps(said))
-"""
-
-
-def failures_of(texts):
-    """What went wrong in each text, run after the prelude in one process with triton's interpreter; each has names of its own."""
-    texts = {name: PRELUDE + text for name, text in texts.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", EACH], input=json.dumps(texts), capture_output=True, text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def interpreted(text):
-    """Run statements after the prelude with triton's interpreter."""
-    failure = failures_of({"statements": text})["statements"]
-    assert not failure, failure[-3000:]
 
 
 @pytest.fixture(scope="module")
 def failures():
-    """Of all, by one process: it imports and compiles once."""
-    return failures_of(INTERPRETED)
+    return failures_of({name: PRELUDE + text for name, text in INTERPRETED.items()})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)
 def test_interpreted(failures, name):
     assert not failures[name], failures[name][-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", [COPIES, MORE], ids=["waning infectiousness, copies and no venues", "more infections than agents"]
+)
+def test_interpreted_at_length(text):
+    interpreted(PRELUDE + text)
 
 
 def test_memory_needed_is_what_a_billion_agents_took():

@@ -1,7 +1,6 @@
 """All removals on a GPU against the plain reference: on a CUDA device where there is one, else in triton's interpreter on the CPU.
 
-The interpreter takes some 50 microseconds for each operation, so its worlds are of three agents. The interpreter must be asked for before
-triton is imported: each of its tests runs in a process of its own.
+The interpreter takes some 50 microseconds for each operation, so its worlds are of three agents. They run in a process of their own.
 """
 
 import importlib.util
@@ -15,6 +14,7 @@ import torch
 
 from sim import Rates, _removals
 from sim._columns import columns
+from tests.sim.interpreter import interpreted
 from tests.sim.worlds import random_tangents, small_population, some_rates
 
 pytestmark = pytest.mark.skipif(
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 PRELUDE = """
+from unittest.mock import patch
 import torch
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -48,13 +49,6 @@ def gradient_of(population, rates, seed, backend, weight=1.0):
 """
 
 
-def interpreted(text: str) -> None:
-    """Run statements after the prelude with triton's interpreter."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", PRELUDE + text], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 SAME = """
 cotangent = torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
 bar = _triton_removals.vjp(c, rates, past, cotangent)
@@ -69,61 +63,18 @@ torch.testing.assert_close(torch.einsum("ptg,ptgq->q", cotangent, along), revers
 """
 
 
-def test_the_kernels_are_the_reference_and_modes_are_transposes():
-    """Households, one of them in two regions, two venue layers, changing rates, behaviour, a reinfection."""
-    interpreted(
-        """
+# households, one of them in two regions, two venue layers, changing rates, behaviour, a reinfection
+EVERYTHING = (
+    """
 rates = everything(1, True)
 past = _reference.run(c, rates, 1, torch.tensor([3]))
 assert past.incidence.sum() == 4 and len(past.reinfections) == 1
 """
-        + SAME
-    )
+    + SAME
+)
 
-
-def test_attempts_that_move_keep_the_turn_of_their_day_in_the_run():
-    """Behaviour that responds strongly from day to day, and worlds in which infections come later or earlier than in the run."""
-    interpreted(
-        """
-from sim import _compiled, _triton_run
-from tests.sim.worlds import small_population, some_rates
-population = small_population(60, regions=2, ages=2, archetypes=2, school=10)
-c = columns(population, CPU)
-rates = some_rates(population, particles=1, days=16).map(lambda x: x.double())
-rates = replace(rates, aversion=3 * rates.aversion, forgetting=0 * rates.forgetting + 0.9)
-past = _compiled.run(c, rates, 3, torch.arange(1))
-folk = _triton_run.people(c)
-w = _triton_run.past(folk, rates, past)
-a, web = _triton_removals._attempts(folk, w)
-spells = torch.tensor([0, 2, 17, 18, 21], dtype=torch.int32)  # an attempt of 18 comes on another day than in the run
-change, cotangent = torch.zeros(len(w.day)), torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
-_triton_removals._follow(folk, w, a, web, spells, cotangent, change)
-known = _removals_reference.world(c, rates, past, 0)
-found, incidence = _removals_reference.attempts(known), past.incidence[0].numpy()
-for s in spells.tolist():
-    wanted = float(((incidence - _removals_reference.replay(known, found, s)) * cotangent[0].numpy()).sum())
-    assert abs(float(change[s]) - wanted) < 1e-9, (s, float(change[s]), wanted)
-"""
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("second", [False, True])
-def test_the_same_with_several_particles(second):
-    interpreted(
-        f"""
-rates = everything(4, {second})
-past = _reference.run(c, rates, 5, torch.arange(4))
-assert past.incidence.sum() > 4
-"""
-        + SAME
-    )
-
-
-def test_worlds_that_outgrow_their_room_and_the_public_face():
-    interpreted(
-        """
-_triton_removals.ROOM, _triton_removals.ENTRIES = 4, 0  # no world fits at first, and no entry
+NO_ROOM = """
+patch.multiple(_triton_removals, ROOM=4, ENTRIES=0).start()  # no world fits at first, and no entry
 rates = everything(1, False)
 past = _reference.run(c, rates, 3, torch.arange(1))
 tangents = random_tangents(rates, 2)
@@ -138,18 +89,14 @@ single = replace(rates, waning=wane).map(lambda x: x.float())
 assert torch.equal(x, y) and x.sum() >= 2
 same(bar, slow, 1e-5)
 """
-    )
 
-
-def test_extreme_rates_and_cotangents():
-    interpreted(
-        """
+EXTREMES = """
 rates = everything(1, False)
 nobody = replace(rates, importation=0 * rates.importation)
 x, bar = gradient_of(population, nobody, 3, "triton")
 assert x.sum() == 0 and all(float(g.abs().sum()) == 0 for g in bar.tensors())
 # a probability of one has no slope, and expm1 overflows
-x, bar = gradient_of(population, replace(nobody, importation=nobody.importation + 1e7), 3, "triton")
+x, bar = gradient_of(population, replace(nobody, importation=nobody.importation + 1e10), 3, "triton")
 assert x[:, 0].sum() == 3 and all(float(g.abs().max()) == 0 for g in bar.tensors() if g.numel())
 two = rates.map(lambda x: torch.cat([x, 0 * x]))  # the second particle infects nobody
 weight = torch.ones(2, *x.shape[1:])
@@ -157,7 +104,7 @@ weight[1, 2, 0] = torch.nan
 _, bar = gradient_of(population, two, 3, "triton", weight)
 assert all(torch.isfinite(g[0]).all() and torch.isnan(g[1]).all() for g in bar.tensors())
 assert bar.importation[0].abs().max() > 0.1
-_triton_removals.MOST_ATTEMPTS = _triton_removals.MOST_ATTEMPTS_EACH = 0
+patch.multiple(_triton_removals, MOST_ATTEMPTS=0, MOST_ATTEMPTS_EACH=0).start()
 try:
     gradient_of(population, rates, 3, "triton")
 except ValueError as error:
@@ -165,6 +112,57 @@ except ValueError as error:
 else:
     raise AssertionError("not refused")
 """
+
+# behaviour that responds strongly from day to day, and worlds in which an infection comes on another day than in the run
+MOVED = """
+from sim import _compiled, _triton_run
+from tests.sim.worlds import small_population, some_rates
+population = small_population(60, regions=2, ages=2, archetypes=2, school=10)
+c = columns(population, CPU)
+rates = some_rates(population, particles=1, days=16).map(lambda x: x.double())
+rates = replace(rates, aversion=3 * rates.aversion, forgetting=0 * rates.forgetting + 0.9)
+past = _compiled.run(c, rates, 3, torch.arange(1))
+folk = _triton_run.people(c)
+w = _triton_run.past(folk, rates, past)
+a, web = _triton_removals._attempts(folk, w)
+spells = torch.tensor([0, 18], dtype=torch.int32)  # an attempt of 18 comes on another day than in the run
+change, cotangent = torch.zeros(len(w.day)), torch.randn(past.incidence.shape, generator=torch.Generator().manual_seed(1))
+_triton_removals._follow(folk, w, a, web, spells, cotangent, change)
+known = _removals_reference.world(c, rates, past, 0)
+found, incidence = _removals_reference.attempts(known), past.incidence[0].numpy()
+for s in spells.tolist():
+    wanted = float(((incidence - _removals_reference.replay(known, found, s)) * cotangent[0].numpy()).sum())
+    assert abs(float(change[s]) - wanted) < 1e-9, (s, float(change[s]), wanted)
+"""
+
+
+def test_attempts_that_move_keep_the_turn_of_their_day_in_the_run():
+    interpreted(PRELUDE + MOVED)
+
+
+def test_the_kernels_are_the_reference_and_modes_are_transposes():
+    interpreted(PRELUDE + EVERYTHING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", [NO_ROOM, EXTREMES], ids=["worlds that outgrow their room, and the public face", "extremes"]
+)
+def test_interpreted_at_length(text):
+    interpreted(PRELUDE + text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [False, True])
+def test_the_same_with_several_particles(second):
+    interpreted(
+        PRELUDE
+        + f"""
+rates = everything(4, {second})
+past = _reference.run(c, rates, 5, torch.arange(4))
+assert past.incidence.sum() > 4
+"""
+        + SAME
     )
 
 

@@ -26,7 +26,10 @@ def normal_case(noise):
     return slope, chance, data, covariance @ slope.T @ torch.linalg.solve(total, data), covariance
 
 
-@pytest.mark.parametrize(("gradient", "shared"), [("score", False), ("score", True), ("reverse", False)])
+@pytest.mark.parametrize(
+    ("gradient", "shared"),
+    [pytest.param("score", False, marks=pytest.mark.slow), ("score", True), ("reverse", False)],
+)
 def test_posterior_of_a_linear_simulator_with_chance_is_the_closed_form(gradient, shared):
     slope, chance, data, mean, covariance = normal_case(0.4)
     root = torch.linalg.cholesky(chance)
@@ -49,6 +52,7 @@ def test_posterior_of_a_linear_simulator_with_chance_is_the_closed_form(gradient
     assert found.report["simulations"] <= 600
 
 
+@pytest.mark.slow
 def test_a_simulator_that_no_quadratic_follows_is_called_poor():
     """Outputs that jump: the emulator is a line through the jump and takes what it misses for chance; pairs of fresh runs show it."""
 

@@ -17,9 +17,13 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def problem():
-    """Log outputs linear in three parameters; log-normal data; a low fidelity with Jacobians whose level is half of what it should be."""
+def two_fidelities(quadratic=0.0):
+    """Log outputs linear in three parameters; log-normal data; a low fidelity with Jacobians whose level is half of what it should be.
+
+    Returns:
+        The problem, and mean and standard deviation of the posterior in closed form; with `quadratic` not 0, squares of the parameters join
+        the log outputs and there is no closed form.
+    """
     g = torch.Generator().manual_seed(0)
     slope = 0.5 * torch.randn(M, D, generator=g, dtype=torch.float64)
     unit = Normal(torch.tensor(0.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64))
@@ -33,11 +37,12 @@ def problem():
             torch.randn(M, generator=torch.Generator().manual_seed(seed + first + i), dtype=torch.float64) for i in range(len(z))
         ])  # fmt: skip
         level = 5.0 if fidelity.name == "full" else 2.5
-        return level * torch.exp(z[:, :D] @ slope.T + 0.02 * chance)
+        return level * torch.exp(z[:, :D] @ slope.T + quadratic * z[:, :D].square() @ slope.T + 0.02 * chance)
 
     def jacobian(z, seed, fidelity, first=0):
         value = simulate(z, seed, fidelity, first)
-        return value, value[..., None] * torch.nn.functional.pad(slope, (0, 1))
+        along = slope * (1 + 2 * quadratic * z[:, None, :D])
+        return value, value[..., None] * torch.nn.functional.pad(along, (0, 1))
 
     stream = Stream(slice(0, M), data[:, None], "log-normal", "sd")
     precision = torch.eye(D, dtype=torch.float64) + slope.T @ slope / 0.2**2
@@ -48,6 +53,11 @@ def problem():
         floor=1e-3, people_per_agent=torch.full((M,), 1e4, dtype=torch.float64), fingerprint="two fidelities",
     )  # fmt: skip
     return own, mean, torch.linalg.inv(precision).diagonal().sqrt()
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return two_fidelities()
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pytest
 
 from calib._idata import datasets_of, load_inference_data
 from calib.multifidelity import WARM_START_FILE
-from tests.experiments.conftest import TINY, command
+from tests.conftest import NEW_STUDY
 
 WARM_START = f"{WARM_START_FILE}.safetensors"
 
 ROOT = Path(__file__).parents[2]
-PLAIN = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+PLAIN = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
 """A reader's environment: as many threads as there are cores, where this process has one."""
 
 
@@ -41,11 +41,11 @@ def in_forecast(folder):
     return "noise" in phases(folder) and "forecast" not in phases(folder)
 
 
-def kill_when(moment, folder, arguments, patience=120.0):
+def kill_when(moment, place, folder, arguments, patience=120.0):
     """Start the command in a process of its own and kill it, without warning, when the folder shows the moment."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.nz_calibration", *arguments, "--output", str(folder)],
-        cwd=ROOT, env=PLAIN, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "posterity", "calibrate", "my_study", *NEW_STUDY, *arguments, "--output", str(folder)],
+        cwd=place, env=PLAIN, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + patience
     try:
@@ -79,14 +79,14 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished):
+def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished, calibrate):
     folder = tmp_path / "run"
-    kill_when(in_warm_start, folder, (*TINY, "--scores-only"))
-    refused = command(*TINY, "--output", folder)
-    assert refused.code == 2
+    kill_when(in_warm_start, finished.parent, folder, ("--scores-only",))
+    refused = calibrate("--output", folder)
+    assert refused.returncode == 2
     assert "resume it" in refused.last
-    result = command(*TINY, "--scores-only", "--resume", "--output", folder)
-    assert result.code == 0, result.stderr
+    result = calibrate("--scores-only", "--resume", "--output", folder)
+    assert result.returncode == 0, result.stderr
     manifest = manifest_of(folder)
     assert manifest["status"] == "complete"
     assert len(manifest["resumed"]) == 1
@@ -96,22 +96,22 @@ def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished):
     assert not [
         name for name in ("jacobian.nc", "sensitivity.csv", "figures", "report.html") if (folder / name).exists()
     ]
-    result = command(*TINY, "--resume", "--output", folder)
-    assert result.code == 0, result.stderr
+    result = calibrate("--resume", "--output", folder)
+    assert result.returncode == 0, result.stderr
     assert (folder / "report.html").exists()
     assert_same_run(folder, finished)
 
 
 @pytest.mark.slow
-def test_killed_three_times(tmp_path):
+def test_killed_three_times(tmp_path, new_study, calibrate):
     """In the warm start, in the fit after its first checkpoint, and in the forecast; resumed each time."""
-    settings = (*TINY, "--max-steps", "80", "--particles", "24")  # long enough for a checkpoint within the fit
+    settings = ("--max-steps", "80", "--particles", "24")  # long enough for a checkpoint within the fit
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
-    assert command(*settings, "--output", undisturbed).code == 0
+    assert calibrate(*settings, "--output", undisturbed).returncode == 0
     for moment in (in_warm_start, in_fit, in_forecast):
-        kill_when(moment, folder, (*settings, "--resume"))
-    result = command(*settings, "--resume", "--output", folder)
-    assert result.code == 0, result.stderr
+        kill_when(moment, new_study[0], folder, (*settings, "--resume"))
+    result = calibrate(*settings, "--resume", "--output", folder)
+    assert result.returncode == 0, result.stderr
     manifest, wanted = manifest_of(folder), manifest_of(undisturbed)
     assert manifest["status"] == "complete"
     assert len(manifest["resumed"]) == 3
