@@ -236,7 +236,7 @@ def _check_rows(table: pd.DataFrame | None) -> dict[str, list[tuple[str, ...]]]:
         return {}
     return {
         str(kind): [
-            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.phrases)
+            (label(str(r.input)), _plus(r.gradient, r.gradient_se), _plus(r.difference, r.difference_se), r.sentence)
             for r in table[table["kind"] == kind].itertuples()
         ]
         for kind in table["kind"].unique()
