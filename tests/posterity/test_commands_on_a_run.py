@@ -187,3 +187,22 @@ def test_a_scenario_of_a_file_is_listed_and_refused_in_a_sentence(ask, finished,
     assert "has no stream Deaths, which is needed here; add one" in without.last
     with pytest.raises(StudyError, match="has no stream Deaths"):
         posterity.open_run(finished).scenario("isolation", draws=4, add=file)
+
+
+def test_sensitivity_by_derivatives_and_their_check(ask, tmp_path):
+    """Levels 1 and 2 with differences, to the report; level 3 needs hosts that the study does not have."""
+    out = tmp_path / "out"
+    given = ("--smoke", "--scale", "0.1", "--workers", "1", "--of", "cases", "--output", out)
+    done = ask("sensitivity", *given, "--levels", "1,2", "--check")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "manifest.json").read_text())["simulations"]["every input, one reverse pass a stream"] == 4
+    checked = pd.read_csv(out / "check.csv")
+    agrees = checked[checked["sentence"].str.startswith("agrees")]
+    assert len(agrees)
+    near = (agrees["gradient"] - agrees["difference"]).abs()
+    assert (near < 4 * (agrees["gradient_se"] + agrees["difference_se"])).all()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert agrees["sentence"].iloc[0] in page
+    refused = ask("sensitivity", *given[:-1], tmp_path / "third", "--levels", "3")
+    assert refused.returncode == 2
+    assert "Factors on single rates need archetypes of age and doses" in refused.last
