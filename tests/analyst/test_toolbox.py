@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calib import RunFolder
 from epi.analyst import CACHE, TOOLS, Source, Toolbox
 from epi.outputs.run_files import RunFiles
 from posterity.commands.forecast import as_table
@@ -154,6 +155,7 @@ def test_a_ranking_without_a_share_is_refused(run, tmp_path):
     table = pd.read_csv(folder / "sensitivity.csv")
     table.loc[table.measure == "derivative_share", ["index", "low", "high"]] = float("nan")
     table.to_csv(folder / "sensitivity.csv", index=False)
+    RunFolder.open(folder).seal()
     result = Toolbox(Source(folder, draws=4, apart=False)).call("sensitivity", {"output": "cases"})
     assert not result.values
     assert "no draw has a derivative other than zero" in result.text

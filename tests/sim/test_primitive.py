@@ -116,7 +116,7 @@ def test_single_precision_follows_double(world):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: replace(r, susceptibility=-r.susceptibility), "must be finite and not negative"),
+        (lambda r: replace(r, susceptibility=-r.susceptibility), "must be finite, not negative"),
         (lambda r: replace(r, importation=r.importation * float("nan")), "must be finite"),
         (lambda r: replace(r, mixing=r.mixing[:, :2]), "needs"),
         (
