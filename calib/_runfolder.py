@@ -118,7 +118,7 @@ class RunFolder:
         self.path = path
         self.manifest = manifest
         self._interval = interval
-        self._held: str | None = None  # the manifest of a run that is resumed, as it was
+        self._held: tuple[str, str | None] | None = None  # manifest and seal of a run that is resumed, as they were
         self._written = -float("inf")
         self._lock = RunLock(path)
 
@@ -178,7 +178,11 @@ class RunFolder:
             run.manifest = cls.open(folder).manifest
             if before and before not in run.manifest["notices"]:
                 run.manifest["notices"].append(before)
-            run._held = (folder / MANIFEST).read_text(encoding="utf-8")
+            seal = folder / SEAL
+            run._held = (
+                (folder / MANIFEST).read_text(encoding="utf-8"),
+                seal.read_text(encoding="utf-8") if seal.is_file() else None,
+            )
             run.manifest["resumed"].append(_now())
             run.manifest.pop("sha256", None)  # of files that are written anew
             run.manifest["configuration"] = _plain(configuration)
@@ -365,7 +369,10 @@ class RunFolder:
         except BaseException as error:
             if isinstance(error, refused) and self._held is not None:
                 (self.path / SEAL).unlink(missing_ok=True)
-                atomic_write_text(self.path / MANIFEST, self._held)
+                manifest, seal = self._held
+                atomic_write_text(self.path / MANIFEST, manifest)
+                if seal is not None:
+                    atomic_write_text(self.path / SEAL, seal)
                 raise
             with suppress(OSError):  # a full disk must not hide the error that ended the run
                 if self.manifest["status"] != "complete":

@@ -94,9 +94,7 @@ def load_data(study: Study, folder: Path | str | None = None) -> EpidemicData:
         DataError: a file or column is missing or misspelt, a count is negative or not whole, a week is left out, a region or age band is
             unknown, missing, twice there or out of order, or two tables of cases disagree.
     """
-    folder = study.data if folder is None else Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"The folder of data {folder} was not found; give a folder that holds the study's tables.")
+    folder = _folder_of(study, folder)
     series, tested = {}, {}
     for s in study.observed:
         series[s.name] = read_series(folder, study, s, s.column)
@@ -142,9 +140,17 @@ def people_of(study: Study, folder: Path | str | None = None) -> int:
     """How many people the study's region has, from its table of the population alone.
 
     Raises:
-        DataError: the table is missing or damaged.
+        DataError: the folder or the table is missing or damaged.
     """
-    return int(_population(study.data if folder is None else Path(folder), study).sum())
+    return int(_population(_folder_of(study, folder), study).sum())
+
+
+def _folder_of(study: Study, folder: Path | str | None) -> Path:
+    """The folder of a study's tables, or the one given instead."""
+    out = study.data if folder is None else Path(folder)
+    if not out.is_dir():
+        raise DataError(f"The folder of data {out} was not found; give a folder that holds the study's tables.")
+    return out
 
 
 def _population(folder: Path, study: Study) -> NDArray[np.int64]:

@@ -35,6 +35,15 @@ class EscapingVariant(Variant):
 
     Raises:
         StudyError: the disease has no leaky immunity to escape from, or `PriorInfection` comes after this part.
+
+    Examples:
+        >>> import epi
+        >>> new = EscapingVariant(
+        ...     advantage=epi.LogNormal(3.0, 0.25), midpoint=epi.Normal(0.0, 5.0), day=date(2021, 12, 12), generation=4.0,
+        ...     escape=epi.LogNormal(1.8, 0.3), severity=epi.LogNormal(0.4, 0.4), key="omicron",
+        ... )
+        >>> new.escape.median
+        1.8
     """
 
     escape: Prior
@@ -69,6 +78,10 @@ class VariantOdds(Stream):
 
     Attributes:
         delay_days: days from infection to the sample that is sequenced.
+
+    Examples:
+        >>> VariantOdds(delay_days=4).unit
+        'odds'
     """
 
     kind: ClassVar[str] = "odds"
@@ -94,6 +107,11 @@ class RightTruncation:
         of: name of the stream.
         weeks: the weeks concerned.
         known: prior of the share of each that is known, the parameters `known_<of>_<week>`, from `epi.data.share_known`.
+
+    Examples:
+        >>> import epi
+        >>> RightTruncation("admissions", (date(2021, 12, 25),), (epi.Beta(0.7, 0.02),)).name_of(date(2021, 12, 25))
+        'known_admissions_1225'
     """
 
     of: str

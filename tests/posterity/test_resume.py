@@ -91,7 +91,10 @@ def test_killed_in_the_warm_start_and_the_sensitivity_later(tmp_path, finished, 
     assert manifest["status"] == "complete"
     assert len(manifest["resumed"]) == 1
     assert manifest["simulations"]["warm_start"] == manifest_of(finished)["simulations"]["warm_start"]
-    assert {p.name for p in folder.glob(".*")} <= {".lock", ".manifest.sha256"}  # no half-written files of the killed run
+    assert {p.name for p in folder.glob(".*")} <= {
+        ".lock",
+        ".manifest.sha256",
+    }  # no half-written files of the killed run
     assert (folder / "scores.json").read_bytes() == (finished / "scores.json").read_bytes()
     assert not [
         name for name in ("jacobian.nc", "sensitivity.csv", "figures", "report.html") if (folder / name).exists()

@@ -176,7 +176,7 @@ def test_the_finished_run_says_what_was_asked(finished):
     ]
     for name in names:
         assert (finished / name).stat().st_size > 0, name
-    assert {p.name for p in finished.rglob(".*")} <= {".lock"}
+    assert {p.name for p in finished.rglob(".*")} <= {".lock", ".manifest.sha256"}
 
 
 def test_the_posterior_file_of_a_run_holds_chains_dates_and_gaps(finished):

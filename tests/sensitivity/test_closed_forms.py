@@ -214,5 +214,5 @@ def test_bias_in_words():
     assert bias_sentence(1.0, 1.0, 100.0) == "agrees; a bias above 3 % is excluded"
     assert bias_sentence(-20.0, 4.0, 100.0) == "biased: 20 % too small, 5.0 standard errors"
     assert bias_sentence(20.0, 4.0, 100.0).startswith("biased: 20 % too large")
-    assert bias_sentence(1.0, 10.0, 5.0).startswith("too small to be told")
+    assert bias_sentence(1.0, 10.0, 5.0).startswith("too small to be separated from chance")
     assert bias_sentence(float("nan"), 1.0, 1.0).startswith("could not be compared")

@@ -200,7 +200,7 @@ def test_against_finite_differences_with_common_random_numbers(period):
     [
         (lambda w: w[:, :, :2], r"waning has shape \(2, 4, 2\); this population needs \(2, 4, 3\), one value for each 14 of 33 days"),
         (lambda w: w[:, :3], "waning has shape"),
-        (lambda w: -w, "must be finite and not negative"),
+        (lambda w: -w, "must be finite, not negative"),
         (lambda w: w * float("inf"), "must be finite"),
     ],
 )  # fmt: skip
