@@ -118,7 +118,14 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
                 "Simulate more agents."
             )
             continue
-        shares = listed([f"{run.label(row.parameter)} ({percent(row['index'])})" for _, row in top.iterrows()])
+        # an estimate of a mean square over two seeds may be of either sign where chance is all that is left
+        certain = top[top.low > 0]
+        shares = listed([f"{run.label(row.parameter)} ({percent(row['index'])})" for _, row in certain.iterrows()])
+        said = (
+            f"depend most on {shares}"
+            if len(certain)
+            else "depend on no parameter for certain (shares of the derivatives cannot be separated from chance; give more --jacobian-draws)"
+        )
         swing = leading(run, output, "prior_swing", 1).iloc[0]
         narrow = run.sensitivity[
             (run.sensitivity.output == output)
@@ -130,7 +137,7 @@ def sensitivity_sentences(run: RunFiles) -> list[str]:
         ends = sorted(abs(end) for end in (swing.low, swing.high))
         left = leading(run, output, "posterior_share", 1).iloc[0]
         sentences.append(
-            f"{output[0].upper()}{output[1:]} depend most on {shares}. Moving {run.label(swing.parameter)} from its prior 5 % to "
+            f"{output[0].upper()}{output[1:]} {said}. Moving {run.label(swing.parameter)} from its prior 5 % to "
             f"its prior 95 % point {direction} them by about {about(swing['index'])} "
             f"(95 % interval {about(ends[0])} to {about(ends[1])}, linearised); within what the fit leaves open the same "
             f"parameter still moves them by {about(narrow['index'])}. Most of the uncertainty that is left comes from "
