@@ -89,7 +89,7 @@ print(found.verdict)
 print(found.summary()[["mean", "5 %", "95 %", "prior mean", "unit"]].round(3).to_string())
 
 # %%
-# Figure: Weekly cases of New Zealand: the reported wave lies in the band of predictions until the forecast date and above it at the end.
+# Figure: Weekly cases of New Zealand: the reported wave lies in the wide band of predictions, below their median in April.
 predicted = likelihood(national_cases(found.sample(100, seed=1), 3)).sample()
 low, median, high = np.quantile(predicted, (0.025, 0.5, 0.975), axis=0)
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
@@ -99,6 +99,7 @@ axes.plot(weeks[fitted], whole[fitted], "ko", markersize=4, label="reported, use
 axes.plot(weeks[~fitted], whole[~fitted], "ko", markersize=4, markerfacecolor="white", label="reported later")
 axes.set(ylabel="cases a week", title="New Zealand, 2022: two parameters, one run of 5,000 agents a draw")
 axes.legend()
+figure.autofmt_xdate()  # dates side by side would overlap
 plt.show()
 
 # %% [markdown]
