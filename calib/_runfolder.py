@@ -24,7 +24,7 @@ from calib._verify import Verification, checksums, sha256_of, verify_files
 
 MANIFEST = "manifest.json"
 SEAL = ".manifest.sha256"
-"""Beside the manifest of a complete run: its own checksum."""
+"""Next to the manifest of a complete run: its own checksum."""
 FORMAT = 1
 LIBRARIES = (
     "posterity",

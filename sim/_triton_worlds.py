@@ -1,6 +1,6 @@
 """What an alternative world on a GPU keeps apart from the run: `_compiled_removals.Work`, one world in each lane of a program.
 
-A world is a small piece of work, half of them of fewer than five events, so each lane goes through a world of its own, as a thread of the CPU
+Most worlds have few events, so each lane goes through a world of its own, as a thread of the CPU
 does. What a world has apart from the run lies in global memory: events in lists by day, and a table (open addressing) of agents that
 differ or are looked at. Entry n of all lanes of a program lie side by side. A world that outgrows its room is left, marked, and followed
 anew with more room.

@@ -55,7 +55,7 @@ COMMANDS: dict[str, Callable[[Path, Path, Path], tuple[Callable[..., None], tupl
     ),
     "report": lambda study, source, out: (report.main, (out,)),
 }  # fmt: skip
-"""Commands that write to a folder or file, or read one; `new`, `check` and `serosurvey` may write beside other files."""
+"""Commands that write to a folder or file, or read one; `new`, `check` and `serosurvey` may write next to other files."""
 
 
 @contextmanager

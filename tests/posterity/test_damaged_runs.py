@@ -15,7 +15,7 @@ from tests.posterity.test_command import run
 
 @pytest.fixture
 def whole(new_study, tmp_path):
-    """A copy of a finished run beside its study."""
+    """A copy of a finished run next to its study."""
     return shutil.copytree(new_study[0] / "run", tmp_path / "run")
 
 
